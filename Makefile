@@ -1,0 +1,73 @@
+# make improve   set up, then improve at one task and write a report
+# make help      the other targets
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH ?= torch==2.13.0
+# Where to take torch from, when the package index you use is not the place: `make TORCH_INDEX=… improve`.
+TORCH_INDEX ?=
+TASK ?= drawer-close
+ARGS ?=
+JSON := $(wildcard docs/results/*.json)
+
+help: ## say what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+$(VENV)/.python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or newer, or name one with 'make PYTHON=…'." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "SAIL stack needs Python 3.11 or newer and $(PYTHON) is $$($(PYTHON) --version 2>&1): name a newer one with 'make PYTHON=python3.11 …'." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments: install its venv module (on Debian or Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# torch comes first and by itself: it is nearly all of the download, and a failure further on does not repeat it.
+$(VENV)/.torch: $(VENV)/.python
+	@echo "Installing $(TORCH) …"
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)')
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	@echo "Installing SAIL stack …"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+# Checked once; `sail doctor` repeats it whenever you like.
+$(VENV)/.rendering: $(VENV)/.installed
+	$(BIN)/sail doctor
+	@touch $@
+
+setup: $(VENV)/.rendering ## install everything into .venv and check that this machine can render
+
+improve: $(VENV)/.rendering ## improve at TASK (drawer-close) and write a report; more keys in ARGS="iterations=5 seed=1"
+	$(BIN)/sail improve task=$(TASK) $(ARGS)
+
+test: $(VENV)/.installed ## run the tests; the slow ones too with SLOW=1 or in CI
+	$(BIN)/python -m pytest $(if $(or $(SLOW),$(filter true,$(CI))),-m "not gpu and not network and not hardware",) $(ARGS)
+
+check: $(VENV)/.installed ## check style, types, layers and the generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sail report results --check
+
+bench: $(VENV)/.rendering ## measure rendering, planning and rollouts on this machine
+	$(BIN)/sail bench render
+	$(BIN)/sail bench planner
+	$(BIN)/sail bench rollouts
+
+starter: $(VENV)/.rendering ## train the starter weights again, from nothing (hours)
+	$(BIN)/sail collect experiment=starter
+	$(BIN)/sail train autoencoder
+	$(BIN)/sail train inverse_dynamics
+	$(BIN)/sail train planner
+
+clean: ## remove caches and build products; runs/, data/ and .venv stay
+	rm -rf build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+.PHONY: help setup improve test check bench starter clean

@@ -1,0 +1,1 @@
+"""The YAML files that name and size every component."""

@@ -1,0 +1,1 @@
+"""The side of the arm: drivers, safety governor, cameras and the ZeroMQ server. Never imports torch."""

@@ -1,0 +1,1 @@
+"""Planners: a frame and an instruction become the next seconds of video."""

@@ -1,0 +1,247 @@
+"""The space plans are imagined in: an autoencoder between pictures and small latent grids.
+
+Ours is `diffusers`' AutoencoderKL over 2×2 pixel blocks folded into channels, which skips the costliest level: 128 px
+becomes 16×16×4 at about two GFLOP a decoded frame. Stable Diffusion's loads through the same class.
+
+Axes: B batch or number of frames, C channels, H W pixels or latent cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from robot.checkpoints import identity_of, load_into, load_model, save_model
+from robot.data import Episode
+from robot.errors import CheckpointError
+from robot.training import Batch, Progress, TrainingResult, TrainingSettings, resolve_precision, train
+
+KIND = "frame-autoencoder"
+
+
+class FrameAutoencoder(nn.Module):
+    """Encode uint8 pictures to latents normalised per channel, and back."""
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (32, 64, 128),
+        layers_per_block: int = 1,
+        latent_channels: int = 4,
+        fold: int = 2,
+        norm_groups: int = 16,
+        image_size: int = 128,
+    ) -> None:
+        """Build untrained weights; `fold` is the side of the pixel blocks folded into channels."""
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "widths": list(widths),
+            "layers_per_block": layers_per_block,
+            "latent_channels": latent_channels,
+            "fold": fold,
+            "norm_groups": norm_groups,
+            "image_size": image_size,
+        }
+        channels = 3 * fold * fold
+        network = AutoencoderKL(
+            in_channels=channels,
+            out_channels=channels,
+            down_block_types=("DownEncoderBlock2D",) * len(widths),
+            up_block_types=("UpDecoderBlock2D",) * len(widths),
+            block_out_channels=tuple(widths),
+            layers_per_block=layers_per_block,
+            latent_channels=latent_channels,
+            norm_num_groups=norm_groups,
+            sample_size=image_size // fold,
+            mid_block_add_attention=False,
+        )
+        self._adopt(network, fold, image_size)
+
+    def _adopt(self, network: AutoencoderKL, fold: int, image_size: int) -> None:
+        self.network = network.to(memory_format=torch.channels_last)
+        self.fold = fold
+        self.image_size = image_size
+        self.latent_channels = int(network.config.latent_channels)
+        self.reduction = fold * 2 ** (len(network.config.block_out_channels) - 1)
+        self.register_buffer("latent_mean", torch.zeros(1, self.latent_channels, 1, 1))
+        self.register_buffer("latent_std", torch.ones(1, self.latent_channels, 1, 1))
+        self._identity = ""
+
+    @classmethod
+    def from_diffusers(cls, folder: str | Path, image_size: int = 512) -> FrameAutoencoder:
+        """Wrap a pretrained AutoencoderKL (such as Stable Diffusion's `vae` folder); reads safetensors only."""
+        try:
+            network = AutoencoderKL.from_pretrained(str(folder), use_safetensors=True, local_files_only=True)
+        except (OSError, ValueError) as problem:
+            raise CheckpointError(f"{folder} holds no AutoencoderKL in safetensors: {problem}.") from None
+        model = cls.__new__(cls)
+        nn.Module.__init__(model)
+        model.config = {"diffusers": str(folder), "image_size": image_size}
+        model._adopt(network, 1, image_size)
+        model.latent_std.fill_(1.0 / float(network.config.scaling_factor))
+        return model.eval()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> FrameAutoencoder:
+        """Read weights written by `save`."""
+        stored = load_model(folder, KIND)
+        model = cls(**stored.config)
+        load_into(model, stored.tensors, folder)
+        model._identity = stored.identity
+        return model.eval()
+
+    def save(self, folder: str | Path, card: Mapping[str, Any] | None = None, half: bool = False) -> str:
+        """Write the weights (float16 when `half`) and return their identity."""
+        return save_model(folder, KIND, self.config, self.state_dict(), card, torch.float16 if half else None)
+
+    @property
+    def identity(self) -> str:
+        """Return a short hash of the weights."""
+        if not self._identity:
+            self._identity = identity_of(self.state_dict())
+        return self._identity
+
+    @property
+    def latent_size(self) -> int:
+        """Return the side of the latent grid of a square picture of `image_size`."""
+        return self.image_size // self.reduction
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ValueError unless this autoencoder can take pictures of that size."""
+        if height % self.reduction or width % self.reduction:
+            raise ValueError(
+                f"The autoencoder takes sides that are multiples of {self.reduction} px, got {height}×{width}; "
+                f"set image_size to {self.image_size}, the size it was trained at."
+            )
+
+    def encode_mean(self, frames_BHWC: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance, raw (B, 4, h, w), of uint8 pictures (B, H, W, 3)."""
+        self.check_size(frames_BHWC.shape[1], frames_BHWC.shape[2])
+        posterior = self.network.encode(self._fold(frames_BHWC)).latent_dist
+        return posterior.mean, posterior.logvar
+
+    @torch.no_grad()
+    def encode(self, frames_BHWC: Tensor, chunk: int = 32) -> Tensor:
+        """Return latents float32 (B, C, H/r, W/r), about zero mean and unit variance, of uint8 (B, H, W, 3)."""
+        parts = [self.encode_mean(part.to(self.latent_mean.device))[0].float() for part in frames_BHWC.split(chunk)]
+        return (torch.cat(parts) - self.latent_mean) / self.latent_std
+
+    @torch.no_grad()
+    def decode(self, latents_BCHW: Tensor, chunk: int = 32) -> Tensor:
+        """Return uint8 pictures (B, H, W, 3) of normalised latents (B, C, h, w)."""
+        raw = latents_BCHW * self.latent_std + self.latent_mean
+        return torch.cat([_to_uint8(self.decode_raw(part)) for part in raw.split(chunk)])
+
+    def decode_raw(self, raw_BCHW: Tensor) -> Tensor:
+        """Return pictures (B, 3, H, W) in −1 … 1 of raw latents."""
+        decoded: Tensor = self.network.decode(raw_BCHW.contiguous(memory_format=torch.channels_last)).sample
+        return F.pixel_shuffle(decoded, self.fold) if self.fold > 1 else decoded
+
+    @torch.no_grad()
+    def reconstruct(self, frames_BHWC: Tensor) -> Tensor:
+        """Return what encoding and decoding leaves of uint8 pictures (B, H, W, 3)."""
+        return self.decode(self.encode(frames_BHWC))
+
+    def _fold(self, frames_BHWC: Tensor) -> Tensor:
+        pictures = _to_float(frames_BHWC)
+        folded = F.pixel_unshuffle(pictures, self.fold) if self.fold > 1 else pictures
+        return folded.contiguous(memory_format=torch.channels_last)
+
+
+def _to_float(frames_BHWC: Tensor) -> Tensor:
+    return frames_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def _to_uint8(pictures_BCHW: Tensor) -> Tensor:
+    scaled = (pictures_BCHW.float() + 1.0) * 127.5
+    return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def autoencoder_loss(
+    module: nn.Module, batch: Batch, generator: torch.Generator, kl_weight: float = 1e-6, motion_weight: float = 4.0
+) -> tuple[Tensor, dict[str, float]]:
+    """Return L1 reconstruction plus a small KL term (Rombach et al. 2022), heavier where the scene moves.
+
+    `batch["frames"]` is uint8 (B, H, W, 3); `batch["others"]` holds another frame of each one's episode. Pixels in
+    which the two differ show the arm or what it handles; they are few, and weigh 1 + `motion_weight`.
+    """
+    model: FrameAutoencoder = module.module if hasattr(module, "module") else module  # type: ignore[assignment]
+    frames, others = _to_float(batch["frames"]), _to_float(batch["others"])
+    mean, logvar = model.encode_mean(batch["frames"])
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=torch.float32)
+    raw = mean.float() + torch.exp(0.5 * logvar.float()) * noise
+    error = (model.decode_raw(raw).float() - frames).abs()
+    moving = ((frames - others).abs().amax(1, keepdim=True) > 0.08).float()
+    weight = 1.0 + motion_weight * F.max_pool2d(moving, 5, stride=1, padding=2)
+    kl = 0.5 * (mean.float().square() + logvar.float().exp() - 1.0 - logvar.float()).mean()
+    value = (error * weight).sum() / (weight.sum() * 3) + kl_weight * kl
+    with torch.no_grad():
+        l1 = float(error.mean()) * 127.5
+    return value, {"l1_of_255": l1, "kl": float(kl.detach())}
+
+
+class FrameBatches:
+    """Draw pictures evenly over scenes: `frames` and `others`, uint8 (B, H, W, 3)."""
+
+    def __init__(self, episodes: Sequence[Episode], camera: str, batch_size: int) -> None:
+        scenes: dict[str, list[np.ndarray[Any, Any]]] = {}
+        for episode in episodes:
+            scenes.setdefault(episode.task, []).append(episode.frames[camera])
+        if not scenes:
+            raise ValueError("An autoencoder needs at least one episode to train on.")
+        self._scenes = [scenes[name] for name in sorted(scenes)]
+        self._batch_size = batch_size
+
+    def __call__(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
+        frames, others = [], []
+        for _ in range(self._batch_size):
+            scene = self._scenes[rng.integers(len(self._scenes))]
+            video = scene[rng.integers(len(scene))]
+            first, second = rng.integers(len(video), size=2)
+            frames.append(video[first])
+            others.append(video[second])
+        return {"frames": np.stack(frames), "others": np.stack(others)}
+
+
+def train_autoencoder(
+    model: FrameAutoencoder,
+    episodes: Sequence[Episode],
+    folder: str | Path,
+    settings: TrainingSettings,
+    camera: str = "corner2",
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Train `model` on all frames of `episodes`, leave it with its averaged weights and measured latent statistics."""
+    batches = FrameBatches(episodes, camera, settings.batch_size)
+    result = train(model, batches, autoencoder_loss, folder, settings, "autoencoder", progress)
+    load_into(model, result.tensors, folder)
+    model.eval()
+    _measure_latents(model, batches, settings)
+    model._identity = ""
+    return result
+
+
+@torch.no_grad()
+def _measure_latents(model: FrameAutoencoder, batches: FrameBatches, settings: TrainingSettings) -> None:
+    rng = np.random.default_rng([settings.seed, 0xAE])
+    device = model.latent_mean.device
+    parts = [model.encode_mean(torch.as_tensor(batches(rng)["frames"]).to(device))[0].float() for _ in range(16)]
+    latents = torch.cat(parts)
+    model.latent_mean.copy_(latents.mean((0, 2, 3), keepdim=True))
+    model.latent_std.copy_(latents.std((0, 2, 3), keepdim=True))
+
+
+def precision_context(model: nn.Module, precision: str) -> torch.autocast:
+    """Return the autocast context inference runs under on the model's device."""
+    device = next(model.parameters()).device
+    bf16 = resolve_precision(precision, device)  # type: ignore[arg-type]
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)

@@ -1,0 +1,261 @@
+"""Plan by latent video diffusion: encode the frame, draw a clip of latents for the text, decode it.
+
+Axes: B plans, F frames, C latent channels, h and w latent rows and columns, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from planners.autoencoder import FrameAutoencoder
+from planners.denoisers import Denoiser, denoiser_from
+from planners.diffusion import DiffusionSettings, latents_from_clip
+from planners.guidance import DenoiserCall, guided
+from planners.samplers import build_scheduler, plan_generators, sample
+from planners.text import TextEncoder, text_encoder_from
+from planners.windows import Autoencoder
+from robot.checkpoints import identity_of, load_into, load_model, save_model
+from robot.data import Observation, SamplerSettings, VideoPlan
+from robot.errors import CheckpointError
+from robot.training import Precision, resolve_precision
+
+KIND = "latent-video-planner"
+
+
+def pick_device(device: str) -> torch.device:
+    """Return the device named; "auto" is an accelerator where there is one, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
+class LatentVideoPlanner:
+    """Imagine the next seconds of a task as video, in the latent space of an autoencoder. A `Planner`.
+
+    `camera`: the one planned from. `stride_s`: seconds between two frames of a plan. `settings`: how plans are sampled
+    unless a call says otherwise. `image_size`: (H, W) the denoiser was trained on. `guidance_interval`: the part of
+    the timesteps (low, high in 0–1, 1 the noisiest) in which guidance is applied. `precision`: auto, bf16 or fp32.
+    `compile`: let torch compile the denoiser (slow first plan). `device`: a torch device, or auto.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        autoencoder: Autoencoder,
+        text_encoder: TextEncoder,
+        diffusion: DiffusionSettings = DiffusionSettings(),  # noqa: B008 (frozen)
+        camera: str = "corner2",
+        stride_s: float = 0.05,
+        settings: SamplerSettings = SamplerSettings(),  # noqa: B008 (frozen)
+        image_size: tuple[int, int] = (128, 128),
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        precision: Precision = "auto",
+        compile: bool = False,
+        device: str = "auto",
+    ) -> None:
+        if precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"There is no precision {precision!r}; known are auto, bf16 and fp32.")
+        if not 0 <= guidance_interval[0] <= guidance_interval[1] <= 1:
+            raise ValueError(f"guidance_interval must be two rising numbers in 0–1, got {guidance_interval}.")
+        build_scheduler(diffusion, settings)  # raises for settings that cannot work
+        self._device = pick_device(device)
+        self._bf16 = resolve_precision(precision, self._device)
+        self.denoiser = denoiser.eval().to(self._device)
+        self.autoencoder = autoencoder.to(self._device) if isinstance(autoencoder, FrameAutoencoder) else autoencoder
+        self.text_encoder = text_encoder
+        self.diffusion = diffusion
+        self.camera = camera
+        self.stride_s = stride_s
+        self.settings = settings
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        last = diffusion.timesteps - 1
+        self._interval = round(guidance_interval[0] * last), round(guidance_interval[1] * last)
+        self._call = cast(DenoiserCall, torch.compile(denoiser) if compile else denoiser)
+        self._identity = ""
+        self._options: dict[str, Any] = {
+            "guidance_interval": guidance_interval,
+            "precision": precision,
+            "compile": compile,
+            "device": device,
+        }
+
+    @classmethod
+    def load(
+        cls,
+        planner: str | Path,
+        autoencoder: str | Path | Autoencoder,
+        text_encoder: TextEncoder | None = None,
+        **overrides: Any,
+    ) -> LatentVideoPlanner:
+        """Build a planner from the folder its training saved and its autoencoder (or that one's folder).
+
+        `overrides` replace constructor arguments. Raises CheckpointError where the weights do not fit the stored
+        architecture or were trained in another autoencoder's latent space.
+        """
+        stored = load_model(planner, KIND)
+        config = stored.config
+        if isinstance(autoencoder, (str, Path)):
+            autoencoder = FrameAutoencoder.load(Path(autoencoder))
+        if config["autoencoder"] != autoencoder.identity:
+            raise CheckpointError(
+                f"The planner in {planner} works in the latent space of autoencoder {config['autoencoder']}, not of "
+                f"{autoencoder.identity}; give it the one it was trained with."
+            )
+        denoiser = denoiser_from(config["denoiser"])
+        load_into(denoiser, stored.tensors, planner)
+        arguments: dict[str, Any] = {
+            "diffusion": DiffusionSettings(**config["diffusion"]),
+            "camera": config["camera"],
+            "stride_s": config["stride_s"],
+            "settings": SamplerSettings(**config["sampling"]),
+            "image_size": tuple(config["image_size"]),
+        }
+        loaded = cls(
+            denoiser, autoencoder, text_encoder or text_encoder_from(config["text"]), **(arguments | overrides)
+        )
+        loaded._identity = stored.identity
+        return loaded
+
+    def save(self, folder: str | Path, card: Mapping[str, Any] | None = None, dtype: torch.dtype | None = None) -> str:
+        """Write the denoiser and what `load` needs into `folder`; return the identity it will have when loaded.
+
+        `dtype` is what the weights are stored in; None keeps them as they are.
+        """
+        tensors = {name: tensor.detach().cpu() for name, tensor in self.denoiser.state_dict().items()}
+        return save_model(folder, KIND, self.config, tensors, card, dtype)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return everything but the weights, as plain values for JSON."""
+        return {
+            "denoiser": self.denoiser.config,
+            "diffusion": asdict(self.diffusion),
+            "text": self.text_encoder.config,
+            "autoencoder": self.autoencoder.identity,
+            "camera": self.camera,
+            "stride_s": self.stride_s,
+            "image_size": list(self.image_size),
+            "sampling": asdict(self.settings),
+        }
+
+    @property
+    def identity(self) -> str:
+        """Return a short hash of the denoiser's weights; plans carry it."""
+        if not self._identity:
+            self._identity = identity_of(self.denoiser.state_dict())
+        return self._identity
+
+    def with_denoiser(self, denoiser: Denoiser) -> LatentVideoPlanner:
+        """Return the same planner with other weights."""
+        return LatentVideoPlanner(
+            denoiser,
+            self.autoencoder,
+            self.text_encoder,
+            self.diffusion,
+            self.camera,
+            self.stride_s,
+            self.settings,
+            self.image_size,
+            **self._options,
+        )
+
+    @torch.no_grad()
+    def plan(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[VideoPlan]:
+        """Return one plan per observation, in one batch.
+
+        `seeds` fix each plan's noise independently of its place in the batch. `settings` overrides the planner's own
+        per plan; plans that share a sampler and a step count are drawn together. Raises ValueError for an empty
+        instruction, lengths that differ, a missing camera or an image of another size than the planner's.
+        """
+        chosen = [self.settings] * len(observations) if settings is None else list(settings)
+        self._check(observations, instructions, seeds, chosen)
+        if not observations:
+            return []
+        images = np.stack([observation.images[self.camera] for observation in observations])
+        with self._computing():
+            first = self.autoencoder.encode(torch.from_numpy(images)).float().to(self._device)
+        groups: dict[tuple[str, int], list[int]] = {}
+        for index, each in enumerate(chosen):
+            groups.setdefault((each.sampler, each.steps), []).append(index)
+        shape = (len(observations), self.denoiser.frames, *first.shape[1:])
+        latents = torch.empty(shape, device=self._device)
+        for members in groups.values():
+            latents[members] = self._draw(
+                first[members],
+                [instructions[i] for i in members],
+                [seeds[i] for i in members],
+                [chosen[i] for i in members],
+            )
+        with self._computing():
+            frames = self.autoencoder.decode(latents.flatten(0, 1))
+        clips = frames.cpu().numpy().reshape(*shape[:2], *images.shape[1:])
+        return [
+            VideoPlan(clips[i], self.stride_s, instructions[i], seeds[i], self.identity, chosen[i])
+            for i in range(len(observations))
+        ]
+
+    def _draw(
+        self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
+    ) -> Tensor:
+        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count."""
+        tokens, mask = (each.to(self._device) for each in self.text_encoder.encode(instructions))
+        negatives = [each.negative_prompt for each in settings]
+        negative_tokens, negative_mask = (each.to(self._device) for each in self.text_encoder.encode(negatives))
+        denoise = guided(
+            self._call,
+            first,
+            tokens,
+            mask,
+            negative_tokens,
+            negative_mask,
+            [each.guidance_scale for each in settings],
+            self._interval,
+        )
+        shape = (len(first), self.denoiser.frames, *first.shape[1:])
+        scheduler = build_scheduler(self.diffusion, settings[0])
+        with self._computing():
+            clip = sample(denoise, shape, scheduler, plan_generators(seeds), self._device)
+        return latents_from_clip(clip, first, self.diffusion)
+
+    def _computing(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
+
+    def _check(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings],
+    ) -> None:
+        count = len(observations)
+        if not len(instructions) == len(seeds) == len(settings) == count:
+            raise ValueError(
+                f"{count} observations need as many instructions, seeds and settings, got {len(instructions)}, "
+                f"{len(seeds)} and {len(settings)}."
+            )
+        for instruction in instructions:
+            if not instruction.strip():
+                raise ValueError("A plan needs an instruction; the one given is empty.")
+        for observation in observations:
+            if self.camera not in observation.images:
+                raise ValueError(f"The observation has no camera {self.camera!r}, only {sorted(observation.images)}.")
+            size = observation.images[self.camera].shape[:2]
+            if size != self.image_size:
+                raise ValueError(
+                    f"The planner takes images of {self.image_size[0]}×{self.image_size[1]} pixels, camera "
+                    f"{self.camera!r} gave {size[0]}×{size[1]}; set the camera to that size."
+                )

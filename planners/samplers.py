@@ -1,0 +1,94 @@
+"""Draw clips from noise with the samplers of diffusers. A sampler knows neither text nor guidance.
+
+Axes: B samples, then any.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, LCMScheduler
+from torch import Tensor
+
+from planners.diffusion import DiffusionSettings, alphas_cumprod
+from robot.data import SamplerSettings
+
+Denoise = Callable[[Tensor, int], Tensor]
+"""`denoise(noisy, timestep) -> prediction`, a pure function; both tensors (B, …)."""
+
+SAMPLERS = ("ddim", "dpm++", "lcm")
+
+_PREDICTION_NAMES = {"epsilon": "epsilon", "v": "v_prediction", "x0": "sample"}
+_LEAST_SIGNAL = 2.0**-24  # ᾱ at the end of a zero-SNR schedule, so that solvers that divide by it can start there
+
+
+def build_scheduler(diffusion: DiffusionSettings, settings: SamplerSettings) -> Any:
+    """Return a fresh diffusers scheduler, its steps set, that starts from the noisiest timestep.
+
+    Spacing is "trailing", so that few steps still begin where training saw pure noise. Source: Lin et al. (2023),
+    section 3.3. Samplers: DDIM, Song et al. (2021); DPM-Solver++ of order 2, Lu et al. (2022); LCM, Luo et al. (2023),
+    which only gives good plans with a denoiser distilled for it. Raises ValueError for an unknown sampler or a step
+    count outside 1 … training timesteps.
+    """
+    if not 1 <= settings.steps <= diffusion.timesteps:
+        raise ValueError(f"A sampler takes 1–{diffusion.timesteps} steps, not {settings.steps}.")
+    bars = alphas_cumprod(diffusion).double().clamp(min=_LEAST_SIGNAL)
+    before = torch.cat([torch.ones(1, dtype=torch.float64), bars[:-1]])
+    shared: dict[str, Any] = {
+        "num_train_timesteps": diffusion.timesteps,
+        "trained_betas": (1 - bars / before).tolist(),
+        "prediction_type": _PREDICTION_NAMES[diffusion.prediction],
+    }
+    if settings.sampler == "ddim":
+        scheduler: Any = DDIMScheduler(**shared, timestep_spacing="trailing", clip_sample=False)
+    elif settings.sampler == "dpm++":
+        scheduler = DPMSolverMultistepScheduler(
+            **shared, timestep_spacing="trailing", algorithm_type="dpmsolver++", final_sigmas_type="zero"
+        )
+    elif settings.sampler == "lcm":
+        # LCM takes its steps from a longer schedule, which has to be at least as long.
+        original = min(diffusion.timesteps, max(50, settings.steps))
+        scheduler = LCMScheduler(**shared, original_inference_steps=original)
+    else:
+        raise ValueError(f"There is no sampler {settings.sampler!r}; known are {', '.join(SAMPLERS)}.")
+    with warnings.catch_warnings():
+        # diffusers 0.42 makes NumPy arrays from tensors in a way that NumPy 2 will one day refuse
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scheduler.set_timesteps(settings.steps)
+    return scheduler
+
+
+def plan_generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """Return one generator a seed, on the CPU, so that the same seed gives the same noise on any device."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def draw_noise(shape: Sequence[int], generators: Sequence[torch.Generator], device: torch.device) -> Tensor:
+    """Return standard normal noise of `shape` (B, …), float32, sample i from generator i alone."""
+    return torch.stack([torch.randn(tuple(shape[1:]), generator=each) for each in generators]).to(device)
+
+
+def sample(
+    denoise: Denoise,
+    shape: Sequence[int],
+    scheduler: Any,
+    generators: Sequence[torch.Generator],
+    device: torch.device | None = None,
+) -> Tensor:
+    """Return clean samples of `shape` (B, …), float32, from pure noise, one generator a sample.
+
+    `scheduler` comes from `build_scheduler` and is used up. Noise that a sampler adds on its way (LCM) comes from each
+    sample's own generator as well. Raises ValueError when there is not one generator a sample.
+    """
+    if len(generators) != shape[0]:
+        raise ValueError(f"{shape[0]} samples need as many generators, got {len(generators)}.")
+    noisy = draw_noise(shape, generators, device or torch.device("cpu")) * scheduler.init_noise_sigma
+    takes_noise = isinstance(scheduler, LCMScheduler)
+    for timestep in scheduler.timesteps:
+        prediction = denoise(noisy, int(timestep)).float()
+        extra = {"generator": list(generators)} if takes_noise else {}
+        noisy = scheduler.step(prediction, timestep, noisy, return_dict=False, **extra)[0]
+    return noisy

@@ -1,0 +1,89 @@
+"""Train a latent video planner, from nothing or from a trained one.
+
+Axes: B windows, F frames, C latent channels, H and W latent rows and columns, L tokens, D token-state channels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from planners.diffusion import DiffusionSettings, add_noise, alphas_cumprod, clip_from_latents, loss_weights, target
+from planners.latent_video import LatentVideoPlanner
+from planners.windows import WindowSampler
+from robot.protocols import Metrics
+from robot.training import Progress, TrainingSettings, train
+
+
+class DenoisingLoss:
+    """Score a denoiser on a batch of windows: weighted squared error of what it predicts about noised clips.
+
+    `tokens_NLD` and `mask_NL` are the encoded `WindowSampler.texts`, which a batch's text indices point into.
+    """
+
+    def __init__(self, tokens_NLD: Tensor, mask_NL: Tensor, diffusion: DiffusionSettings) -> None:
+        self._tokens = tokens_NLD
+        self._mask = mask_NL
+        self._diffusion = diffusion
+        self._bars = alphas_cumprod(diffusion)
+
+    def __call__(
+        self, denoiser: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Return the mean loss of a batch as `WindowSampler.draw` makes it, and nothing else to report.
+
+        Timesteps are stratified: one in each of B equal parts of the schedule, which lowers the loss's variance.
+        """
+        first, future, text = batch["first"], batch["future"], batch["text"]
+        device, count = first.device, len(first)
+        where = generator.device
+        parts = torch.randperm(count, generator=generator, device=where)
+        within = torch.rand(count, generator=generator, device=where)
+        timesteps = ((parts + within) / count * self._diffusion.timesteps).long().to(device)
+        timesteps = timesteps.clamp(max=self._diffusion.timesteps - 1)
+        clip = clip_from_latents(future, first, self._diffusion)
+        noise = torch.randn(clip.shape, generator=generator, device=where).to(device)
+        noisy = add_noise(clip, noise, timesteps, self._bars)
+        tokens, mask = self._tokens.to(device)[text], self._mask.to(device)[text]
+        prediction = denoiser(noisy, timesteps, first, tokens, mask)
+        wanted = target(clip, noise, timesteps, self._bars, self._diffusion.prediction)
+        errors = (prediction.float() - wanted).square().flatten(1).mean(1)
+        return (errors * loss_weights(timesteps, self._bars, self._diffusion)).mean(), {}
+
+
+def train_planner(
+    planner: LatentVideoPlanner,
+    windows: WindowSampler,
+    folder: str | Path,
+    settings: TrainingSettings,
+    output: str | Path | None = None,
+    card: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    progress: Progress | None = None,
+) -> tuple[LatentVideoPlanner, Metrics]:
+    """Train a copy of a planner's denoiser, fresh or trained; return the new planner and what was measured.
+
+    The planner given is left as it is. `folder` holds the training's own state, from which a killed run resumes. Where
+    `output` is given the new planner, with the weights' running average, is saved there, its weights stored as `dtype`
+    (None: as they are), `card` beside them. Fine-tuning is the same call with a trained planner, a lower learning rate
+    and windows that mix what it knew with what is new. Raises what `robot.training.train` raises.
+    """
+    denoiser = copy.deepcopy(planner.denoiser)
+    tokens, mask = planner.text_encoder.encode(windows.texts)
+
+    def batch(rng: np.random.Generator) -> dict[str, Any]:
+        return dict(windows.draw(rng, settings.batch_size))
+
+    loss = DenoisingLoss(tokens, mask, planner.diffusion)
+    result = train(denoiser, batch, loss, folder, settings, "planner", progress)
+    denoiser.load_state_dict(result.tensors)
+    improved = planner.with_denoiser(denoiser)
+    if output is not None:
+        improved.save(output, card, dtype)
+    return improved, result.metrics

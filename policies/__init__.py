@@ -1,0 +1,1 @@
+"""Turn imagined frames into actions: inverse dynamics in a closed loop."""

@@ -1,0 +1,1 @@
+"""The `sail` command: one small module per verb; the only place that knows Hydra."""

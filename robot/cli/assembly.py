@@ -1,0 +1,184 @@
+"""Put together, from a configuration, what a run needs: robots, models, judge, exploration and learners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from planners.latent_video import LatentVideoPlanner
+from policies.frame_pair import FramePair
+from policies.pose_tracking import PoseTracking
+from policies.training import finetune_frame_pair, finetune_pose_network
+from robot.cli.compose import build
+from robot.data import Episode, RobotSpec, SamplerSettings
+from robot.errors import SailError
+from robot.learn.attempts import Exploration
+from robot.learn.exploration import InstructionBandit, negative_prompts, similarity
+from robot.learn.finetuning import (
+    FrameOptions,
+    InverseDynamicsInForce,
+    InverseDynamicsLearner,
+    PlannerInForce,
+    PlannerLearner,
+    reconstruction,
+)
+from robot.protocols import RobotPool
+from robot.rollout import RolloutSettings, steps_per_frame
+from robot.training import TrainingSettings
+from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN, check_task
+
+Seen = Callable[[], Sequence[Episode]]
+
+
+def instruction_of(config: DictConfig) -> str:
+    """Return what the task asks for; raise SailError for an unknown task or an instruction of blanks."""
+    check_task(config.task)
+    said = str(config.instruction)
+    if said and not said.strip():
+        raise SailError("The instruction is empty: say in words what the robot should do, or leave the key out.")
+    return said.strip() or INSTRUCTIONS[config.task]
+
+
+class PoolSource:
+    """Open robots for a task: one pool at once, to know what the robots sense, and another for each later `make`."""
+
+    def __init__(self, config: DictConfig, task: str) -> None:
+        self._config = config.robot
+        self._task = task
+        self._waiting: RobotPool | None = build(self._config, task=task)
+        self.spec: RobotSpec = self._waiting.spec
+
+    def make(self) -> RobotPool:
+        """Return an open pool; whoever asked closes it."""
+        pool, self._waiting = self._waiting, None
+        return pool if pool is not None else build(self._config, task=self._task)
+
+    def close(self) -> None:
+        """Close the pool that nobody asked for, if there is one."""
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
+
+
+def open_pool(config: DictConfig, task: str) -> PoolSource:
+    """Open the robots of a task."""
+    return PoolSource(config, task)
+
+
+def rollout_settings(config: DictConfig) -> RolloutSettings:
+    """Return how attempts are carried out."""
+    return RolloutSettings(
+        int(config.max_steps),
+        int(config.execute_frames),
+        int(config.plan_batch),
+        bool(config.get("stop_on_success", True)),
+    )
+
+
+def sampler_of(config: DictConfig) -> SamplerSettings:
+    """Return how plans of the true instruction are sampled; the oracle samples nothing."""
+    settings = config.planner.get("settings")
+    return SamplerSettings() if settings is None else build(settings)
+
+
+def training_settings(node: DictConfig, seed: int, tracker: str = "") -> TrainingSettings:
+    """Return training settings from the keys of a configuration that bear their names."""
+    known = TrainingSettings.__dataclass_fields__
+    values = {str(key): value for key, value in node.items() if key in known}
+    return TrainingSettings(**values, seed=seed, tracker=tracker)
+
+
+def exploration_of(config: DictConfig, instruction: str) -> Exploration | None:
+    """Return how rollouts borrow other words, or None where the share is 0."""
+    node = config.learner.exploration
+    if float(node.share) == 0.0:
+        return None
+    seen = [INSTRUCTIONS[task] for task in SEEN]
+    borrowed = [*seen, *(text for task in SEEN for text in PARAPHRASES.get(task, ()) if node.paraphrases)]
+    borrowed = [text for text in dict.fromkeys(borrowed) if text != instruction]
+    bandit = InstructionBandit(
+        borrowed,
+        negative_prompts(instruction, seen),
+        tuple(float(scale) for scale in node.guidance_scales),
+        {text: 1.0 + similarity(text, instruction) for text in borrowed},
+    )
+    return Exploration(bandit, float(node.share), float(node.target), int(node.minimum_true), int(node.wave))
+
+
+def planner_learner(
+    config: DictConfig, in_force: PlannerInForce, seen: Seen, rate_hz: float, tracker: str
+) -> PlannerLearner | None:
+    """Return what fine-tunes the planner, or None where it is switched off or there is nothing to train."""
+    node = config.learner.planner
+    current = in_force.current
+    if not node.train or not isinstance(current, LatentVideoPlanner):
+        return None
+    options: Mapping[str, Any] = {
+        "settings": build(config.planner.settings),
+        "precision": config.planner.precision,
+        "compile": bool(config.planner.get("compile", False)),
+        "device": config.planner.get("device", "auto"),
+    }
+
+    def load(folder: Path) -> LatentVideoPlanner:
+        return LatentVideoPlanner.load(folder, current.autoencoder, current.text_encoder, **options)
+
+    return PlannerLearner(
+        in_force,
+        load,
+        seen,
+        training_settings(node, int(config.seed), tracker),
+        float(node.seen_share),
+        steps_per_frame(current.stride_s, rate_hz),
+        latents=Path(config.data) / "latents",
+    )
+
+
+def inverse_dynamics_learner(
+    config: DictConfig,
+    in_force: InverseDynamicsInForce,
+    planner: PlannerInForce,
+    seen: Seen,
+    camera_matrices: Mapping[str, Any],
+    tracker: str,
+) -> InverseDynamicsLearner | None:
+    """Return what fine-tunes inverse dynamics, or None where it is switched off."""
+    node = config.learner.inverse_dynamics
+    current = in_force.current
+    if not node.train:
+        return None
+    if isinstance(current, PoseTracking):
+        finetune: Any = finetune_pose_network
+    elif isinstance(current, FramePair):
+        finetune = finetune_frame_pair
+    else:
+        raise SailError(f"A {type(current).__name__} cannot be fine-tuned: set learner.inverse_dynamics.train=false.")
+    options = {
+        str(key): value
+        for key, value in OmegaConf.to_container(config.inverse_dynamics, resolve=True).items()  # type: ignore[union-attr]
+        if key not in ("_target_", "folder")
+    }
+    camera = str(options.get("camera", "corner2"))
+    imagining = planner.current
+    frames = FrameOptions(
+        camera,
+        current.network.shape.size,
+        camera_matrices.get(camera),
+        reconstruction(imagining) if isinstance(imagining, LatentVideoPlanner) else None,
+        float(node.reconstructed_share),
+    )
+    return InverseDynamicsLearner(
+        in_force,
+        Path(config.inverse_dynamics.folder),
+        partial(type(current).load, **options),
+        finetune,
+        seen,
+        training_settings(node, int(config.seed), tracker),
+        frames,
+        float(node.seen_share),
+        node.learn_from,
+    )

@@ -1,0 +1,163 @@
+"""Compose a configuration with Hydra from YAML and key=value pairs; every mistake becomes one sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from robot.cli.keys import CONFIGS, group_names, group_options
+from robot.errors import SailError, UnknownNameError
+
+PROJECT = CONFIGS.parent
+"""The folder that holds the project."""
+NOT_IN_HASH = ("iterations", "runs", "folder", "workers", "device", "report")
+"""Keys that do not change what a run is: more iterations of the same run go on in the same folder."""
+
+if not OmegaConf.has_resolver("project"):
+    # `${project:starter/planner}` finds what ships with the project from whatever folder `sail` is called in.
+    OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path))
+
+
+def compose(config: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Return the configuration `configs/<config>.yaml` with the key=value pairs applied.
+
+    Raises SailError, with the nearest known name, for an unknown key, group or option and for a value that
+    cannot be read.
+    """
+    pairs = [_normalised(pair) for pair in overrides]
+    base = _compose(config, [pair for pair in pairs if _is_group(pair)])
+    known = [*flat_keys(base), *group_names()]
+    for pair in pairs:
+        key = pair.partition("=")[0]
+        if not _is_group(pair) and not key.startswith(("+", "~")) and key not in known:
+            raise UnknownNameError("key", key, known)
+    composed = _compose(config, pairs)
+    for pair in pairs:
+        _check_kind(base, composed, pair.partition("=")[0])
+    missing = sorted(str(key) for key in OmegaConf.missing_keys(composed))
+    if missing:
+        raise SailError(f"{missing[0]} has no value: give it as {missing[0]}=… .")
+    return composed
+
+
+def flat_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Yield every dotted key of a configuration, mappings themselves included."""
+    for key in map(str, config):
+        name = f"{prefix}{key}"
+        yield name
+        if not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, key):
+            value = config[key]
+            if isinstance(value, DictConfig):
+                yield from flat_keys(value, f"{name}.")
+
+
+def build(config: DictConfig, **extra: Any) -> Any:
+    """Make the component that a part of the configuration names by `_target_`; `extra` are further arguments.
+
+    An expected error of the component (SailError, ValueError) comes out as itself, not wrapped by Hydra.
+    """
+    try:
+        return instantiate(config, **extra)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError):
+            raise SailError(str(cause)) from cause
+        if isinstance(cause, SailError | OSError):
+            raise cause from None
+        raise
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return a configuration as plain dictionaries and lists, interpolations resolved."""
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def to_yaml(config: DictConfig) -> str:
+    """Return a configuration as YAML text, interpolations resolved."""
+    return OmegaConf.to_yaml(config, resolve=True)
+
+
+def config_hash(config: DictConfig) -> str:
+    """Return eight hexadecimal digits that name what a run is, the same in every clone of the project.
+
+    Interpolations are hashed as written, so that the place of the project does not matter, and the keys in
+    `NOT_IN_HASH` are left out.
+    """
+    container = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(container, dict)
+    for key in NOT_IN_HASH:
+        container.pop(key, None)
+    text = json.dumps(container, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _check_kind(base: DictConfig, composed: DictConfig, key: str) -> None:
+    """Raise SailError when a value is of another kind than its default; a lone value stands for a list of one."""
+    default, value = OmegaConf.select(base, key), OmegaConf.select(composed, key)
+    if isinstance(default, ListConfig) and not isinstance(value, ListConfig):
+        OmegaConf.update(composed, key, [value])
+        return
+    kinds: tuple[tuple[type, tuple[type, ...], str], ...] = (
+        (bool, (bool,), "true or false"),
+        (int, (int,), "a whole number"),
+        (float, (int, float), "a number"),
+    )
+    for kind, allowed, words in kinds:
+        if isinstance(default, kind):
+            if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+                raise SailError(f"{key} must be {words}, got {value!r}.")
+            return
+
+
+def _compose(config: str, overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    for pair in overrides:
+        try:
+            OverridesParser.create().parse_override(pair)
+        except HydraException as error:
+            raise SailError(f"{pair!r} cannot be read: write KEY=VALUE, and a list as KEY=[a,b].") from error
+    try:
+        with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
+            return hydra_compose(config_name=config, overrides=overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        for pair in overrides:
+            key, _, value = pair.partition("=")
+            if _is_group(pair) and value not in group_options(key):
+                raise UnknownNameError(key.replace("_", " "), value, group_options(key)) from error
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise SailError(f"The settings cannot be read: {first.strip()}") from error
+
+
+def _is_group(pair: str) -> bool:
+    return pair.partition("=")[0] in group_names() and not pair.startswith(("+", "~"))
+
+
+def _normalised(pair: str) -> str:
+    """Return a key=value pair in Hydra's grammar: `a,b` becomes a list, and a value with odd characters is quoted."""
+    key, _, value = pair.partition("=")
+    if pair.startswith("~") or re.fullmatch(r"[\[{\"'].*", value):
+        return pair
+    if "," in value:
+        return f"{key}=[{','.join(_quoted(part.strip()) for part in value.split(',') if part.strip())}]"
+    return f"{key}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    if re.fullmatch(r"[\w./+-]*", value) and value:
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,140 @@
+"""`sail evaluate`: measure success with a Wilson interval, over stated seeds and without training."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from robot.cli.assembly import open_pool, rollout_settings
+from robot.cli.compose import PROJECT, build, compose
+from robot.cli.machine import hardware
+from robot.cli.screen import Meter, meter, print_json, screen
+from robot.cli.verbs import Arguments
+from robot.data import Episode
+from robot.errors import SailError
+from robot.learn.evaluation import EvaluationRecord, evaluate
+from robot.learn.pictures import imagined_beside_executed, succeeded, write_gif
+from robot.learn.report import chosen_examples, git_revision, interval_text, write_contact_sheet
+from robot.learn.results import add_results
+from robot.learn.statistics import mean_over_tasks
+from robot.protocols import InverseDynamics, Planner
+from robot.rollout import Attempt
+from sim.tasks import INSTRUCTIONS, tasks_of
+
+
+def run(arguments: Arguments) -> int:
+    """Attempt every task asked for and print its success as soon as it is known; then the mean."""
+    config = compose("evaluate", arguments.overrides)
+    tasks = _tasks(config)
+    method = config.method or _method(config)
+    console = screen(arguments.as_json)
+    began = time.monotonic()
+    records: list[EvaluationRecord] = []
+    with meter(console) as progress:
+        planner: Planner | None = None
+        inverse_dynamics: InverseDynamics = build(config.inverse_dynamics)
+        for task in tasks:
+            config.task = task
+            if planner is None or "task" in config.planner:
+                planner = build(config.planner)
+            assert planner is not None
+            record = _evaluate(config, task, planner, inverse_dynamics, method, progress)
+            records.append(record)
+            rate = interval_text(record["successes"], record["rollouts"])
+            faults = f", {record['faults']} faults" if record["faults"] else ""
+            console.print(f"{task:<28} {record['successes']:>3}/{record['rollouts']:<3} {rate:>14}{faults}")
+            if config.save:
+                _save(config, arguments.command, [record], time.monotonic() - began)
+    _conclude(console, records, arguments.as_json)
+    return 0
+
+
+def _tasks(config: DictConfig) -> tuple[str, ...]:
+    if bool(config.task) == bool(config.tasks):
+        raise SailError("Say what to evaluate: either task=NAME, or tasks= with names, seen, unseen, tuning or all.")
+    if int(config.rollouts) < 1:
+        raise SailError(f"rollouts must be at least 1, got {config.rollouts}.")
+    return tasks_of(config.task or config.tasks)
+
+
+def _method(config: DictConfig) -> str:
+    """Return the method's name in tables: `oracle_pose_tracking` for true videos, else `sail`."""
+    kind = str(config.planner.get("_target_", ""))
+    if "oracle" in kind.lower():
+        return f"oracle_{str(config.inverse_dynamics._target_).split('.')[1]}"
+    return "sail"
+
+
+def _evaluate(
+    config: DictConfig,
+    task: str,
+    planner: Planner,
+    inverse_dynamics: InverseDynamics,
+    method: str,
+    progress: Meter,
+) -> EvaluationRecord:
+    starts = [100_000 + 1_000 * int(config.seed) + number for number in range(int(config.rollouts))]
+    counts = [0, 0]
+    finished: list[Episode] = []
+
+    def ended(_: int, attempt: Attempt, episode: Episode) -> None:
+        counts[0] += succeeded(episode)
+        counts[1] += 1
+        progress.advance(f"success: {counts[0]}/{counts[1]}")
+        if config.gifs:
+            finished.append(episode)
+
+    progress.begin(task, len(starts))
+    pools = open_pool(config, task)
+    pool = pools.make()
+    try:
+        record = evaluate(
+            pool,
+            planner,
+            inverse_dynamics,
+            task,
+            INSTRUCTIONS[task],
+            starts,
+            rollout_settings(config),
+            judge=build(config.judge),
+            method=method,
+            iteration=int(config.iteration),
+            seed=int(config.seed),
+            on_episode=ended,
+        )
+    finally:
+        pool.close()
+        progress.end()
+    if config.gifs:
+        _draw(finished, Path(config.gifs), task)
+    return record
+
+
+def _draw(episodes: list[Episode], folder: Path, task: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, episode in chosen_examples(episodes).items():
+        write_gif(imagined_beside_executed(episode), folder / f"{task}-{name}.gif")
+        write_contact_sheet(episode, folder / f"{task}-{name}.png")
+
+
+def _save(config: DictConfig, command: str, records: list[EvaluationRecord], wall_s: float) -> None:
+    origin = {
+        "command": command,
+        "revision": git_revision(PROJECT),
+        "hardware": hardware(),
+        "wall_time_s": round(wall_s),
+    }
+    add_results(Path(config.save), records, "Evaluation", origin)  # type: ignore[arg-type]
+
+
+def _conclude(console: Console, records: list[EvaluationRecord], as_json: bool) -> None:
+    counts = [(record["task"], record["successes"], record["rollouts"]) for record in records]
+    counted = [count for count in counts if count[2]]
+    mean = mean_over_tasks(counted) if counted else None
+    if len(records) > 1 and mean is not None:
+        console.print(f"[bold]{f'mean over {len(counted)} tasks':<28} {100 * mean:>20.1f} %[/]")
+    if as_json:
+        print_json({"records": records, "mean": mean})

@@ -1,0 +1,197 @@
+"""`sail improve`: the SAIL loop on one task, from the first rollout to the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from robot.cli.assembly import (
+    exploration_of,
+    instruction_of,
+    inverse_dynamics_learner,
+    open_pool,
+    planner_learner,
+    rollout_settings,
+    sampler_of,
+)
+from robot.cli.compose import PROJECT, build, compose, config_hash, plain, to_yaml
+from robot.cli.machine import hardware
+from robot.cli.recording import episode_name, record_missing, requests_for, store_of
+from robot.cli.reporting import report_on, row_of
+from robot.cli.screen import Meter, meter, print_json, screen
+from robot.cli.verbs import Arguments
+from robot.data import Episode
+from robot.episodes.store import EpisodeStore
+from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce
+from robot.learn.journal import Journal, write_atomically
+from robot.learn.report import HEADINGS, git_revision, interval_text
+from robot.learn.results import add_results
+from robot.learn.sail import LoopEvent, SailLoop, SailSettings, StoredEpisodes
+from sim.tasks import SEEN
+
+WIDTHS = (9, 8, 14, 11, 5, 8, 13)
+
+
+def run(arguments: Arguments) -> int:
+    """Improve at a task, going on where an earlier run with the same settings stopped; end with a report."""
+    config = compose("improve", arguments.overrides)
+    instruction = instruction_of(config)
+    folder = run_folder(config)
+    console = screen(arguments.as_json)
+    write_atomically(folder / "config.yaml", to_yaml(config))
+    began = time.monotonic()
+    with meter(console) as progress:
+        narrator = Narrator(console, progress, Journal(folder), instruction)
+        records = improve(config, instruction, folder, narrator, progress)
+    page = report_on(folder, arguments.command)
+    if config.save:
+        origin = {
+            "command": arguments.command,
+            "revision": git_revision(PROJECT),
+            "hardware": hardware(),
+            "wall_time_s": round(time.monotonic() - began),
+        }
+        add_results(Path(config.save), records, "SAIL", origin)
+    if arguments.as_json:
+        print_json({"run": str(folder), "report": str(page), "iterations": records})
+    else:
+        console.print(f"\nThe report is in [bold]{page}[/]", soft_wrap=True)
+    return 0
+
+
+def run_folder(config: DictConfig) -> Path:
+    """Return the folder of the run that a configuration describes: the same one each time."""
+    return Path(config.runs) / f"{config.task}-seed{config.seed}-{config_hash(config)}"
+
+
+def improve(
+    config: DictConfig, instruction: str, folder: Path, narrator: Narrator, progress: Meter
+) -> list[dict[str, Any]]:
+    """Put the loop together and run it through; return the record of every iteration."""
+    planner = PlannerInForce(build(config.planner))
+    inverse_dynamics = InverseDynamicsInForce(build(config.inverse_dynamics))
+    pools = open_pool(config, config.task)
+    tracker = "tensorboard" if config.tensorboard else ""
+
+    @cache
+    def seen() -> Sequence[Episode]:
+        return seen_demonstrations(config, progress)
+
+    loop = SailLoop(
+        folder=folder,
+        settings=SailSettings(
+            task=config.task,
+            instruction=instruction,
+            iterations=int(config.iterations),
+            rollouts=int(config.rollouts),
+            seed=int(config.seed),
+            accumulate=bool(config.learner.accumulate),
+            finetune_from=config.learner.finetune_from,
+            keep_above=float(config.learner.keep_above),
+            sampler=sampler_of(config),
+            rollout=rollout_settings(config),
+            method=config.method,
+        ),
+        make_pool=pools.make,
+        planner=planner,
+        inverse_dynamics=inverse_dynamics,
+        judge=build(config.judge),
+        store=EpisodeStore(folder / "episodes"),
+        planner_learner=planner_learner(config, planner, seen, pools.spec.action.rate_hz, tracker),
+        inverse_dynamics_learner=inverse_dynamics_learner(
+            config, inverse_dynamics, planner, seen, pools.spec.camera_matrices, tracker
+        ),
+        exploration=exploration_of(config, instruction),
+        on_event=narrator.hear,
+    )
+    try:
+        return loop.run()
+    finally:
+        pools.close()
+
+
+def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode]:
+    """Return the demonstrations of seen tasks that training mixes in, recording those that are missing."""
+    robot = plain(config.robot)
+    options: dict[str, object] = {name: robot[name] for name in ("image_size", "action_repeat") if name in robot}
+    options["cameras"] = tuple(robot.get("cameras", ("corner2",)))
+    requests = requests_for(SEEN, "demonstrations", int(config.demonstrations), 0, options)
+    store = store_of(config.data, "demonstrations")
+    record_missing(store, requests, progress, "recording demonstrations of the seen tasks")
+    return StoredEpisodes(store, [episode_name(request) for request in requests])
+
+
+class Narrator:
+    """Tell a person at the terminal what the loop does: a bar while it works, a line of a table an iteration."""
+
+    def __init__(self, console: Console, progress: Meter, journal: Journal, instruction: str) -> None:
+        self._console = console
+        self._progress = progress
+        self._journal = journal
+        self._instruction = instruction
+        self._counts = {"true": [0, 0], "exploring": [0, 0]}
+        self._headed = False
+
+    def hear(self, event: LoopEvent) -> None:
+        """Show one event of the loop."""
+        handler = getattr(self, f"_{event.kind}", None)
+        if handler is not None:
+            handler(event.iteration, event.data)
+
+    def _run_started(self, iteration: int, data: Mapping[str, Any]) -> None:
+        self._console.print(f"“{self._instruction}” in [bold]{self._journal.folder}[/]", soft_wrap=True)
+        earlier = self._journal.iterations()
+        if data["resumed"]:
+            self._console.print(f"Going on at iteration {iteration}.")
+        for record in earlier:
+            self._line(record)
+
+    def _iteration_started(self, iteration: int, data: Mapping[str, Any]) -> None:
+        self._counts = {"true": [0, 0], "exploring": [0, 0]}
+        done = self._journal.attempts(iteration)
+        self._progress.begin(f"iteration {iteration}: rollouts", int(data["rollouts"]))
+        for record in done:
+            self._attempt_finished(iteration, record)
+
+    def _attempt_finished(self, iteration: int, data: Mapping[str, Any]) -> None:
+        counts = self._counts["exploring" if data["explored"] else "true"]
+        counts[0] += bool(data["truth"] if data["truth"] is not None else data.get("kept", False))
+        counts[1] += 1
+        told = ", ".join(f"{name} {good}/{total}" for name, (good, total) in self._counts.items() if total)
+        self._progress.advance(f"success: {told}")
+
+    def _rollouts_finished(self, iteration: int, data: Mapping[str, Any]) -> None:
+        self._progress.end()
+        rate = interval_text(data["successes"], data["rollouts"])
+        line = f"iteration {iteration}: success [bold]{rate}[/] with the true instruction"
+        explored = data["exploration"]
+        if explored["rollouts"]:
+            line += f", {explored['successes']} of {explored['rollouts']} exploring"
+            best = explored["arms"][0] if explored["arms"] else None
+            if best and best["successes"]:
+                line += f" (best: “{best['instruction']}”)"
+        self._console.print(line, soft_wrap=True)
+
+    def _training_started(self, iteration: int, data: Mapping[str, Any]) -> None:
+        what = "the planner" if data["learner"] == "planner" else "inverse dynamics"
+        source = f"{data['successes']} successes of {data['rollouts']} rollouts"
+        self._console.print(f"iteration {iteration}: training {what} ({source})", style="dim")
+
+    def _iteration_finished(self, iteration: int, data: Mapping[str, Any]) -> None:
+        self._line(data)
+
+    def _line(self, record: Mapping[str, Any]) -> None:
+        if not self._headed:
+            self._headed = True
+            self._console.print(_aligned(HEADINGS), style="dim")
+        self._console.print(_aligned(row_of(record).cells()))
+
+
+def _aligned(cells: Sequence[str]) -> str:
+    return "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))

@@ -1,0 +1,134 @@
+"""The front of the `sail` command: find the verb, give help, and turn every expected error into one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+from robot.cli.verbs import VERBS, Arguments, Verb, overview, usage
+from robot.errors import SailError, UnknownNameError
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `sail` with the arguments given (those of the process by default) and return its exit code.
+
+    0: done. 2: something expected went wrong, said in one sentence on stderr. 130: stopped by Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except SailError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        print(f"\nStopped; continue with: {shlex.join(['sail', *words])}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: say nothing, and keep the interpreter from flushing into the void.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if not _is_full_disk(error):
+            # A ValueError of this project is a sentence too; whoever suspects a defect asks for the traceback.
+            if isinstance(error, ValueError) and not os.environ.get("SAIL_TRACEBACK"):
+                return _complain(f"{error} (SAIL_TRACEBACK=1 shows where this was found.)")
+            raise
+        where = getattr(error, "filename", None)
+        return _complain(
+            f"The disk is full{f' (writing {where})' if where else ''}: free some space and give the same command "
+            "again; what was saved before is untouched."
+        )
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("--help", "-h", "help"):
+        if len(words) > 1 and words[0] == "help":
+            return _dispatch([*words[1:], "--help"])
+        print(overview())
+        return 0 if words else EXIT_ERROR
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"sail {version('sail-stack')}")
+        return 0
+    verb = VERBS.get(words[0])
+    if verb is None:
+        raise UnknownNameError("verb", words[0], list(VERBS))
+    arguments = parse(verb, words[1:])
+    if "--help" in arguments.flags:
+        print(usage(verb, arguments.subject))
+        return 0
+    if verb.configs:
+        _check_settings(verb, arguments)
+    return verb.run(arguments)
+
+
+def _check_settings(verb: Verb, arguments: Arguments) -> None:
+    """Complain about a misspelt key, component or task at once, before the libraries that take seconds to import."""
+    from robot.cli.compose import compose
+    from sim.tasks import tasks_of
+
+    config = compose(verb.configs[arguments.subject], arguments.overrides)
+    for key in ("task", "tasks"):
+        if config.get(key):
+            tasks_of(str(config[key]))
+
+
+def parse(verb: Verb, words: Sequence[str]) -> Arguments:
+    """Sort the words after a verb into subject, key=value pairs and flags; raise SailError for what fits nowhere."""
+    known_flags = {"--json", "--help", *verb.flags}
+    overrides: list[str] = []
+    flags: set[str] = set()
+    subject = ""
+    for word in words:
+        if word in ("-h", "--help"):
+            flags.add("--help")
+        elif word.startswith("-"):
+            if word not in known_flags:
+                raise UnknownNameError("flag", word, sorted(known_flags))
+            flags.add(word)
+        elif "=" in word:
+            overrides.append(word)
+        elif verb.subjects and not subject:
+            if word not in verb.subjects:
+                raise UnknownNameError(f"subject of `sail {verb.name}`", word, list(verb.subjects))
+            subject = word
+        else:
+            raise SailError(
+                f"`sail {verb.name}` does not understand {word!r}: settings are written KEY=VALUE, "
+                f"and `sail {verb.name} --help` lists the keys."
+            )
+    if verb.subjects and not subject and "" not in verb.configs and "--help" not in flags:
+        raise SailError(f"Say what to {verb.name}: `sail {verb.name} {'|'.join(verb.subjects)}`.")
+    return Arguments(
+        command=shlex.join(["sail", verb.name, *words]),
+        subject=subject,
+        overrides=tuple(overrides),
+        as_json="--json" in flags,
+        flags=frozenset(flags - {"--json"}),
+    )
+
+
+def _complain(sentence: str) -> int:
+    print(f"sail: {' '.join(sentence.split())}", file=sys.stderr)
+    return EXIT_ERROR
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    """Return whether an error, or one it came from, says that the disk is full (safetensors wraps it in its own)."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

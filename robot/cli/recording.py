@@ -1,0 +1,45 @@
+"""Record what is missing of a set of episodes, and find what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from robot.cli.screen import Meter
+from robot.episodes.store import EpisodeStore
+from sim.collect import DataKind, Request, collect
+
+
+def episode_name(request: Request) -> str:
+    """Return the id under which the episode asked for is stored."""
+    return f"{request.task}-{request.kind}-{request.seed:06d}"
+
+
+def requests_for(
+    tasks: Sequence[str], kind: DataKind, count: int, seed: int, options: Mapping[str, object]
+) -> list[Request]:
+    """Return the requests for `count` episodes a task, from starts 10000 · seed and up."""
+    return [
+        Request(task, kind, 10_000 * seed + number, **options)  # type: ignore[arg-type]
+        for task in tasks
+        for number in range(count)
+    ]
+
+
+def record_missing(store: EpisodeStore, requests: Sequence[Request], meter: Meter, what: str, workers: int = 0) -> int:
+    """Record the episodes that the store does not hold yet and return how many those were."""
+    known = set(store.ids())
+    missing = [request for request in requests if episode_name(request) not in known]
+    if not missing:
+        return 0
+    meter.begin(what, len(missing))
+    for request, episode in zip(missing, collect(missing, workers or None), strict=True):
+        store.add(episode, episode_id=episode_name(request))
+        meter.advance(f"{request.task}, {len(episode)} steps")
+    meter.end()
+    return len(missing)
+
+
+def store_of(data: str, kind: str) -> EpisodeStore:
+    """Return the store of episodes of one kind in the data folder."""
+    return EpisodeStore(Path(data) / kind)

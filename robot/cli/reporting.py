@@ -1,0 +1,73 @@
+"""Turn a run folder into its report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from robot.cli.compose import PROJECT
+from robot.data import Episode
+from robot.episodes.store import EpisodeStore
+from robot.errors import SailError
+from robot.learn.journal import Journal
+from robot.learn.report import ReportRow, chosen_examples, git_revision, write_report
+
+COMMAND = "command.txt"
+
+
+def row_of(record: Mapping[str, Any]) -> ReportRow:
+    """Return an iteration's record as a row of the report."""
+    seconds = sum(
+        value for name, value in record["timings"].items() if name == "rollouts_s" or name.endswith("_training_s")
+    )
+    return ReportRow(
+        iteration=record["iteration"],
+        successes=record["successes"],
+        rollouts=record["rollouts"],
+        exploration_successes=record["exploration"]["successes"],
+        exploration_rollouts=record["exploration"]["rollouts"],
+        kept=record["collected"],
+        minutes=seconds / 60,
+        memory_gib=sum(record["peak_memory_bytes"].values()) / 2**30,
+    )
+
+
+def report_on(folder: Path, command: str) -> Path:
+    """Draw the report of a run folder into its `report/` and return the page.
+
+    The examples come from the last iteration that has attempts with the true instruction. Raises SailError when the
+    folder holds no run.
+    """
+    journal = Journal(folder)
+    state = journal.state()
+    if state is None:
+        raise SailError(f"{folder} holds no run: give a folder that `sail improve` made.")
+    rows = [row_of(record) for record in journal.iterations()]
+    config = folder / "config.yaml"
+    return write_report(
+        folder / "report",
+        state["settings"]["task"],
+        state["settings"]["instruction"],
+        rows,
+        _examples(journal, EpisodeStore(folder / "episodes"), state["iteration"]),
+        config.read_text(encoding="utf-8") if config.exists() else "",
+        command,
+        git_revision(PROJECT),
+    )
+
+
+def _examples(journal: Journal, store: EpisodeStore, last: int) -> Mapping[str, Episode]:
+    for iteration in range(last, -1, -1):
+        names = [record["episode"] for record in journal.attempts(iteration) if not record["explored"]]
+        if names:
+            # Choose by what is cheap to keep in memory, then load only those that are shown.
+            light = [_without_pictures(store.load(name)) for name in names]
+            chosen = chosen_examples(light)
+            return {label: store.load(episode.episode_id) for label, episode in chosen.items()}
+    return {}
+
+
+def _without_pictures(episode: Episode) -> Episode:
+    return dataclasses.replace(episode, frames={}, plans=(), states=None)

@@ -1,0 +1,188 @@
+"""The verbs of the `sail` command and the help that teaches them; imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from robot.cli.keys import Key, group_options, keys_of
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Hold what followed the verb: its subject ("render" in `sail bench render`), key=value pairs and `--json`."""
+
+    command: str
+    subject: str
+    overrides: tuple[str, ...]
+    as_json: bool
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """Describe one verb: the module that carries it out, its help, and the config behind each of its subjects.
+
+    `subjects` maps a subject to its summary; a verb without any takes none. `configs` maps a subject ("" where there
+    is none) to the root YAML file that holds its keys. `flags` maps a flag to what it does.
+    """
+
+    name: str
+    summary: str
+    examples: tuple[tuple[str, str], ...]
+    subjects: Mapping[str, str] = field(default_factory=dict)
+    configs: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, arguments: Arguments) -> int:
+        """Import the verb's module and carry it out; return the exit code."""
+        module = importlib.import_module(f"robot.cli.{self.name}")
+        return cast(Callable[[Arguments], int], module.run)(arguments)
+
+
+_VERBS = (
+    Verb(
+        "improve",
+        "roll out, keep what worked, train on it, repeat: the SAIL loop",
+        (
+            ("sail improve task=drawer-close iterations=3 seed=0", "three rounds at closing a drawer"),
+            ("sail improve experiment=quick", "small but true, under five minutes on two cores"),
+            ("sail improve task=door-close learner.exploration.share=0", "without borrowing other instructions"),
+        ),
+        configs={"": "improve"},
+    ),
+    Verb(
+        "evaluate",
+        "measure success with a Wilson interval, without training",
+        (
+            ("sail evaluate task=coffee-button rollouts=20", "the starter planner, zero-shot"),
+            ("sail evaluate planner=oracle tasks=unseen", "true videos instead of plans: the execution ceiling"),
+            ("sail evaluate task=door-close planner.folder=runs/…/planner", "a planner that you trained"),
+        ),
+        configs={"": "evaluate"},
+    ),
+    Verb(
+        "collect",
+        "record scripted demonstrations and task-free play",
+        (
+            ("sail collect task=door-open demonstrations=25", "25 demonstrations of one task"),
+            ("sail collect tasks=seen play=10", "all seen tasks, ten play episodes each as well"),
+        ),
+        configs={"": "collect"},
+    ),
+    Verb(
+        "train",
+        "train one model from episodes on disk",
+        (
+            ("sail train planner steps=1500", "the in-domain planner"),
+            ("sail train inverse_dynamics kind=frame_pair", "another kind of inverse dynamics"),
+        ),
+        subjects={
+            "autoencoder": "camera frames to the latents that the planner imagines in, and back",
+            "planner": "text and first frame to video",
+            "inverse_dynamics": "imagined frames to actions",
+        },
+        configs={
+            "autoencoder": "train_autoencoder",
+            "planner": "train_planner",
+            "inverse_dynamics": "train_inverse_dynamics",
+        },
+    ),
+    Verb(
+        "bench",
+        "measure the speed of this machine",
+        (("sail bench render --json", "frames a second beside MuJoCo's stock renderer"),),
+        subjects={
+            "render": "frames a second, ours and MuJoCo's stock renderer, at several sizes",
+            "planner": "milliseconds a plan, alone and in a batch of 8",
+            "rollouts": "minutes for the rollouts of one iteration",
+        },
+        configs={"render": "bench_render", "planner": "bench_planner", "rollouts": "bench_rollouts"},
+    ),
+    Verb(
+        "report",
+        "draw the report of a run again, or the page of results",
+        (
+            ("sail report run=runs/drawer-close-seed0-…", "curve, GIFs and the HTML page of a run"),
+            ("sail report results", "docs/results.md from docs/results/*.json"),
+        ),
+        subjects={"results": "write docs/results.md from docs/results/*.json"},
+        configs={"": "report", "results": "report"},
+        flags={"--check": "with `results`: only say whether docs/results.md is up to date"},
+    ),
+    Verb("tasks", "list the fifty tasks with their instructions", (("sail tasks", "which can be improved at"),)),
+    Verb("doctor", "check that this machine can render, train and show", (("sail doctor", "what is missing, if any"),)),
+)
+VERBS: Mapping[str, Verb] = {verb.name: verb for verb in _VERBS}
+
+
+def overview() -> str:
+    """Return the help of the whole command."""
+    lines = [
+        "sail: a robot imagines a video of its task, acts it out, keeps what worked and learns from it.",
+        "",
+        "Usage: sail VERB [KEY=VALUE …] [--json] [--help]",
+        "",
+        "Verbs",
+        *_columns([(verb.name, verb.summary) for verb in VERBS.values()]),
+        "",
+        "Start with",
+        *_columns(
+            [
+                ("sail doctor", "can this machine do it?"),
+                ("sail improve experiment=quick", "the whole loop, small: under five minutes"),
+                ("sail tasks", "pick a task"),
+                ("sail improve task=drawer-close iterations=3 seed=0", "improve at it, and get a report"),
+            ]
+        ),
+        "",
+        "`sail VERB --help` lists the keys of a verb with their defaults. Every key is a line of YAML in configs/;",
+        "a run that was stopped goes on when the same command is given again.",
+    ]
+    return "\n".join(lines)
+
+
+def usage(verb: Verb, subject: str = "") -> str:
+    """Return the help of one verb: subjects, examples, keys with defaults and the choices of each group."""
+    optional = "" in verb.configs or not verb.configs
+    word = (f" [{'|'.join(verb.subjects)}]" if optional else f" {'|'.join(verb.subjects)}") if verb.subjects else ""
+    keys = " [KEY=VALUE …]" if verb.configs else ""
+    lines = [f"sail {verb.name}: {verb.summary}.", "", f"Usage: sail {verb.name}{word}{keys} [--json]"]
+    if verb.subjects:
+        lines += ["", "Subjects", *_columns(list(verb.subjects.items()))]
+    lines += ["", "Examples", *_columns(list(verb.examples))]
+    named = [subject] if subject else list(dict.fromkeys(verb.configs))
+    for name in named:
+        config = verb.configs.get(name)
+        if config and not (name and verb.configs.get("") == config):
+            lines += _key_lines(f"Keys of `sail {verb.name} {name}`" if name else "Keys", config)
+    flags = [("--json", "print one JSON object on stdout instead of words"), *verb.flags.items()]
+    lines += ["", "Flags", *_columns(flags)]
+    return "\n".join(lines)
+
+
+def _key_lines(title: str, config: str) -> list[str]:
+    own, groups = keys_of(config)
+    lines = ["", title, *_columns([(f"{key.name}={key.default}", key.comment) for key in own])]
+    if groups:
+        lines += ["", "Components: choose one with GROUP=NAME, set a part of it with GROUP.KEY=VALUE"]
+        for group in groups:
+            lines.append(f"  {group.name}={group.default}   of {', '.join(group_options(group.name))}")
+            lines += _columns([(f"{key.name}={key.default}", key.comment) for key in _group_keys(group)], indent=4)
+    return lines
+
+
+def _group_keys(group: Key) -> Sequence[Key]:
+    if group.name == "experiment" or group.default == "null":
+        return ()
+    own, _ = keys_of(f"{group.name}/{group.default}")
+    return [
+        Key(f"{group.name}.{key.name}", key.default, key.comment) for key in own if not key.name.endswith("_target_")
+    ]
+
+
+def _columns(rows: list[tuple[str, str]], indent: int = 2) -> list[str]:
+    width = min(max((len(left) for left, _ in rows), default=0), 52)
+    return [f"{' ' * indent}{left:<{width}}  {right}".rstrip() for left, right in rows]

@@ -1,0 +1,28 @@
+"""Errors a person can act on. The command line prints their one sentence and exits with status 2."""
+
+
+class SailError(Exception):
+    """Say in one sentence what was wrong, where, and what to do."""
+
+
+class NotFiniteError(SailError):
+    """Say that training met a loss or a batch that is not finite; the last good checkpoint is kept."""
+
+
+class CheckpointError(SailError):
+    """Say that stored weights are missing, truncated, or belong to another architecture."""
+
+
+class RenderingError(SailError):
+    """Say that no off-screen rendering backend works and what to install."""
+
+
+class UnknownNameError(SailError):
+    """Say that a name is not known and which known ones are nearest."""
+
+    def __init__(self, kind: str, name: str, known: tuple[str, ...] | list[str]) -> None:
+        import difflib
+
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(near)}?" if near else f" Known: {', '.join(known)}."
+        super().__init__(f"There is no {kind} {name!r}.{hint}")

@@ -1,0 +1,1 @@
+"""Judges: what says whether an episode did what its instruction asks."""

@@ -1,0 +1,80 @@
+"""Measure how often a planner and an inverse dynamics succeed at a task, over stated seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from robot.data import Outcome, SamplerSettings
+from robot.judges.truth import GroundTruth
+from robot.learn.statistics import wilson_interval
+from robot.protocols import InverseDynamics, Planner, RewardModel, RobotPool
+from robot.rollout import Attempt, OnEpisode, RolloutSettings, RolloutTimings, rollout
+
+
+class EvaluationRecord(TypedDict):
+    """Hold a measured success rate as the committed results do.
+
+    `wilson` is the 95 % interval [low, high], each 0–1. Attempts that ended by an infrastructure fault are counted in
+    `faults` and not in `rollouts`. `succeeded` says it seed by seed, in the order of `seeds`; None for a fault.
+    """
+
+    method: str
+    iteration: int
+    task: str
+    seed: int
+    successes: int
+    rollouts: int
+    wilson: list[float]
+    faults: int
+    seeds: list[int]
+    succeeded: list[bool | None]
+    steps: list[int]
+    timings: dict[str, float]
+
+
+def evaluate(
+    pool: RobotPool,
+    planner: Planner,
+    inverse_dynamics: InverseDynamics,
+    task: str,
+    instruction: str,
+    seeds: Sequence[int],
+    settings: RolloutSettings | None = None,
+    sampler: SamplerSettings | None = None,
+    judge: RewardModel | None = None,
+    method: str = "sail",
+    iteration: int = 0,
+    seed: int = 0,
+    on_episode: OnEpisode | None = None,
+) -> EvaluationRecord:
+    """Attempt a task once per seed, with its true instruction, and return what came of it.
+
+    `seed` and `iteration` name the run that made the models; `seeds` are the starts. `judge` is ground truth unless
+    given. Raises SailError when the judge cannot tell, ValueError for no seeds.
+    """
+    if not seeds:
+        raise ValueError(f"There are no seeds to evaluate task {task!r} on.")
+    timings = RolloutTimings()
+    requests = [Attempt(start, task, instruction, sampler=sampler) for start in seeds]
+    episodes = rollout(pool, planner, inverse_dynamics, requests, settings, on_episode, timings=timings)
+    sound = [number for number, one in enumerate(episodes) if one.outcome is not Outcome.INFRASTRUCTURE_FAULT]
+    verdicts = (judge or GroundTruth()).judge([episodes[number] for number in sound])
+    succeeded: list[bool | None] = [None] * len(seeds)
+    for number, verdict in zip(sound, verdicts, strict=True):
+        succeeded[number] = verdict.success
+    successes = sum(verdict.success for verdict in verdicts)
+    return EvaluationRecord(
+        method=method,
+        iteration=iteration,
+        task=task,
+        seed=seed,
+        successes=successes,
+        rollouts=len(sound),
+        wilson=list(wilson_interval(successes, len(sound))),
+        faults=len(seeds) - len(sound),
+        seeds=[int(start) for start in seeds],
+        succeeded=succeeded,
+        steps=[len(episode) for episode in episodes],
+        timings={"planning_s": timings.planning_s, "acting_s": timings.acting_s, "resetting_s": timings.resetting_s},
+    )

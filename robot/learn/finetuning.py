@@ -1,0 +1,233 @@
+"""What an iteration of the loop trains: the planner and the inverse dynamics, each on a stated mixture.
+
+Both mix demonstrations of seen tasks with what the loop collected, so that nothing is forgotten. What is trained is
+put in force at once: `PlannerInForce` and `InverseDynamicsInForce` are what the rollouts hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from planners.latent_video import LatentVideoPlanner
+from planners.training import train_planner
+from planners.windows import LatentCache, Source, WindowSampler
+from policies.frame_set import FrameSet, FrameSource, gather_frames
+from robot.data import Action, Episode, Observation, SamplerSettings, VideoPlan
+from robot.protocols import InverseDynamics, Metrics, Planner
+from robot.training import TrainingSettings
+
+Episodes = Callable[[], Sequence[Episode]]
+"""Gives demonstrations of seen tasks; called when something is first trained, so a run that never trains needs none."""
+
+
+class PlannerInForce:
+    """Stand for whichever planner was trained last. A `Planner`."""
+
+    def __init__(self, planner: Planner) -> None:
+        self.current = planner
+
+    @property
+    def identity(self) -> str:
+        """Return the identity of the planner in force."""
+        return self.current.identity
+
+    def plan(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[VideoPlan]:
+        """Plan with the planner in force."""
+        return self.current.plan(observations, instructions, seeds, settings)
+
+
+class InverseDynamicsInForce:
+    """Stand for whichever inverse dynamics was trained last. An `InverseDynamics`."""
+
+    def __init__(self, inverse_dynamics: InverseDynamics) -> None:
+        self.current = inverse_dynamics
+
+    def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
+        """Digest plans with the inverse dynamics in force."""
+        return self.current.begin(observations, plans)
+
+    def act(self, observations: Sequence[Observation], handles: Sequence[object], steps: Sequence[int]) -> list[Action]:
+        """Act with the inverse dynamics in force."""
+        return self.current.act(observations, handles, steps)
+
+
+class PlannerLearner:
+    """Fine-tune a latent video planner on successes and seen demonstrations.
+
+    `seen` gives the demonstrations, and `seen_share` of every batch comes from them. `stride` (steps) lies between
+    two frames of a window. `latents`: a folder in which encoded demonstrations are kept between runs.
+    """
+
+    def __init__(
+        self,
+        planner: PlannerInForce,
+        load: Callable[[Path], LatentVideoPlanner],
+        seen: Episodes,
+        settings: TrainingSettings,
+        seen_share: float = 0.5,
+        stride: int = 2,
+        text_drop: float = 0.1,
+        latents: Path | None = None,
+    ) -> None:
+        if not isinstance(planner.current, LatentVideoPlanner):
+            raise ValueError(
+                f"Only a latent video planner can be fine-tuned, not a {type(planner.current).__name__}: "
+                "set learner.planner.train=false."
+            )
+        if not 0.0 <= seen_share < 1.0:
+            raise ValueError(f"seen_share must lie in 0 … 1 and leave room for what is new, got {seen_share}.")
+        self._in_force = planner
+        self._starter = planner.current
+        self._load = load
+        self._seen = seen
+        self._settings = settings
+        self._seen_share = seen_share
+        self._stride = stride
+        self._text_drop = text_drop
+        self._cache = LatentCache(self._starter.autoencoder, self._starter.camera, latents)
+
+    @property
+    def needs_success(self) -> bool:
+        """Return True: a planner learns what to imagine from what worked."""
+        return True
+
+    def restore(self, folder: Path | None) -> None:
+        """Put the planner saved in `folder` in force; None stands for the starter."""
+        self._in_force.current = self._starter if folder is None else self._load(folder)
+
+    def update(self, successes: Sequence[Episode], rollouts: Sequence[Episode], folder: Path) -> Metrics:
+        """Fine-tune the planner in force on `successes`, save it in `folder` and put it in force."""
+        base = self._in_force.current
+        assert isinstance(base, LatentVideoPlanner)
+        sources = [Source(self._cache.get_all(successes), 1.0 - self._seen_share)]
+        if self._seen_share > 0:
+            sources.append(Source(self._cache.get_all(self._seen()), self._seen_share))
+        windows = WindowSampler(sources, base.denoiser.frames, self._stride, self._text_drop)
+        improved, metrics = train_planner(base, windows, folder / "training", self._settings, folder)
+        self._in_force.current = improved
+        return metrics
+
+
+class FinetuneFrames(Protocol):
+    """Train the network stored in one folder further on frames and write it to another (see `policies.training`)."""
+
+    def __call__(
+        self, base: Path, sources: Sequence[FrameSource], folder: Path, settings: TrainingSettings
+    ) -> Mapping[str, float]:
+        """Return what was measured."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """Say how frames are read from episodes: which camera, at what size, and where the gripper appears.
+
+    `world_to_image`: float64 (3, 4), see `RobotSpec.camera_matrices`. `reconstruct` passes frames through the
+    autoencoder, as imagined ones have been; `reconstructed_share` of the frames are.
+    """
+
+    camera: str = "corner2"
+    size: int = 64
+    world_to_image: NDArray[np.float64] | None = None
+    reconstruct: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
+    reconstructed_share: float = 0.5
+
+    def gather(self, episodes: Sequence[Episode], seed: int) -> FrameSet:
+        """Return the frames of the episodes, labelled by proprioception."""
+        return gather_frames(
+            episodes,
+            camera=self.camera,
+            size=self.size,
+            world_to_image=self.world_to_image,
+            reconstruct=self.reconstruct,
+            reconstructed_share=self.reconstructed_share,
+            seed=seed,
+        )
+
+
+class InverseDynamicsLearner:
+    """Fine-tune an inverse dynamics on what was collected and on seen demonstrations.
+
+    `starter` is the folder its training began from, `load` reads a folder, `finetune` trains one into another.
+    `learn_from`: `rollouts`, everything attempted, since a pose or an action needs no success; or `successes`.
+    """
+
+    def __init__(
+        self,
+        inverse_dynamics: InverseDynamicsInForce,
+        starter: Path,
+        load: Callable[[Path], InverseDynamics],
+        finetune: FinetuneFrames,
+        seen: Episodes,
+        settings: TrainingSettings,
+        frames: FrameOptions,
+        seen_share: float = 0.5,
+        learn_from: Literal["rollouts", "successes"] = "rollouts",
+    ) -> None:
+        if learn_from not in ("rollouts", "successes"):
+            raise ValueError(f"learn_from must be 'rollouts' or 'successes', got {learn_from!r}.")
+        if not 0.0 <= seen_share < 1.0:
+            raise ValueError(f"seen_share must lie in 0 … 1 and leave room for what is new, got {seen_share}.")
+        self._in_force = inverse_dynamics
+        self._first = inverse_dynamics.current
+        self._starter = starter
+        self._base = starter
+        self._load = load
+        self._finetune = finetune
+        self._seen = seen
+        self._seen_frames: FrameSet | None = None
+        self._settings = settings
+        self._frames = frames
+        self._seen_share = seen_share
+        self._learn_from = learn_from
+
+    @property
+    def needs_success(self) -> bool:
+        """Return whether there is nothing to learn without a success."""
+        return self._learn_from == "successes"
+
+    def restore(self, folder: Path | None) -> None:
+        """Put the inverse dynamics saved in `folder` in force; None stands for the starter."""
+        self._base = self._starter if folder is None else folder
+        self._in_force.current = self._first if folder is None else self._load(folder)
+
+    def update(self, successes: Sequence[Episode], rollouts: Sequence[Episode], folder: Path) -> Metrics:
+        """Fine-tune the inverse dynamics in force, save it in `folder` and put it in force."""
+        new = successes if self._learn_from == "successes" else rollouts
+        seed = self._settings.seed
+        sources = [FrameSource("new", self._frames.gather(new, seed), 1.0 - self._seen_share)]
+        if self._seen_share > 0:
+            if self._seen_frames is None:
+                self._seen_frames = self._frames.gather(self._seen(), seed)
+            sources.append(FrameSource("seen", self._seen_frames, self._seen_share))
+        metrics = self._finetune(self._base, sources, folder, self._settings)
+        self._in_force.current = self._load(folder)
+        self._base = folder
+        return dict(metrics)
+
+
+def reconstruction(planner: LatentVideoPlanner, batch: int = 32) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Return a function that passes frames, uint8 (N, H, W, 3), through a planner's autoencoder and back."""
+
+    def reconstruct(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(frames), batch):
+                part = torch.from_numpy(np.ascontiguousarray(frames[start : start + batch]))
+                parts.append(planner.autoencoder.decode(planner.autoencoder.encode(part)).cpu().numpy())
+        return np.concatenate(parts) if parts else frames
+
+    return reconstruct

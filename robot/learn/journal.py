@@ -1,0 +1,170 @@
+"""Keep a run's book so that it can be killed at any point and taken up again.
+
+A run folder holds `state.json` (where the run is; replaced atomically after each phase), `iterations.jsonl` (one
+record per finished iteration) and `iteration-00/attempts.jsonl`, … (a line when an episode ends, another when it has
+been judged). Lines are appended and synchronised; one torn by a kill is ignored when read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict, cast
+
+from robot.errors import SailError
+from robot.learn.exploration import BanditState
+
+Phase = Literal["rollouts", "planner", "inverse_dynamics", "record", "done"]
+
+
+class RunState(TypedDict):
+    """Say where a run is: what `state.json` holds.
+
+    `phase` is the next thing to do in `iteration`. `models` maps a learner to the folder, relative to the run's, of
+    the model in force (None: the starter). `timings` and `training` are the numbers of the iteration under way.
+    """
+
+    format: int
+    run: str
+    settings: dict[str, Any]
+    iteration: int
+    phase: Phase
+    models: dict[str, str | None]
+    bandit: BanditState | None
+    timings: dict[str, float]
+    training: dict[str, dict[str, float]]
+
+
+class AttemptRecord(TypedDict):
+    """Describe one finished attempt: what was asked, what became of it, and, once judged, what the judge said.
+
+    `explored`: whether it borrowed words. `truth`: the simulator's ground truth, None where there is none. `kept` and
+    `probability` are the judge's; absent until it has spoken, and for an attempt ended by an infrastructure fault.
+    """
+
+    index: int
+    wave: int
+    explored: bool
+    seed: int
+    spoken: str
+    negative_prompt: str
+    guidance_scale: float
+    episode: str
+    outcome: str
+    steps: int
+    truth: bool | None
+    kept: NotRequired[bool]
+    probability: NotRequired[float]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file by `text` so that a reader, or a kill, sees the old one or the new one and nothing between.
+
+    Raises SailError when it cannot be written (a full disk, say); the old file is then still there.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as problem:
+        part.unlink(missing_ok=True)
+        raise SailError(
+            f"{path} could not be written ({problem.strerror}); what was there before is kept."
+        ) from problem
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON-lines file, none if it does not exist.
+
+    A last line without its line end was torn by a kill and is left out. Raises SailError when another is damaged.
+    """
+    if not path.exists():
+        return []
+    *lines, _torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError as problem:
+            raise SailError(f"Line {number} of {path} is damaged ({problem.msg}).") from problem
+    return found
+
+
+def _append_line(path: Path, values: Mapping[str, object]) -> None:
+    """Append one object to a JSON-lines file, first cutting off what a kill left of a torn last line."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            file.seek(0)
+            content = file.read()
+            if content and not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
+            file.write((json.dumps(values) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        raise SailError(f"{path} could not be written ({problem.strerror}); the run can be resumed.") from problem
+
+
+class Journal:
+    """Read and write the book of one run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def iteration_folder(self, iteration: int) -> Path:
+        """Return the folder of an iteration."""
+        return self.folder / f"iteration-{iteration:02d}"
+
+    def state(self) -> RunState | None:
+        """Return where the run is, None when it has not begun. Raises SailError when `state.json` cannot be read."""
+        path = self.folder / "state.json"
+        if not path.exists():
+            return None
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            known = state["format"] == 1
+        except (json.JSONDecodeError, KeyError, TypeError) as problem:
+            raise SailError(f"{path} is damaged; start the run again in another folder.") from problem
+        if not known:
+            raise SailError(f"{path} was written by another version (format {state['format']}).")
+        return cast(RunState, state)
+
+    def save(self, state: RunState) -> None:
+        """Replace `state.json`."""
+        write_atomically(self.folder / "state.json", json.dumps(state, indent=1))
+
+    def attempts(self, iteration: int) -> list[AttemptRecord]:
+        """Return the finished attempts of an iteration in the order of their indices, with verdicts where given."""
+        merged: dict[int, dict[str, Any]] = {}
+        for line in read_lines(self.iteration_folder(iteration) / "attempts.jsonl"):
+            merged.setdefault(int(line["index"]), {}).update(line)
+        return [cast(AttemptRecord, merged[index]) for index in sorted(merged)]
+
+    def add_attempt(self, iteration: int, record: AttemptRecord) -> None:
+        """Write down an attempt whose episode has just been stored."""
+        _append_line(self.iteration_folder(iteration) / "attempts.jsonl", record)
+
+    def add_verdict(self, iteration: int, index: int, kept: bool, probability: float) -> None:
+        """Write down what the judge said of an attempt."""
+        line = {"index": index, "kept": kept, "probability": probability}
+        _append_line(self.iteration_folder(iteration) / "attempts.jsonl", line)
+
+    def iterations(self) -> list[dict[str, Any]]:
+        """Return the records of the finished iterations."""
+        return read_lines(self.folder / "iterations.jsonl")
+
+    def add_iteration(self, record: Mapping[str, Any]) -> None:
+        """Write down a finished iteration, unless it is there already."""
+        records = self.iterations()
+        if all(known["iteration"] != record["iteration"] for known in records):
+            text = "".join(json.dumps(known) + "\n" for known in [*records, record])
+            write_atomically(self.folder / "iterations.jsonl", text)

@@ -1,0 +1,504 @@
+"""SAIL: attempt a task, keep what worked, fine-tune on it, attempt again.
+
+Source: Luo, Zeng, Jia, Du, Sun (2025), Self-adapting improvement loops for robotic learning, arXiv 2506.06658. What
+differs: part of an iteration's rollouts may borrow other words (`robot.learn.exploration`), and what the judge keeps of
+those is stored and learnt under the true instruction.
+
+Iteration 0 rolls out the starter; each iteration but the last then fine-tunes. Every step is written down in the run
+folder before the next begins (`robot.learn.journal`), so a killed run goes on where it was: finished episodes are
+never attempted again and give the same results as an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import secrets
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, overload
+
+from robot.data import Episode, SamplerSettings
+from robot.episodes.store import EpisodeStore
+from robot.errors import SailError
+from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts
+from robot.learn.exploration import InstructionBandit
+from robot.learn.journal import AttemptRecord, Journal, Phase, RunState
+from robot.learn.statistics import wilson_interval
+from robot.protocols import InverseDynamics, Metrics, Planner, RewardModel, RobotPool
+from robot.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
+
+LearnerName = Literal["planner", "inverse_dynamics"]
+LEARNERS: tuple[LearnerName, ...] = ("planner", "inverse_dynamics")
+
+
+class RolloutLearner(Protocol):
+    """Fine-tune one model, the very object the rollouts use, on what was collected."""
+
+    @property
+    def needs_success(self) -> bool:
+        """Return whether there is nothing to learn without a success; `update` is then not called."""
+        ...
+
+    def restore(self, folder: Path | None) -> None:
+        """Put the model saved by `update` in `folder` in force; None stands for the starter."""
+        ...
+
+    def update(self, successes: Sequence[Episode], rollouts: Sequence[Episode], folder: Path) -> Metrics:
+        """Fine-tune the model in force, save it in `folder`, leave the new one in force and return what was measured.
+
+        `successes` is what the judge kept, `rollouts` everything that was attempted; both load an episode from disk
+        each time it is asked for. Called again with the folder of an update that was killed, it goes on with it.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SailSettings:
+    """Say what is improved and how long.
+
+    `iterations`: fine-tunings, so iterations 0 … `iterations` roll out, with `rollouts` attempts each. `accumulate`:
+    learn from all iterations so far and not from the last alone. `finetune_from`: go on with the `previous`
+    iteration's model or take the `starter` each time. `keep_above`: the probability of success a judge must exceed.
+    `sampler`: what attempts with the true instruction are planned with. `method` names the run in the results.
+    """
+
+    task: str
+    instruction: str
+    iterations: int = 3
+    rollouts: int = 30
+    seed: int = 0
+    accumulate: bool = True
+    finetune_from: Literal["previous", "starter"] = "previous"
+    keep_above: float = 0.5
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
+    rollout: RolloutSettings = field(default_factory=RolloutSettings)
+    method: str = "sail"
+
+    def __post_init__(self) -> None:
+        if not self.instruction.strip():
+            raise ValueError(f"The instruction of task {self.task!r} is empty: say in words what the robot should do.")
+        if self.iterations < 0 or self.rollouts < 1 or self.seed < 0:
+            raise ValueError("A run needs iterations ≥ 0, rollouts ≥ 1 and seed ≥ 0.")
+        if self.finetune_from not in ("previous", "starter"):
+            raise ValueError(f"finetune_from must be 'previous' or 'starter', got {self.finetune_from!r}.")
+
+
+@dataclass(frozen=True)
+class LoopEvent:
+    """Tell what just happened, for whoever prints or draws it.
+
+    `kind`: `run_started` (data: resumed), `iteration_started`, `attempt_finished` (the `AttemptRecord`),
+    `rollouts_finished` (the record of the iteration without its training), `training_started` (learner),
+    `training_finished` (learner, metrics), `iteration_finished` (the whole record), `run_finished`.
+    """
+
+    kind: str
+    iteration: int
+    data: Mapping[str, Any]
+
+
+OnEvent = Callable[[LoopEvent], None]
+
+
+class StoredEpisodes(Sequence[Episode]):
+    """Present stored episodes as a sequence that reads each from disk when asked: a run's do not fit into memory."""
+
+    def __init__(self, store: EpisodeStore, ids: Sequence[str]) -> None:
+        self.store = store
+        self.ids = tuple(ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Episode: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Episode]: ...
+    def __getitem__(self, index: int | slice) -> Episode | Sequence[Episode]:
+        if isinstance(index, slice):
+            return StoredEpisodes(self.store, self.ids[index])
+        return self.store.load(self.ids[index])
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self.store.load(episode_id) for episode_id in self.ids)
+
+
+class SailLoop:
+    """Run SAIL in a folder, from wherever the folder says the run is.
+
+    `make_pool` opens the robots for the rollouts of an iteration; they are closed while models train. A learner that
+    is None leaves its model as it is. `exploration` None: every attempt uses the true instruction.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: SailSettings,
+        make_pool: Callable[[], RobotPool],
+        planner: Planner,
+        inverse_dynamics: InverseDynamics,
+        judge: RewardModel,
+        store: EpisodeStore,
+        planner_learner: RolloutLearner | None = None,
+        inverse_dynamics_learner: RolloutLearner | None = None,
+        exploration: Exploration | None = None,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        self.settings = settings
+        self.make_pool = make_pool
+        self.planner = planner
+        self.inverse_dynamics = inverse_dynamics
+        self.judge = judge
+        self.store = store
+        self.learners = {"planner": planner_learner, "inverse_dynamics": inverse_dynamics_learner}
+        self.exploration = exploration
+        self.on_event = on_event
+        self.journal = Journal(Path(folder))
+
+    def run(self) -> list[dict[str, Any]]:
+        """Carry the run through to its end and return the record of every iteration.
+
+        Raises SailError when the folder holds a run with other settings or cannot be written. A KeyboardInterrupt
+        goes through and leaves a state that `run` takes up again.
+        """
+        state, resumed = self._open()
+        self._emit("run_started", state, {"resumed": resumed, "run": state["run"]})
+        for name, learner in self.learners.items():
+            if learner is not None:
+                learner.restore(self._model_folder(state, name))
+        while state["phase"] != "done":
+            self._do(state)
+            self.journal.save(state)
+        self._emit("run_finished", state, {})
+        return self.journal.iterations()
+
+    def _open(self) -> tuple[RunState, bool]:
+        """Return the state of the folder's run, or of a new one, and whether it was there already."""
+        described = self._described()
+        state = self.journal.state()
+        if state is not None:
+            differing = sorted(
+                name
+                for name in described.keys() | state["settings"]
+                if described.get(name) != state["settings"].get(name)
+            )
+            if differing:
+                raise SailError(
+                    f"{self.journal.folder} holds a run with another {differing[0]} "
+                    f"({state['settings'].get(differing[0])}): take another folder, or the same settings to resume."
+                )
+            return state, True
+        state = RunState(
+            format=1,
+            run=secrets.token_hex(4),
+            settings=described,
+            iteration=0,
+            phase="rollouts",
+            models=dict.fromkeys(LEARNERS),
+            bandit=None if self.exploration is None else self.exploration.bandit.state(),
+            timings={},
+            training={},
+        )
+        self.journal.save(state)
+        return state, False
+
+    def _described(self) -> dict[str, Any]:
+        """Return, as JSON holds it, everything of the settings that decides what a run does."""
+        described = dataclasses.asdict(self.settings)
+        described["judge"] = type(self.judge).__name__
+        described["learns"] = [name for name in LEARNERS if self.learners[name] is not None]
+        exploration = None
+        if self.exploration is not None:
+            bandit = {
+                one.name: getattr(self.exploration.bandit, one.name) for one in dataclasses.fields(InstructionBandit)
+            }
+            exploration = {one.name: getattr(self.exploration, one.name) for one in dataclasses.fields(Exploration)}
+            exploration["bandit"] = {name: value for name, value in bandit.items() if name != "tallies"}
+        described["exploration"] = exploration
+        return cast(dict[str, Any], json.loads(json.dumps(described)))
+
+    def _do(self, state: RunState) -> None:
+        """Do the next phase and move the state on."""
+        last = state["iteration"] == self.settings.iterations
+        phase = state["phase"]
+        if phase == "rollouts":
+            self._emit("iteration_started", state, {"rollouts": self.settings.rollouts})
+            self._roll_out(state)
+            self._emit("rollouts_finished", state, self._record(state))
+            state["phase"] = "record" if last else "planner"
+        elif phase == "planner":
+            self._train(state, "planner")
+            state["phase"] = "inverse_dynamics"
+        elif phase == "inverse_dynamics":
+            self._train(state, "inverse_dynamics")
+            state["phase"] = "record"
+        else:
+            record = self._record(state)
+            self.journal.add_iteration(record)
+            self._emit("iteration_finished", state, record)
+            self._advance(state, last)
+
+    def _advance(self, state: RunState, last: bool) -> None:
+        """Move the state on to the next iteration."""
+        next_phase: Phase = "done" if last else "rollouts"
+        state["phase"] = next_phase
+        if not last:
+            state["iteration"] += 1
+            state["timings"], state["training"] = {}, {}
+            if self.exploration is not None and state["bandit"] is not None:
+                self.exploration.bandit.restore(state["bandit"])
+                self.exploration.bandit.forget(self.exploration.keep)
+                state["bandit"] = self.exploration.bandit.state()
+
+    # Rollouts ---------------------------------------------------------------------------------------------------
+
+    def _roll_out(self, state: RunState) -> None:
+        """Carry out what is missing of an iteration's waves and learn from each wave which words work."""
+        began = time.perf_counter()
+        timings = RolloutTimings()
+        plan = self._plan(state)
+        pool: RobotPool | None = None
+        wave = 0
+        try:
+            while planned := plan.wave(wave, self.journal.attempts(state["iteration"])):
+                done = {record["index"] for record in self.journal.attempts(state["iteration"])}
+                stored = set(self.store.ids())
+                missing = [
+                    item for item in planned if item.index not in done and not self._recover(state, item, stored)
+                ]
+                fresh: dict[str, Episode] = {}
+                if missing:
+                    pool = pool or self.make_pool()
+                    fresh = self._attempt(state, pool, missing, timings)
+                self._judge_wave(state, wave, fresh)
+                if plan.exploration is not None:
+                    judged = [record for record in self.journal.attempts(state["iteration"]) if record["wave"] == wave]
+                    plan.exploration.bandit.update(
+                        (arm_of(record), record.get("kept", False)) for record in judged if counts(record)
+                    )
+                wave += 1
+        finally:
+            if pool is not None:
+                pool.close()
+        if plan.exploration is not None:
+            state["bandit"] = plan.exploration.bandit.state()
+        state["timings"] |= {
+            "rollouts_s": time.perf_counter() - began,
+            "planning_s": timings.planning_s,
+            "acting_s": timings.acting_s,
+            "resetting_s": timings.resetting_s,
+            "plans": float(timings.plans),
+            "steps": float(timings.steps),
+            "share": plan.share,
+        }
+
+    def _plan(self, state: RunState) -> IterationPlan:
+        exploration = self.exploration
+        if exploration is not None:
+            if state["bandit"] is not None:
+                exploration.bandit.restore(state["bandit"])
+            if state["iteration"] == self.settings.iterations and not exploration.explore_last:
+                exploration = None
+        return IterationPlan(
+            self.settings.task,
+            self.settings.instruction,
+            self.settings.seed,
+            state["iteration"],
+            self.settings.rollouts,
+            self.settings.sampler,
+            exploration,
+        )
+
+    def _attempt(
+        self, state: RunState, pool: RobotPool, missing: Sequence[PlannedAttempt], timings: RolloutTimings
+    ) -> dict[str, Episode]:
+        """Roll out attempts; store and write down each episode the moment it ends; return them by id."""
+        fresh: dict[str, Episode] = {}
+
+        def finished(number: int, attempt: Attempt, episode: Episode) -> None:
+            episode_id = self._episode_id(state, missing[number])
+            fresh[episode_id] = dataclasses.replace(episode, episode_id=episode_id)
+            self.store.add(fresh[episode_id])
+            self._write_down(state, missing[number], episode_id, episode)
+
+        rollout(
+            pool,
+            self.planner,
+            self.inverse_dynamics,
+            [item.attempt for item in missing],
+            self.settings.rollout,
+            finished,
+            state["run"],
+            timings,
+        )
+        return fresh
+
+    def _episode_id(self, state: RunState, item: PlannedAttempt) -> str:
+        return f"{self.settings.task}-{state['run']}-i{state['iteration']:02d}-a{item.index:03d}"
+
+    def _recover(self, state: RunState, item: PlannedAttempt, stored: Collection[str]) -> bool:
+        """Write down an episode that was stored just before the process died; return whether there was one."""
+        episode_id = self._episode_id(state, item)
+        if episode_id not in stored:
+            return False
+        self._write_down(state, item, episode_id, self.store.load(episode_id))
+        return True
+
+    def _write_down(self, state: RunState, item: PlannedAttempt, episode_id: str, episode: Episode) -> None:
+        sampler = item.attempt.sampler or self.settings.sampler
+        record = AttemptRecord(
+            index=item.index,
+            wave=item.wave,
+            explored=item.explored,
+            seed=item.attempt.seed,
+            spoken=item.attempt.words,
+            negative_prompt=sampler.negative_prompt,
+            guidance_scale=sampler.guidance_scale,
+            episode=episode_id,
+            outcome=episode.outcome.value,
+            steps=len(episode),
+            truth=None if episode.success is None else bool(episode.success.any()),
+        )
+        self.journal.add_attempt(state["iteration"], record)
+        self._emit("attempt_finished", state, record)
+
+    def _judge_wave(self, state: RunState, wave: int, fresh: Mapping[str, Episode]) -> None:
+        """Ask the judge about the attempts of a wave that have no verdict yet and write down what it says.
+
+        `fresh` holds episodes that need not be read from disk.
+        """
+        unjudged = [
+            record
+            for record in self.journal.attempts(state["iteration"])
+            if record["wave"] == wave and "kept" not in record and counts(record)
+        ]
+        if not unjudged:
+            return
+        names = [record["episode"] for record in unjudged]
+        verdicts = self.judge.judge([fresh[name] if name in fresh else self.store.load(name) for name in names])
+        for record, verdict in zip(unjudged, verdicts, strict=True):
+            known = self.store.verdicts(record["episode"])
+            if all((one.source, one.model) != (verdict.source, verdict.model) for one in known):
+                self.store.append_verdict(record["episode"], verdict)
+            kept = verdict.probability > self.settings.keep_above
+            self.journal.add_verdict(state["iteration"], record["index"], kept, verdict.probability)
+
+    # Training ---------------------------------------------------------------------------------------------------
+
+    def _model_folder(self, state: RunState, name: str) -> Path | None:
+        relative = state["models"][name]
+        return None if relative is None else self.journal.folder / relative
+
+    def _train(self, state: RunState, name: LearnerName) -> None:
+        """Fine-tune one model on what has been collected, unless it is switched off or has nothing to learn from."""
+        learner = self.learners[name]
+        if learner is None:
+            return
+        first = 0 if self.settings.accumulate else state["iteration"]
+        records = [
+            record
+            for iteration in range(first, state["iteration"] + 1)
+            for record in self.journal.attempts(iteration)
+            if counts(record)
+        ]
+        kept = [record["episode"] for record in records if record.get("kept", False)]
+        if learner.needs_success and not kept:
+            return
+        self._emit("training_started", state, {"learner": name, "successes": len(kept), "rollouts": len(records)})
+        began = time.perf_counter()
+        previous = self.settings.finetune_from == "previous"
+        learner.restore(self._model_folder(state, name) if previous else None)
+        folder = self.journal.iteration_folder(state["iteration"]) / name
+        everything = [record["episode"] for record in records]
+        metrics = dict(learner.update(StoredEpisodes(self.store, kept), StoredEpisodes(self.store, everything), folder))
+        state["models"][name] = str(folder.relative_to(self.journal.folder))
+        state["training"][name] = metrics | {"successes": float(len(kept)), "rollouts": float(len(records))}
+        state["timings"][f"{name}_training_s"] = time.perf_counter() - began
+        self._emit("training_finished", state, {"learner": name, "metrics": metrics})
+
+    # Records ----------------------------------------------------------------------------------------------------
+
+    def _record(self, state: RunState) -> dict[str, Any]:
+        """Return everything there is to say in numbers about an iteration."""
+        attempts = self.journal.attempts(state["iteration"])
+        true = [record for record in attempts if not record["explored"] and counts(record)]
+        explored = [record for record in attempts if record["explored"] and counts(record)]
+        successes = sum(map(_succeeded, true))
+        numbers = dict(state["timings"])
+        share = numbers.pop("share", 0.0)
+        return {
+            "method": self.settings.method,
+            "iteration": state["iteration"],
+            "task": self.settings.task,
+            "seed": self.settings.seed,
+            "successes": successes,
+            "rollouts": len(true),
+            "wilson": list(wilson_interval(successes, len(true))),
+            "success_source": "truth" if all(record["truth"] is not None for record in attempts) else "judge",
+            "seeds": [record["seed"] for record in true],
+            "steps_to_success": _mean([record["steps"] for record in true if _succeeded(record)]),
+            "faults": len(attempts) - len(true) - len(explored),
+            "collected": sum(record.get("kept", False) for record in attempts),
+            "judge": _agreement(attempts),
+            "exploration": {
+                "share": share,
+                "successes": sum(map(_succeeded, explored)),
+                "rollouts": len(explored),
+                "seeds": [record["seed"] for record in explored],
+                "arms": _arms(explored),
+            },
+            "training": dict(state["training"]),
+            "timings": numbers,
+            "planner": self.planner.identity,
+            "models": dict(state["models"]),
+            "peak_memory_bytes": _peak_memory_bytes(),
+            "run": state["run"],
+        }
+
+    def _emit(self, kind: str, state: RunState, data: Mapping[str, Any]) -> None:
+        if self.on_event is not None:
+            self.on_event(LoopEvent(kind, state["iteration"], data))
+
+
+def _succeeded(record: AttemptRecord) -> bool:
+    """Return whether an attempt succeeded: by ground truth where it is known, else as the judge says."""
+    truth = record["truth"]
+    return record.get("kept", False) if truth is None else truth
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _agreement(attempts: Sequence[AttemptRecord]) -> dict[str, int]:
+    """Return how often the judge kept what ground truth calls a failure, and dropped what it calls a success."""
+    known = [record for record in attempts if record["truth"] is not None and "kept" in record]
+    return {
+        "judged": sum("kept" in record for record in attempts),
+        "false_positives": sum(record["kept"] and not record["truth"] for record in known),
+        "false_negatives": sum(not record["kept"] and bool(record["truth"]) for record in known),
+    }
+
+
+def _arms(explored: Sequence[AttemptRecord]) -> list[dict[str, Any]]:
+    """Return successes and attempts of each arm that was tried, the most successful first."""
+    arms = {arm_of(record) for record in explored}
+    rows: list[dict[str, Any]] = []
+    for arm in sorted(arms):
+        pulled = [record for record in explored if arm_of(record) == arm]
+        rows.append(dataclasses.asdict(arm) | {"successes": sum(map(_succeeded, pulled)), "attempts": len(pulled)})
+    return sorted(rows, key=lambda row: -row["successes"])
+
+
+def _peak_memory_bytes() -> dict[str, int]:
+    """Return the peak resident memory so far of this process and of the largest worker that has ended."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit,
+    }

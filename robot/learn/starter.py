@@ -1,0 +1,225 @@
+"""Make the starter weights: collect, then train the autoencoder, the planner and the inverse dynamics.
+
+The MW-12 protocol: the planner and the inverse dynamics see the eight seen tasks only (25 scripted demonstrations and
+10 task-free play episodes each); the autoencoder also sees play, no demonstrations, in the other scenes. Every stage
+continues where it was killed and is skipped once its result exists.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robot.data import Episode
+from robot.episodes.store import EpisodeStore
+from robot.training import TrainingSettings
+from sim.collect import Request, collect
+from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN
+
+DEMONSTRATIONS, PLAY, SCENES = "demonstrations", "play", "scenes"
+
+
+@dataclass(frozen=True, slots=True)
+class StarterSettings:
+    """Choose how much to collect and how long to train each of the three networks."""
+
+    data: str = "data/starter"
+    work: str = "runs/starter"
+    out: str = "starter"
+    demonstrations: int = 25
+    play: int = 10
+    scene_play: int = 3
+    play_steps: int = 60
+    camera: str = "corner2"
+    seed: int = 0
+    autoencoder_steps: int = 2000
+    planner_steps: int = 2500
+    inverse_dynamics_steps: int = 2500
+
+
+def requests(settings: StarterSettings) -> dict[str, list[Request]]:
+    """Return what to collect for each of the three stores; seeds never meet those of evaluation (below 1000)."""
+    demonstrations = [
+        Request(task, "demonstrations", 1000 + index, noise=0.1 if index % 2 else 0.2)
+        for task in SEEN
+        for index in range(settings.demonstrations)
+    ]
+    play = [Request(t, "play", 2000 + i, max_steps=settings.play_steps) for t in SEEN for i in range(settings.play)]
+    others = [task for task in INSTRUCTIONS if task not in SEEN]
+    scenes = [
+        Request(t, "play", 3000 + i, max_steps=settings.play_steps) for t in others for i in range(settings.scene_play)
+    ]
+    return {DEMONSTRATIONS: demonstrations, PLAY: play, SCENES: scenes}
+
+
+def collect_starter(settings: StarterSettings, progress: Callable[[int, int], None] | None = None) -> None:
+    """Collect what is not there yet."""
+    wanted = requests(settings)
+    total = sum(len(rows) for rows in wanted.values())
+    done = 0
+    for name, rows in wanted.items():
+        store = EpisodeStore(Path(settings.data) / name)
+        stored = set(store.ids())
+        missing = [row for row in rows if _name(row) not in stored]
+        done += len(rows) - len(missing)
+        for row, episode in zip(missing, collect(missing), strict=True):
+            store.add(episode, episode_id=_name(row))
+            done += 1
+            if progress:
+                progress(done, total)
+
+
+def _name(request: Request) -> str:
+    return f"{request.task}-{request.seed:06d}"
+
+
+def load_all(settings: StarterSettings, *names: str) -> list[Episode]:
+    """Return the episodes of the stores named."""
+    stores = [EpisodeStore(Path(settings.data) / name) for name in names]
+    return [store.load(episode_id) for store in stores for episode_id in store.ids()]
+
+
+def card(settings: StarterSettings, began: float, metrics: Mapping[str, float], data: str) -> dict[str, Any]:
+    """Return a model card's facts: data, command, hardware, seed, time and last training figures."""
+    return {
+        "data": data,
+        "command": "make starter",
+        "hardware": f"{platform.machine()}, {cores()} cores, no GPU",
+        "seed": settings.seed,
+        "training_s": round(time.time() - began),
+        "metrics": {name: round(value, 6) for name, value in metrics.items()},
+    }
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_autoencoder(settings: StarterSettings) -> None:
+    """Train the autoencoder on every scene."""
+    from planners.autoencoder import FrameAutoencoder, train_autoencoder
+
+    out = Path(settings.out) / "autoencoder"
+    if (out / "model.json").exists():
+        return
+    began = time.time()
+    training = TrainingSettings(
+        steps=settings.autoencoder_steps,
+        batch_size=8,
+        learning_rate=1e-3,
+        warmup_steps=100,
+        ema_decay=0.995,
+        checkpoint_every=100,
+        seed=settings.seed,
+        tracker="tensorboard",
+    )
+    import torch
+
+    torch.manual_seed(settings.seed)
+    model = FrameAutoencoder()
+    episodes = load_all(settings, DEMONSTRATIONS, PLAY, SCENES)
+    result = train_autoencoder(model, episodes, Path(settings.work) / "autoencoder", training, settings.camera)
+    data = "demonstrations and play in the eight seen scenes, play only in the other 42"
+    model.save(out, card(settings, began, result.metrics, data), half=True)
+
+
+def make_planner(settings: StarterSettings) -> None:
+    """Train the in-domain planner on the demonstrations of the eight seen tasks, each said in two ways."""
+    import torch
+
+    from planners.autoencoder import FrameAutoencoder
+    from planners.denoisers import StackedUNet
+    from planners.diffusion import DiffusionSettings
+    from planners.latent_video import LatentVideoPlanner
+    from planners.text import MiniLM
+    from planners.training import train_planner
+    from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler, clip_spread
+
+    out = Path(settings.out) / "planner"
+    if (out / "model.json").exists():
+        return
+    began = time.time()
+    autoencoder = FrameAutoencoder.load(Path(settings.out) / "autoencoder")
+    cache = LatentCache(autoencoder, settings.camera, Path(settings.work) / "latents")
+    told = cache.get_all(load_all(settings, DEMONSTRATIONS))
+    words = {INSTRUCTIONS[task]: PARAPHRASES[task][0] for task in SEEN}
+    retold = [LatentEpisode(episode.latents, words[episode.instruction]) for episode in told]
+    windows = WindowSampler([Source(told, 0.8), Source(retold, 0.2)])
+    diffusion = DiffusionSettings(scale=1.0 / clip_spread(windows))
+    torch.manual_seed(settings.seed)
+    planner = LatentVideoPlanner(StackedUNet(), autoencoder, MiniLM(), diffusion, settings.camera)
+    training = TrainingSettings(
+        steps=settings.planner_steps,
+        batch_size=32,
+        learning_rate=4e-4,
+        warmup_steps=100,
+        ema_decay=0.998,
+        checkpoint_every=100,
+        seed=settings.seed,
+        tracker="tensorboard",
+    )
+    improved, metrics = train_planner(planner, windows, Path(settings.work) / "planner", training)
+    data = "25 scripted demonstrations of each of the eight seen tasks, no unseen scene"
+    improved.save(out, card(settings, began, metrics, data), torch.float16)
+
+
+def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking", out: str = "") -> None:
+    """Train an inverse dynamics (`pose_tracking` or `frame_pair`) on demonstrations and play of the eight seen tasks.
+
+    Half of the frames are replaced with what the autoencoder makes of them, since plans are decoded pictures.
+    """
+    import torch
+
+    from planners.autoencoder import FrameAutoencoder, precision_context
+    from policies.frame_set import FrameSource, gather_frames
+    from policies.training import train_frame_pair, train_pose_network
+    from sim.metaworld import MetaWorldRobot
+
+    folder = Path(out or Path(settings.out) / "inverse_dynamics")
+    if (folder / "model.json").exists():
+        return
+    began = time.time()
+    autoencoder = FrameAutoencoder.load(Path(settings.out) / "autoencoder")
+
+    def reconstruct(frames: Any) -> Any:
+        with precision_context(autoencoder, "auto"):
+            return autoencoder.reconstruct(torch.as_tensor(frames)).numpy()
+
+    robot = MetaWorldRobot(SEEN[0], (settings.camera,))
+    matrix = robot.spec.camera_matrices[settings.camera]
+    robot.close()
+    sources = []
+    for name, share in ((DEMONSTRATIONS, 0.5), (PLAY, 0.5)):
+        episodes = load_all(settings, name)
+        frames = gather_frames(
+            episodes, camera=settings.camera, world_to_image=matrix, reconstruct=reconstruct, seed=settings.seed
+        )
+        sources.append(FrameSource(name, frames, share))
+    training = TrainingSettings(
+        steps=settings.inverse_dynamics_steps,
+        batch_size=64,
+        learning_rate=1e-3,
+        warmup_steps=100,
+        ema_decay=0.998,
+        checkpoint_every=250,
+        seed=settings.seed,
+        tracker="tensorboard",
+    )
+    data = "25 demonstrations and 10 play episodes of each of the eight seen tasks"
+    train = train_pose_network if kind == "pose_tracking" else train_frame_pair
+    train(sources, folder, training, card=card(settings, began, {}, data), dtype=torch.float16)
+
+
+def make_starter(settings: StarterSettings, progress: Callable[[int, int], None] | None = None) -> None:
+    """Collect and train everything the starter weights need."""
+    collect_starter(settings, progress)
+    make_autoencoder(settings)
+    make_planner(settings)
+    make_inverse_dynamics(settings)

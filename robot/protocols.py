@@ -1,0 +1,144 @@
+"""The contracts between layers. An implementation needs to inherit nothing; the contract suites check it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from robot.data import Action, Episode, Feedback, Observation, RobotSpec, SamplerSettings, Verdict, VideoPlan
+
+Metrics = Mapping[str, float]
+
+
+@runtime_checkable
+class Robot(Protocol):
+    """A body in a scene: the simulator, an arm at the end of a wire, or a test fake. It knows no reward."""
+
+    @property
+    def spec(self) -> RobotSpec:
+        """Return what the robot senses and how it is driven; constant between resets."""
+        ...
+
+    def reset(self, seed: int | None = None) -> Observation:
+        """Bring the robot to a starting state; the same seed gives the same state where the robot can do that."""
+        ...
+
+    def observe(self) -> Observation:
+        """Return what is sensed now. Observing twice without acting changes nothing."""
+        ...
+
+    def act(self, action: Action) -> Action:
+        """Carry out one action and return what was really sent, after clipping and limits.
+
+        Raises ValueError when the action has the wrong size or is not finite.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything; closing twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class RobotPool(Protocol):
+    """Several robots of one kind that act at the same time, such as simulators in worker processes."""
+
+    @property
+    def spec(self) -> RobotSpec:
+        """Return what every robot of the pool senses and how it is driven."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Return how many robots there are; they are numbered 0 … size − 1."""
+        ...
+
+    def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
+        """Reset the robots named, each with its seed, and return what they observe."""
+        ...
+
+    def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
+        """Let the robots named act at the same time and return what each answers."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; closing twice is allowed."""
+        ...
+
+
+class ArmDriver(Protocol):
+    """The maker's interface to one physical arm, behind the server's safety governor."""
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Return the joint names, in the order of every joint vector."""
+        ...
+
+    def read(self) -> Mapping[str, Sequence[float]]:
+        """Return `position_rad`, `velocity_rad_s` and, where measured, `effort_nm`, one entry a joint."""
+        ...
+
+    def write(self, position_rad: Sequence[float]) -> None:
+        """Command joint positions."""
+        ...
+
+    def stop(self) -> None:
+        """Hold the present position."""
+        ...
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """Imagine the next seconds of a task as video."""
+
+    @property
+    def identity(self) -> str:
+        """Return a short hash of the weights; plans carry it."""
+        ...
+
+    def plan(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[VideoPlan]:
+        """Return one plan per observation, in one batch.
+
+        `seeds` fix each plan's noise independently of its place in the batch. `settings` overrides the planner's own
+        per plan (exploration does that). Raises ValueError for an empty instruction or lengths that differ.
+        """
+        ...
+
+
+@runtime_checkable
+class InverseDynamics(Protocol):
+    """Find the action that makes an imagined frame come true, looking at where the robot is now."""
+
+    def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
+        """Digest plans in one batch, each with the observation it starts from; `act` takes the handles returned."""
+        ...
+
+    def act(
+        self, observations: Sequence[Observation], handles: Sequence[object], steps: Sequence[int]
+    ) -> list[Action]:
+        """Return one action per observation, `steps[i]` (0, 1, …) robot steps after plan i began."""
+        ...
+
+
+@runtime_checkable
+class RewardModel(Protocol):
+    """Say whether episodes did what their instruction asks."""
+
+    def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
+        """Return one verdict an episode."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Learn from judged episodes."""
+
+    def update(self, episodes: Sequence[Episode], verdicts: Sequence[Verdict]) -> Metrics:
+        """Train on the episodes and return what was measured while doing so."""
+        ...

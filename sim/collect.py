@@ -1,0 +1,118 @@
+"""Collect episodes from the simulator: demonstrations, failures and play, on every core."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from robot.data import Action, Episode, Observation, Outcome
+from robot.errors import SailError
+from sim.experts import FAILURE_KINDS, Driver, FailureKind, Play, ScriptedExpert
+from sim.metaworld import MetaWorldRobot
+
+DataKind = Literal["demonstrations", "failures", "play"]
+STEPS_AFTER_SUCCESS = 3
+ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Ask for one episode of `kind` of `task` started from `seed`, at most `max_steps` long."""
+
+    task: str
+    kind: DataKind
+    seed: int
+    noise: float = 0.1
+    max_steps: int = 200
+    image_size: int = 128
+    action_repeat: int = 2
+    cameras: tuple[str, ...] = ("corner2",)
+
+
+def record(robot: MetaWorldRobot, driver: Driver, seed: int, max_steps: int, stop_on_success: bool) -> Episode:
+    """Drive `robot` from the start `seed` gives until success (and a few steps more) or for `max_steps`."""
+    observations: list[Observation] = [robot.reset(seed)]
+    requested: list[Action] = []
+    sent: list[Action] = []
+    success: list[bool] = []
+    while len(sent) < max_steps:
+        action = driver.act(robot)
+        requested.append(action)
+        sent.append(robot.act(action))
+        success.append(robot.succeeded())
+        observations.append(robot.observe())
+        if stop_on_success and sum(success) > STEPS_AFTER_SUCCESS:
+            break
+    states = [observation.state for observation in observations if observation.state is not None]
+    return Episode(
+        task=robot.task,
+        instruction=robot.instruction,
+        spoken=robot.instruction,
+        robot=robot.spec.name,
+        frames={name: np.stack([o.images[name] for o in observations]) for name in robot.spec.cameras},
+        proprio=np.stack([o.proprio for o in observations]),
+        requested=np.stack([a.values for a in requested]),
+        sent=np.stack([a.values for a in sent]),
+        times_s=np.array([o.time_s for o in observations]),
+        states=np.stack(states),
+        success=np.array(success),
+        outcome=Outcome.SUCCESS if any(success) else Outcome.TIMEOUT,
+        seed=seed,
+    )
+
+
+def collect_one(request: Request) -> Episode:
+    """Record what `request` asks for.
+
+    A demonstration is an expert's success: starts at which the noisy expert fails are passed over, up to twenty times,
+    with new seeds. Raises SailError when it never succeeds.
+    """
+    robot = _robot(request)
+    if request.kind == "play":
+        return record(robot, Play(request.seed), request.seed, request.max_steps, stop_on_success=False)
+    if request.kind == "failures":
+        kind: FailureKind = FAILURE_KINDS[request.seed % len(FAILURE_KINDS)]
+        expert = ScriptedExpert(request.task, request.seed, request.noise, kind)
+        return record(robot, expert, request.seed, request.max_steps, stop_on_success=True)
+    for attempt in range(ATTEMPTS):
+        seed = request.seed + 1_000_000 * attempt
+        expert = ScriptedExpert(request.task, seed, request.noise)
+        episode = record(robot, expert, seed, request.max_steps, stop_on_success=True)
+        if episode.outcome is Outcome.SUCCESS:
+            return episode
+    raise SailError(
+        f"The scripted expert of {request.task} failed {ATTEMPTS} times from seed {request.seed} with noise "
+        f"{request.noise}; lower the noise or raise max_steps."
+    )
+
+
+def collect(
+    requests: Sequence[Request], workers: int | None = None
+) -> Iterator[Episode]:
+    """Yield the episodes asked for, in order, made by worker processes (one a core by default)."""
+    ordered = list(requests)
+    count = min(workers or os.cpu_count() or 1, len(ordered))
+    if count <= 1:
+        yield from map(collect_one, ordered)
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with multiprocessing.get_context("spawn").Pool(count) as pool:
+        yield from pool.imap(collect_one, ordered, chunksize=2)
+
+
+_cached: dict[tuple[object, ...], MetaWorldRobot] = {}
+
+
+def _robot(request: Request) -> MetaWorldRobot:
+    key = (request.task, request.cameras, request.image_size, request.action_repeat)
+    if key not in _cached:
+        for robot in _cached.values():
+            robot.close()
+        _cached.clear()
+        _cached[key] = MetaWorldRobot(request.task, request.cameras, request.image_size, request.action_repeat)
+    return _cached[key]

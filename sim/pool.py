@@ -1,0 +1,183 @@
+"""Many copies of one task in worker processes, driven together: a `RobotPool`.
+
+Each worker owns its robots and their renderers; requests go to every worker before any answer is awaited, so all
+cores step and draw at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from robot.data import Action, Feedback, Observation, RobotSpec
+from robot.errors import SailError
+from sim.metaworld import MetaWorldRobot
+from sim.rendering import choose_backend
+from sim.tasks import check_task
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@contextlib.contextmanager
+def single_threaded_children() -> Iterator[None]:
+    """Let processes started inside use one thread each, so that they do not fight over the cores."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class MetaWorldPool:
+    """Simulate `size` independent robots of one task on `workers` processes (one a core by default)."""
+
+    def __init__(
+        self,
+        task: str,
+        size: int = 10,
+        workers: int | None = None,
+        cameras: Sequence[str] = ("corner2",),
+        image_size: int = 128,
+        action_repeat: int = 2,
+        goal_visible: bool = True,
+    ) -> None:
+        """Start the workers; raises UnknownNameError, RenderingError, or ValueError for a size below one."""
+        check_task(task)
+        choose_backend()
+        if size < 1:
+            raise ValueError(f"A pool needs at least one robot, got size {size}.")
+        self.task = task
+        self._size = size
+        count = min(workers or os.cpu_count() or 1, size)
+        options = {
+            "task": task,
+            "cameras": tuple(cameras),
+            "image_size": image_size,
+            "action_repeat": action_repeat,
+            "goal_visible": goal_visible,
+        }
+        context = multiprocessing.get_context("spawn")
+        self._pipes: list[Connection] = []
+        self._processes: list[Any] = []
+        with single_threaded_children():
+            for worker in range(count):
+                ours, theirs = context.Pipe()
+                numbers = tuple(range(worker, size, count))
+                process = context.Process(target=_serve, args=(theirs, numbers, options), daemon=True)
+                process.start()
+                theirs.close()
+                self._pipes.append(ours)
+                self._processes.append(process)
+        try:
+            self._spec: RobotSpec = [self._receive(pipe) for pipe in self._pipes][0]
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def spec(self) -> RobotSpec:
+        """Return what every robot of the pool senses and how it is driven."""
+        return self._spec
+
+    @property
+    def size(self) -> int:
+        """Return how many robots there are."""
+        return self._size
+
+    def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
+        """Reset the robots named, each to the start its seed gives."""
+        return self._call("reset", dict(seeds))
+
+    def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
+        """Let the robots named act; raises SailError when a worker died."""
+        return self._call("act", dict(actions))
+
+    def close(self) -> None:
+        """Stop the workers; closing twice is allowed."""
+        pipes, self._pipes = self._pipes, []
+        for pipe in pipes:
+            with contextlib.suppress(OSError):
+                pipe.send(("close", {}))
+            pipe.close()
+        processes, self._processes = self._processes, []
+        for process in processes:
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+    def __enter__(self) -> MetaWorldPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, verb: str, arguments: dict[int, Any]) -> dict[int, Any]:
+        unknown = [number for number in arguments if not 0 <= number < self._size]
+        if unknown:
+            raise ValueError(f"This pool has robots 0 … {self._size - 1}; there is no robot {unknown[0]}.")
+        shares: list[dict[int, Any]] = [{} for _ in self._pipes]
+        for number, argument in arguments.items():
+            shares[number % len(shares)][number] = argument
+        busy = [(pipe, share) for pipe, share in zip(self._pipes, shares, strict=True) if share]
+        for pipe, share in busy:
+            try:
+                pipe.send((verb, share))
+            except OSError:
+                raise SailError(f"A simulator process of {self.task} died; run the same command again.") from None
+        answers: dict[int, Any] = {}
+        for pipe, _ in busy:
+            answers |= self._receive(pipe)
+        return answers
+
+    def _receive(self, pipe: Connection) -> Any:
+        try:
+            kind, answer = pipe.recv()
+        except (EOFError, OSError):
+            raise SailError(f"A simulator process of {self.task} died; run the same command again.") from None
+        if kind == "error":
+            raise answer
+        return answer
+
+
+def _serve(pipe: Connection, numbers: Sequence[int], options: Mapping[str, Any]) -> None:
+    """Own the robots `numbers` and answer requests until the pipe closes (in a worker process)."""
+    robots: dict[int, MetaWorldRobot] = {}
+    try:
+        for number in numbers:
+            robots[number] = MetaWorldRobot(**options)
+        pipe.send(("ok", robots[numbers[0]].spec))
+        while True:
+            verb, arguments = pipe.recv()
+            if verb == "close":
+                break
+            answer = {n: _answer(robots[n], verb, argument) for n, argument in arguments.items()}
+            pipe.send(("ok", answer))
+    except (EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
+        pass
+    except Exception as problem:  # the parent raises it again; a problem that cannot travel is sent as text
+        with contextlib.suppress(OSError):
+            try:
+                pipe.send(("error", problem))
+            except (TypeError, AttributeError):
+                pipe.send(("error", SailError("".join(traceback.format_exception_only(problem)).strip())))
+    finally:
+        for robot in robots.values():
+            robot.close()
+
+
+def _answer(robot: MetaWorldRobot, verb: str, argument: Any) -> Observation | Feedback:
+    if verb == "reset":
+        return robot.reset(argument)
+    sent = robot.act(argument)
+    return Feedback(sent, robot.observe(), robot.succeeded())

@@ -1,0 +1,122 @@
+"""Laws of the planner's training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler, clip_spread
+
+
+def counting(length: int, instruction: str, start: int = 0) -> LatentEpisode:
+    """Return an episode whose latents hold the number of their frame."""
+    latents = np.broadcast_to(np.arange(start, start + length + 1).reshape(-1, 1, 1, 1), (length + 1, 4, 2, 2))
+    return LatentEpisode(latents.astype(np.float16), instruction)
+
+
+def test_windows_are_strided_and_hold_the_last_frame() -> None:
+    sampler = WindowSampler([Source([counting(9, "go")])], frames=4, stride=2)
+    batch = sampler.draw(np.random.default_rng(0), 200)
+    first, future = batch["first"][:, 0, 0, 0], batch["future"][:, :, 0, 0, 0]
+    assert batch["first"].shape == (200, 4, 2, 2)
+    assert batch["future"].shape == (200, 4, 4, 2, 2)
+    assert batch["future"].dtype == np.float32
+    assert set(first) == set(range(10))
+    assert np.array_equal(future, np.minimum(first[:, None] + np.array([2, 4, 6, 8]), 9))
+
+
+def test_texts_follow_their_episodes_and_are_dropped_at_the_stated_rate() -> None:
+    sampler = WindowSampler([Source([counting(3, "go", 100), counting(3, "come", 200)])], text_drop=0.1)
+    batch = sampler.draw(np.random.default_rng(0), 4000)
+    said = np.array(sampler.texts)[batch["text"]]
+    first = batch["first"][:, 0, 0, 0]
+    assert sampler.texts[0] == ""
+    assert 0.08 < np.mean(said == "") < 0.12
+    assert set(said[first < 150]) == {"", "go"}
+    assert set(said[first > 150]) == {"", "come"}
+
+
+def test_sources_are_mixed_by_their_shares_whatever_their_sizes() -> None:
+    old = Source([counting(3, "go", 0) for _ in range(50)], share=1.0)
+    new = Source([counting(3, "come", 100)], share=3.0)
+    batch = WindowSampler([old, new]).draw(np.random.default_rng(0), 4000)
+    assert 0.72 < np.mean(batch["first"][:, 0, 0, 0] >= 100) < 0.78
+
+
+def test_the_same_seed_draws_the_same_windows() -> None:
+    sampler = WindowSampler([Source([counting(30, "go"), counting(30, "come", 50)])])
+    one, two = (sampler.draw(np.random.default_rng(7), 16) for _ in range(2))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ([], "at least one source"),
+        ([Source([], 1.0)], "is empty"),
+        ([Source([counting(2, "go")], -1.0)], "positive share"),
+    ],
+)
+def test_impossible_sources_are_refused(sources: list[Source], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        WindowSampler(sources)
+
+
+def test_an_empty_source_without_a_share_is_left_out() -> None:
+    sampler = WindowSampler([Source([counting(2, "go")]), Source([], 0.0)])
+    assert sampler.texts == ("", "go")
+
+
+def test_spread_measures_the_change() -> None:
+    still = LatentEpisode(np.ones((9, 4, 2, 2), np.float16), "stay")
+    assert clip_spread(WindowSampler([Source([still])])) == 0
+    assert clip_spread(WindowSampler([Source([counting(60, "go")])])) > 1
+
+
+class CountingAutoencoder:
+    """Count how many frames are encoded."""
+
+    def __init__(self, inner: Any, identity: str) -> None:
+        self.inner, self.identity, self.frames = inner, identity, 0
+
+    def encode(self, frames: Any) -> Any:
+        self.frames += len(frames)
+        return self.inner.encode(frames)
+
+    def decode(self, latents: Any) -> Any:
+        return self.inner.decode(latents)
+
+
+def test_episodes_are_encoded_once_a_folder_and_autoencoder(
+    tmp_path: Path, autoencoder: Any, make_episode: Any
+) -> None:
+    episode = make_episode(length=11)
+    first = CountingAutoencoder(autoencoder, "a")
+    cache = LatentCache(first, folder=tmp_path, batch=5)
+    latents = cache.get(episode).latents
+    assert cache.get(episode).latents is latents
+    assert (latents.shape, latents.dtype) == ((12, 4, 8, 8), np.float16)
+    again = CountingAutoencoder(autoencoder, "a")
+    assert np.array_equal(LatentCache(again, folder=tmp_path).get(episode).latents, latents)
+    other = CountingAutoencoder(autoencoder, "b")
+    LatentCache(other, folder=tmp_path).get(episode)
+    assert (first.frames, again.frames, other.frames) == (12, 0, 12)
+
+
+def test_a_damaged_cache_file_is_written_anew(tmp_path: Path, autoencoder: Any, make_episode: Any) -> None:
+    episode = make_episode()
+    latents = LatentCache(autoencoder, folder=tmp_path).get(episode).latents
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for damage in (whole[: len(whole) // 2], b"", whole[:-30]):
+        path.write_bytes(damage)
+        assert np.array_equal(LatentCache(autoencoder, folder=tmp_path).get(episode).latents, latents)
+        assert path.read_bytes() == whole
+
+
+def test_a_missing_camera_is_named(autoencoder: Any, make_episode: Any) -> None:
+    with pytest.raises(ValueError, match="no camera 'wrist', only corner2"):
+        LatentCache(autoencoder, camera="wrist").get(make_episode())

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robot.data import Episode, Verdict
+from robot.episodes.store import EpisodeStore
+from robot.errors import SailError
+from robot.judges.everything import KeepEverything
+from robot.judges.truth import GroundTruth
+from robot.learn.attempts import Exploration
+from robot.learn.exploration import InstructionBandit
+from robot.learn.journal import Journal
+from robot.learn.sail import LoopEvent, SailLoop, SailSettings
+from robot.learn.statistics import wilson_interval
+from robot.protocols import RewardModel
+from robot.rollout import RolloutSettings
+from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+
+SETTINGS = SailSettings("toy", "go right", iterations=3, rollouts=30, rollout=RolloutSettings(max_steps=40))
+HELPFUL = {"push": 0.85}
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+def exploration(**changes: Any) -> Exploration:
+    return Exploration(InstructionBandit(("push", "lift", "turn", "press", "pull")), **changes)
+
+
+def run(
+    folder: Path,
+    skills: dict[str, float] | None = None,
+    explore: Exploration | None = None,
+    settings: SailSettings = SETTINGS,
+    judge: RewardModel | None = None,
+    events: list[LoopEvent] | None = None,
+    train: bool = True,
+    pool: Any = None,
+) -> tuple[list[dict[str, Any]], SailLoop, ToyLearner]:
+    planner = ToyPlanner(skills if skills is not None else HELPFUL)
+    learner = ToyLearner(planner)
+    loop = SailLoop(
+        folder,
+        settings,
+        pool or (lambda: ToyPool(8)),
+        planner,
+        ToyInverseDynamics(),
+        judge or GroundTruth(),
+        EpisodeStore(folder / "episodes"),
+        learner if train else None,
+        None,
+        explore,
+        None if events is None else events.append,
+    )
+    return loop.run(), loop, learner
+
+
+def test_a_cold_start_stays_cold_without_exploration_and_thaws_with_it(tmp_path: Path) -> None:
+    cold, _, untouched = run(tmp_path / "without")
+    assert [record["successes"] for record in cold] == [0, 0, 0, 0]
+    assert untouched.updates == []
+    warm, _, _ = run(tmp_path / "with", explore=exploration())
+    assert warm[0]["successes"] == 0
+    assert warm[0]["exploration"]["successes"] > 0
+    assert warm[-1]["successes"] / warm[-1]["rollouts"] > 0.3
+
+
+def test_every_success_is_stored_under_the_true_instruction(tmp_path: Path) -> None:
+    _, loop, _ = run(tmp_path, explore=exploration(), settings=dataclasses.replace(SETTINGS, iterations=1))
+    episodes = [loop.store.load(name) for name in loop.store.ids()]
+    assert {episode.instruction for episode in episodes} == {"go right"}
+    borrowed = [episode for episode in episodes if episode.spoken != "go right"]
+    assert any(episode.success is not None and episode.success.any() for episode in borrowed)
+    assert all(len(loop.store.verdicts(name)) == 1 for name in loop.store.ids())
+
+
+def test_the_budget_is_kept_and_reported_success_is_of_the_true_instruction(tmp_path: Path) -> None:
+    records, loop, _ = run(tmp_path, {"push": 0.85, "go right": 0.5}, exploration())
+    for record in records:
+        attempts = loop.journal.attempts(record["iteration"])
+        assert len(attempts) == 30
+        assert [attempt["index"] for attempt in attempts] == list(range(30))
+        true = [attempt for attempt in attempts if not attempt["explored"]]
+        assert record["rollouts"] == len(true) >= 10
+        assert record["rollouts"] + record["exploration"]["rollouts"] == 30
+        assert record["successes"] == sum(bool(attempt["truth"]) for attempt in true)
+        assert all(attempt["spoken"] == "go right" for attempt in true)
+        assert record["seeds"] == [attempt["seed"] for attempt in true]
+        assert record["wilson"] == list(wilson_interval(record["successes"], record["rollouts"]))
+        assert sum(arm["attempts"] for arm in record["exploration"]["arms"]) == record["exploration"]["rollouts"]
+    assert records[-1]["exploration"]["rollouts"] == 0  # nothing is learnt from the last
+    assert len({seed for record in records for seed in record["seeds"]}) > 40
+
+
+def test_exploration_ends_when_the_true_instruction_works(tmp_path: Path) -> None:
+    records, _, _ = run(tmp_path, {"go right": 0.95}, exploration())
+    assert [record["exploration"]["rollouts"] for record in records] == [0, 0, 0, 0]
+
+
+def test_with_and_without_exploration_start_from_the_same_positions(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=1)
+    explored, _, _ = run(tmp_path / "a", explore=exploration(), settings=settings)
+    plain, _, _ = run(tmp_path / "b", settings=settings)
+    for one, other in zip(explored, plain, strict=True):
+        assert one["seeds"] == other["seeds"][: len(one["seeds"])]
+
+
+def test_the_bandit_learns_within_the_iteration(tmp_path: Path) -> None:
+    _, loop, _ = run(tmp_path, explore=exploration(minimum_true=5, start_share=1.0), settings=SETTINGS)
+    explored = [attempt for attempt in loop.journal.attempts(0) if attempt["explored"]]
+    late = explored[-10:]
+    assert sum(attempt["spoken"] == "push" for attempt in late) >= 5
+
+
+def test_successes_accumulate_or_not_and_failures_are_offered_too(tmp_path: Path) -> None:
+    skills = {"go right": 0.8}
+    for accumulate in (True, False):
+        settings = dataclasses.replace(SETTINGS, accumulate=accumulate)
+        records, _, learner = run(tmp_path / str(accumulate), skills, settings=settings)
+        collected = [record["collected"] for record in records][:3]
+        expected = [sum(collected[: n + 1]) if accumulate else collected[n] for n in range(3)]
+        assert [successes for successes, _ in learner.updates] == expected
+        assert [rollouts for _, rollouts in learner.updates] == ([30, 60, 90] if accumulate else [30, 30, 30])
+
+
+def test_fine_tuning_goes_on_from_the_previous_model_or_from_the_starter(tmp_path: Path) -> None:
+    skills = {"go right": 0.3}
+    starts: dict[str, list[float]] = {}
+    for source in ("previous", "starter"):
+        settings = dataclasses.replace(SETTINGS, finetune_from=source)  # type: ignore[arg-type]
+        planner = ToyPlanner(skills)
+        learner = ToyLearner(planner)
+        before: list[float] = []
+        update = learner.update
+        learner.update = lambda s, r, f, b=before, u=update, p=planner: (b.append(p.skills["go right"]), u(s, r, f))[1]  # type: ignore[method-assign]
+        SailLoop(
+            tmp_path / source,
+            settings,
+            lambda: ToyPool(8),
+            planner,
+            ToyInverseDynamics(),
+            GroundTruth(),
+            EpisodeStore(tmp_path / source / "episodes"),
+            learner,
+        ).run()
+        starts[source] = before
+    assert starts["starter"] == [0.3] * 3
+    assert starts["previous"][0] == 0.3 < starts["previous"][1] < starts["previous"][2]
+
+
+def test_learners_switched_off_leave_the_models_alone(tmp_path: Path) -> None:
+    records, _, learner = run(tmp_path, {"go right": 0.8}, train=False)
+    assert learner.updates == []
+    assert len({record["planner"] for record in records}) == 1
+    assert all(record["training"] == {} for record in records)
+
+
+def test_without_a_filter_everything_is_learnt_from_but_truth_is_reported(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=1)
+    records, _, learner = run(tmp_path, {"go right": 0.5}, settings=settings, judge=KeepEverything())
+    first = records[0]
+    assert learner.updates == [(30, 30)]
+    assert first["collected"] == 30
+    assert first["successes"] < 30
+    assert first["judge"] == {"judged": 30, "false_positives": 30 - first["successes"], "false_negatives": 0}
+    assert first["success_source"] == "truth"
+
+
+def test_where_nobody_knows_the_truth_the_judge_is_believed_and_it_is_said(tmp_path: Path) -> None:
+    class Half:
+        def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
+            return [Verdict(0.4 + 0.2 * (episode.seed % 2), "person") for episode in episodes]
+
+    settings = dataclasses.replace(SETTINGS, iterations=0)
+    records, _, _ = run(tmp_path, settings=settings, judge=Half(), pool=lambda: ToyPool(4, knows_truth=False))
+    (record,) = records
+    assert record["success_source"] == "judge"
+    assert record["successes"] == sum(seed % 2 for seed in record["seeds"])
+
+
+def test_faults_count_for_nothing(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=0)
+    (sound,), loop, _ = run(tmp_path / "sound", {"go right": 0.8}, settings=settings)
+    seeds = [attempt["seed"] for attempt in loop.journal.attempts(0)]
+    (record,), loop, _ = run(
+        tmp_path / "broken",
+        {"go right": 0.8},
+        settings=settings,
+        pool=lambda: ToyPool(4, breaks={seeds[3]: 2, seeds[7]: 0}),
+    )
+    assert record["faults"] == 2
+    assert record["rollouts"] == 28
+    assert record["seeds"] == [seed for seed in sound["seeds"] if seed not in (seeds[3], seeds[7])]
+    assert "kept" not in loop.journal.attempts(0)[3]
+
+
+def test_events_tell_the_story_in_order(tmp_path: Path) -> None:
+    events: list[LoopEvent] = []
+    settings = dataclasses.replace(SETTINGS, iterations=1)
+    run(tmp_path, {"go right": 0.8}, settings=settings, events=events)
+    kinds = [event.kind for event in events if event.kind != "attempt_finished"]
+    assert kinds == [
+        "run_started",
+        "iteration_started",
+        "rollouts_finished",
+        "training_started",
+        "training_finished",
+        "iteration_finished",
+        "iteration_started",
+        "rollouts_finished",
+        "iteration_finished",
+        "run_finished",
+    ]
+    assert sum(event.kind == "attempt_finished" for event in events) == 60
+
+
+def test_a_record_is_plain_json_with_numbers_measured(tmp_path: Path) -> None:
+    records, loop, _ = run(tmp_path, {"go right": 0.8}, settings=dataclasses.replace(SETTINGS, iterations=1))
+    assert [json.loads(line) for line in (tmp_path / "iterations.jsonl").read_text().splitlines()] == records
+    first = records[0]
+    assert first["timings"]["planning_s"] > 0
+    assert first["timings"]["planner_training_s"] >= 0
+    assert first["training"]["planner"]["skill"] > 0.8
+    assert first["peak_memory_bytes"]["process"] > 10**6
+    assert first["models"]["planner"] == "iteration-00/planner"
+    assert 10 <= first["steps_to_success"] <= 40
+    assert loop.journal.state() is not None
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=0))
+    with pytest.raises(SailError, match=r"another seed \(0\)"):
+        run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=0, seed=1))
+    with pytest.raises(SailError, match="another exploration"):
+        run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=0), explore=exploration())
+
+
+def test_a_damaged_state_is_one_clear_sentence(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('{"format": 1, "iter')
+    with pytest.raises(SailError, match=r"state\.json is damaged"):
+        run(tmp_path)
+
+
+def test_a_full_disk_keeps_the_state_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path)
+    run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=0))
+    before = (tmp_path / "state.json").read_text()
+    state = journal.state()
+    assert state is not None
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(SailError, match="No space left on device"):
+        journal.save({**state, "iteration": 9})
+    assert (tmp_path / "state.json").read_text() == before
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_pools_are_closed_while_models_train(tmp_path: Path) -> None:
+    pools: list[ToyPool] = []
+
+    def make() -> ToyPool:
+        pools.append(ToyPool(4))
+        return pools[-1]
+
+    events: list[tuple[str, int]] = []
+    planner = ToyPlanner({"go right": 0.8})
+    SailLoop(
+        tmp_path,
+        dataclasses.replace(SETTINGS, iterations=1),
+        make,
+        planner,
+        ToyInverseDynamics(),
+        GroundTruth(),
+        EpisodeStore(tmp_path / "episodes"),
+        ToyLearner(planner),
+        on_event=lambda event: events.append((event.kind, pools[-1].robots[0].closed if pools else -1)),
+    ).run()
+    assert ("training_started", 1) in events
+    assert len(pools) == 2
+    assert all(robot.closed for pool in pools for robot in pool.robots)
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="is empty"):
+        SailSettings("toy", " ")
+    with pytest.raises(ValueError, match="rollouts ≥ 1"):
+        SailSettings("toy", "go", rollouts=0)
+    with pytest.raises(ValueError, match="finetune_from"):
+        SailSettings("toy", "go", finetune_from="scratch")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="minimum_true must be at least 1"):
+        exploration(minimum_true=0)

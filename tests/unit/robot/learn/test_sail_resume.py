@@ -1,0 +1,122 @@
+"""Kill the loop wherever it hurts; what comes out must not differ."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robot.learn.journal import Journal
+from tests.unit.robot.learn.toy_loop import make_loop
+
+ROOT = Path(__file__).parents[4]
+MEASURED = ("timings", "peak_memory_bytes", "run")
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Return all that a run left behind, without what a clock or a die decided."""
+    journal = Journal(folder / "run")
+    state = journal.state()
+    assert state is not None
+    name = state["run"]
+    records = [{key: value for key, value in one.items() if key not in MEASURED} for one in journal.iterations()]
+    left = {
+        "iterations": records,
+        "attempts": [journal.attempts(iteration) for iteration in range(3)],
+        "phase": state["phase"],
+        "bandit": state["bandit"],
+        "models": [json.loads(path.read_text()) for path in sorted((folder / "run").glob("iteration-*/*/model.json"))],
+        "episodes": sorted(path.name for path in (folder / "run" / "episodes").iterdir() if path.name[0] != "."),
+        "verdicts": [
+            len(path.read_text().splitlines())
+            for path in sorted((folder / "run" / "episodes").glob("*/verdicts.jsonl"))
+        ],
+    }
+    replaced: dict[str, Any] = json.loads(json.dumps(left).replace(name, "NAME"))
+    return replaced
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("whole")
+    make_loop(folder).run()
+    return outcome(folder)
+
+
+def start(folder: Path, *where: str) -> int:
+    program = Path(__file__).with_name("toy_loop.py")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, str(program), str(folder), *where], env=environment, check=False, capture_output=True
+    ).returncode
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ("act", "70"),  # iteration 0, attempts with the true instruction
+        ("act", "200"),  # iteration 0, exploring
+        ("act", "300"),
+        ("train", "2"),
+        ("event:training_finished", "2"),  # a model is saved, the state not yet
+        ("event:attempt_finished", "9"),
+        ("event:rollouts_finished", "2"),
+        ("event:iteration_finished", "1"),  # the record is written, the state not yet
+    ],
+)
+def test_a_killed_run_ends_as_an_uninterrupted_one(
+    where: tuple[str, str], tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    assert start(tmp_path, *where) == -signal.SIGKILL
+    before = Journal(tmp_path / "run").state()
+    assert before is not None
+    assert before["phase"] != "done"
+    make_loop(tmp_path, size=2).run()
+    assert outcome(tmp_path) == uninterrupted
+
+
+def test_killed_again_and_again(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
+    for _ in range(3):
+        assert start(tmp_path, "act", "60") == -signal.SIGKILL
+    make_loop(tmp_path).run()
+    assert outcome(tmp_path) == uninterrupted
+
+
+def test_ctrl_c_leaves_a_state_to_resume(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        make_loop(tmp_path, "interrupt", 130).run()
+    done = len(Journal(tmp_path / "run").attempts(0))
+    assert 0 < done < 20
+    again = make_loop(tmp_path)
+    seen: list[int] = []
+    again.on_event = lambda event: seen.append(event.iteration) if event.kind == "attempt_finished" else None
+    again.run()
+    assert seen.count(0) == 20 - done
+    assert outcome(tmp_path) == uninterrupted
+
+
+def test_an_episode_stored_before_it_was_written_down_is_not_attempted_again(
+    tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        make_loop(tmp_path, "interrupt", 130).run()
+    book = tmp_path / "run" / "iteration-00" / "attempts.jsonl"
+    lines = book.read_text().splitlines(keepends=True)
+    last = max(number for number, line in enumerate(lines) if "outcome" in line)
+    book.write_text("".join(lines[:last]) + lines[last][:17])  # torn in the middle
+    make_loop(tmp_path).run()
+    assert outcome(tmp_path) == uninterrupted
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
+    records = make_loop(tmp_path).run()
+    shutil.rmtree(tmp_path / "run" / "episodes")
+    again = make_loop(tmp_path, "act", 1)
+    assert again.run() == records

@@ -1,0 +1,69 @@
+"""Run the SAIL loop in the toy world, as a program that a test can kill: `toy_loop.py FOLDER [WHERE COUNT]`.
+
+WHERE is `act` (die in the COUNT-th action of the pool), `train` (between steps of training), `event:KIND` (when an
+event of that kind is sent for the COUNT-th time) or `interrupt` (Ctrl-C in the COUNT-th action).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from robot.episodes.store import EpisodeStore
+from robot.judges.truth import GroundTruth
+from robot.learn.attempts import Exploration
+from robot.learn.exploration import InstructionBandit
+from robot.learn.sail import LoopEvent, SailLoop, SailSettings
+from robot.rollout import RolloutSettings
+from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+
+SETTINGS = SailSettings("toy", "go right", 2, 20, rollout=RolloutSettings(max_steps=40))
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def make_loop(folder: Path, where: str = "", count: int = 0, size: int = 3) -> SailLoop:
+    left = [count]
+
+    def reached(here: str) -> bool:
+        if here == where:
+            left[0] -= 1
+        return here == where and left[0] == 0
+
+    def on_act() -> None:
+        if reached("interrupt"):
+            raise KeyboardInterrupt
+        if reached("act"):
+            die()
+
+    def on_step(_: int) -> None:
+        if reached("train"):
+            die()
+
+    def on_event(event: LoopEvent) -> None:
+        if reached(f"event:{event.kind}"):
+            die()
+
+    planner = ToyPlanner({"push": 0.8})
+    other = ToyPlanner({})
+    return SailLoop(
+        folder / "run",
+        SETTINGS,
+        lambda: ToyPool(size, on_act=on_act),
+        planner,
+        ToyInverseDynamics(),
+        GroundTruth(),
+        EpisodeStore(folder / "run" / "episodes"),
+        ToyLearner(planner, on_step=on_step),
+        ToyLearner(other, needs_success=False),
+        Exploration(InstructionBandit(("push", "lift", "turn")), minimum_true=6, wave=4),
+        on_event,
+    )
+
+
+if __name__ == "__main__":
+    make_loop(Path(sys.argv[1]), *sys.argv[2:3], *(int(count) for count in sys.argv[3:4])).run()
