@@ -10,7 +10,6 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 TASK ?= drawer-close
 ARGS ?=
-JSON := $(wildcard docs/results/*.json)
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -60,11 +59,8 @@ bench: $(VENV)/.rendering ## measure rendering, planning and rollouts on this ma
 	$(BIN)/sail bench planner
 	$(BIN)/sail bench rollouts
 
-starter: $(VENV)/.rendering ## train the starter weights again, from nothing (hours)
-	$(BIN)/sail collect experiment=starter
-	$(BIN)/sail train autoencoder
-	$(BIN)/sail train inverse_dynamics
-	$(BIN)/sail train planner
+starter: $(VENV)/.rendering ## train the starter weights; those in starter/ are kept, so move them away to begin anew (hours)
+	$(BIN)/sail train starter $(ARGS)
 
 clean: ## remove caches and build products; runs/, data/ and .venv stay
 	rm -rf build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -8,6 +8,7 @@ Axes: B batch or number of frames, C channels, H W pixels or latent cells.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,30 +168,40 @@ def _to_uint8(pictures_BCHW: Tensor) -> Tensor:
 
 
 def autoencoder_loss(
-    module: nn.Module, batch: Batch, generator: torch.Generator, kl_weight: float = 1e-6, motion_weight: float = 4.0
+    module: nn.Module, batch: Batch, generator: torch.Generator, detail: bool = False, kl_weight: float = 1e-6
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return L1 reconstruction plus a small KL term (Rombach et al. 2022), heavier where the scene moves.
+    """Return L1 reconstruction plus a small KL term (Rombach et al. 2022), heavier where it matters to a robot.
 
-    `batch["frames"]` is uint8 (B, H, W, 3); `batch["others"]` holds another frame of each one's episode. Pixels in
-    which the two differ show the arm or what it handles; they are few, and weigh 1 + `motion_weight`.
+    `batch["frames"]` is uint8 (B, H, W, 3); `batch["others"]` holds another frame of each one's episode and
+    `batch["background"]` the median over all scenes, (1, H, W, 3). Without `detail` the pixels in which a frame and the
+    other one differ weigh five times: the arm and what it handles. With `detail` it is whatever differs from the
+    background, and the more so the more it stands out from its surroundings, and large errors count squared as well:
+    a goal marker of ten pixels is otherwise cheaper to leave out than to draw.
     """
     model: FrameAutoencoder = module.module if hasattr(module, "module") else module  # type: ignore[assignment]
-    frames, others = _to_float(batch["frames"]), _to_float(batch["others"])
+    frames = _to_float(batch["frames"])
     mean, logvar = model.encode_mean(batch["frames"])
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=torch.float32)
     raw = mean.float() + torch.exp(0.5 * logvar.float()) * noise
     error = (model.decode_raw(raw).float() - frames).abs()
-    moving = ((frames - others).abs().amax(1, keepdim=True) > 0.08).float()
-    weight = 1.0 + motion_weight * F.max_pool2d(moving, 5, stride=1, padding=2)
+    if detail:
+        thing = ((frames - _to_float(batch["background"])).abs().amax(1, keepdim=True) > 0.12).float()
+        surroundings = F.avg_pool2d(frames, 9, stride=1, padding=4, count_include_pad=False)
+        weight = 1.0 + 4.0 * thing + 10.0 * thing * (frames - surroundings).abs().amax(1, keepdim=True)
+        penalty = error + 2.0 * error.square()
+    else:
+        moving = ((frames - _to_float(batch["others"])).abs().amax(1, keepdim=True) > 0.08).float()
+        weight = 1.0 + 4.0 * F.max_pool2d(moving, 5, stride=1, padding=2)
+        penalty = error
     kl = 0.5 * (mean.float().square() + logvar.float().exp() - 1.0 - logvar.float()).mean()
-    value = (error * weight).sum() / (weight.sum() * 3) + kl_weight * kl
+    value = (penalty * weight).sum() / (weight.sum() * 3) + kl_weight * kl
     with torch.no_grad():
         l1 = float(error.mean()) * 127.5
     return value, {"l1_of_255": l1, "kl": float(kl.detach())}
 
 
 class FrameBatches:
-    """Draw pictures evenly over scenes: `frames` and `others`, uint8 (B, H, W, 3)."""
+    """Draw pictures evenly over scenes: `frames` and `others`, uint8 (B, H, W, 3), and the `background`."""
 
     def __init__(self, episodes: Sequence[Episode], camera: str, batch_size: int) -> None:
         scenes: dict[str, list[np.ndarray[Any, Any]]] = {}
@@ -200,6 +211,8 @@ class FrameBatches:
             raise ValueError("An autoencoder needs at least one episode to train on.")
         self._scenes = [scenes[name] for name in sorted(scenes)]
         self._batch_size = batch_size
+        samples = [video[len(video) // 2] for scene in self._scenes for video in scene[:4]]
+        self._background = np.median(np.stack(samples), axis=0).astype(np.uint8)[None]
 
     def __call__(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         frames, others = [], []
@@ -209,7 +222,7 @@ class FrameBatches:
             first, second = rng.integers(len(video), size=2)
             frames.append(video[first])
             others.append(video[second])
-        return {"frames": np.stack(frames), "others": np.stack(others)}
+        return {"frames": np.stack(frames), "others": np.stack(others), "background": self._background}
 
 
 def train_autoencoder(
@@ -219,10 +232,15 @@ def train_autoencoder(
     settings: TrainingSettings,
     camera: str = "corner2",
     progress: Progress | None = None,
+    detail: bool = False,
 ) -> TrainingResult:
-    """Train `model` on all frames of `episodes`, leave it with its averaged weights and measured latent statistics."""
+    """Train `model` on all frames of `episodes`, leave it with its averaged weights and measured latent statistics.
+
+    `detail` chooses what `autoencoder_loss` weighs: first train without it, then with.
+    """
     batches = FrameBatches(episodes, camera, settings.batch_size)
-    result = train(model, batches, autoencoder_loss, folder, settings, "autoencoder", progress)
+    loss = functools.partial(autoencoder_loss, detail=detail)
+    result = train(model, batches, loss, folder, settings, "autoencoder", progress)
     load_into(model, result.tensors, folder)
     model.eval()
     _measure_latents(model, batches, settings)

@@ -104,20 +104,26 @@ class LatentVideoPlanner:
         config = stored.config
         if isinstance(autoencoder, (str, Path)):
             autoencoder = FrameAutoencoder.load(Path(autoencoder))
-        if config["autoencoder"] != autoencoder.identity:
+        if config.get("autoencoder") != autoencoder.identity:
             raise CheckpointError(
-                f"The planner in {planner} works in the latent space of autoencoder {config['autoencoder']}, not of "
-                f"{autoencoder.identity}; give it the one it was trained with."
+                f"The planner in {planner} works in the latent space of autoencoder {config.get('autoencoder')}, not "
+                f"of {autoencoder.identity}; give it the one it was trained with."
             )
-        denoiser = denoiser_from(config["denoiser"])
+        try:
+            denoiser = denoiser_from(config["denoiser"])
+            arguments: dict[str, Any] = {
+                "diffusion": DiffusionSettings(**config["diffusion"]),
+                "camera": config["camera"],
+                "stride_s": config["stride_s"],
+                "settings": SamplerSettings(**config["sampling"]),
+                "image_size": tuple(config["image_size"]),
+            }
+        except (KeyError, TypeError, ValueError) as problem:
+            raise CheckpointError(
+                f"The planner in {planner} is described in a way this version does not read ({problem}); "
+                "use the version it was made with, or train it again."
+            ) from None
         load_into(denoiser, stored.tensors, planner)
-        arguments: dict[str, Any] = {
-            "diffusion": DiffusionSettings(**config["diffusion"]),
-            "camera": config["camera"],
-            "stride_s": config["stride_s"],
-            "settings": SamplerSettings(**config["sampling"]),
-            "image_size": tuple(config["image_size"]),
-        }
         loaded = cls(
             denoiser, autoencoder, text_encoder or text_encoder_from(config["text"]), **(arguments | overrides)
         )

@@ -63,7 +63,7 @@ def build_scheduler(diffusion: DiffusionSettings, settings: SamplerSettings) -> 
 
 def plan_generators(seeds: Sequence[int]) -> list[torch.Generator]:
     """Return one generator a seed, on the CPU, so that the same seed gives the same noise on any device."""
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
 
 def draw_noise(shape: Sequence[int], generators: Sequence[torch.Generator], device: torch.device) -> Tensor:

@@ -72,8 +72,11 @@ def train_planner(
     The planner given is left as it is. `folder` holds the training's own state, from which a killed run resumes. Where
     `output` is given the new planner, with the weights' running average, is saved there, its weights stored as `dtype`
     (None: as they are), `card` beside them. Fine-tuning is the same call with a trained planner, a lower learning rate
-    and windows that mix what it knew with what is new. Raises what `robot.training.train` raises.
+    and windows that mix what it knew with what is new. Raises ValueError when the windows have another number of
+    frames than the denoiser, and what `robot.training.train` raises.
     """
+    if windows.frames != planner.denoiser.frames:
+        raise ValueError(f"The denoiser plans {planner.denoiser.frames} frames, the windows hold {windows.frames}.")
     denoiser = copy.deepcopy(planner.denoiser)
     tokens, mask = planner.text_encoder.encode(windows.texts)
 

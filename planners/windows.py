@@ -170,6 +170,7 @@ class WindowSampler:
             raise ValueError("Windows need frames ≥ 1, stride ≥ 1 and text_drop in 0–1.")
         total = sum(source.share for source in self._sources)
         self._shares = np.array([source.share / total for source in self._sources])
+        self.frames = frames
         self._offsets = np.arange(1, frames + 1) * stride
         self._text_drop = text_drop
         said = {episode.instruction for source in self._sources for episode in source.episodes}

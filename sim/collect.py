@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +16,7 @@ from robot.data import Action, Episode, Observation, Outcome
 from robot.errors import SailError
 from sim.experts import FAILURE_KINDS, Driver, FailureKind, Play, ScriptedExpert
 from sim.metaworld import MetaWorldRobot
+from sim.pool import single_threaded_children
 
 DataKind = Literal["demonstrations", "failures", "play"]
 STEPS_AFTER_SUCCESS = 3
@@ -91,18 +94,25 @@ def collect_one(request: Request) -> Episode:
     )
 
 
-def collect(
-    requests: Sequence[Request], workers: int | None = None
-) -> Iterator[Episode]:
-    """Yield the episodes asked for, in order, made by worker processes (one a core by default)."""
+def collect(requests: Sequence[Request], workers: int | None = None) -> Iterator[Episode]:
+    """Yield the episodes asked for, in order, made by worker processes (one a core by default).
+
+    Raises SailError when a worker dies; the episodes yielded before are complete.
+    """
     ordered = list(requests)
     count = min(workers or os.cpu_count() or 1, len(ordered))
     if count <= 1:
         yield from map(collect_one, ordered)
         return
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with multiprocessing.get_context("spawn").Pool(count) as pool:
-        yield from pool.imap(collect_one, ordered, chunksize=2)
+    executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+    try:
+        with single_threaded_children():
+            episodes = executor.map(collect_one, ordered, chunksize=2)
+        yield from episodes
+    except BrokenProcessPool:
+        raise SailError("A process that collected episodes died; run the same command again.") from None
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 _cached: dict[tuple[object, ...], MetaWorldRobot] = {}

@@ -1,7 +1,8 @@
-"""Who drives the simulated arm when data is collected: scripted experts, with noise and failures, and task-free play."""
+"""Who drives the simulated arm when data is collected: scripted experts (with noise and failures) and play."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -51,7 +52,9 @@ class ScriptedExpert:
         observation = robot.privileged()
         if self._failure == "offset":
             observation[:3] += self._offset_m
-        values = np.asarray(self._policy.get_action(observation), np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # some policies warn that their actions will be clipped
+            values = np.asarray(self._policy.get_action(observation), np.float64)
         values[:3] += self._rng.normal(scale=self._noise, size=3) if self._noise else 0.0
         if self._step >= self._turns_at:
             if self._failure == "freeze":

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot.data import Action, ActionSpec, Observation, RobotSpec
+from robot.errors import UnknownNameError
 from sim.rendering import OffscreenRenderer, RenderSettings, camera_matrix, choose_backend
 from sim.tasks import check_task, instruction
 
@@ -48,7 +49,7 @@ class MetaWorldRobot:
         image_size: int | tuple[int, int] = 128,
         action_repeat: int = 2,
         goal_visible: bool = True,
-        render: RenderSettings = RenderSettings(),
+        render: RenderSettings = RenderSettings(),  # noqa: B008 (frozen)
     ) -> None:
         """Build the scene of `task`; `image_size` is (H, W) in pixels or the side of a square.
 
@@ -58,6 +59,8 @@ class MetaWorldRobot:
         if action_repeat < 1:
             raise ValueError(f"action_repeat must be at least 1, got {action_repeat}.")
         choose_backend()
+        import mujoco
+
         self.task = task
         self.instruction = instruction(task)
         self._size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
@@ -66,6 +69,9 @@ class MetaWorldRobot:
         self._seed = 0
         self._succeeded = False
         self._env = _make_env(task)
+        self._mujoco = mujoco
+        self._physics_kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        self._physics_size: int = mujoco.mj_stateSize(self._env.model, self._physics_kind)
         self._check_cameras()
         for name, position in CAMERA_POSITIONS_M.items():
             self._env.model.camera(name).pos[:] = position
@@ -73,7 +79,8 @@ class MetaWorldRobot:
         if self._cameras:
             self._renderer = OffscreenRenderer(self._env.model, self._size, render)
             self._renderer.show_sites(goal_visible)
-        self.reset(0)
+        self._start(0)
+        self._state_size = len(self.state())
         self._spec = self._make_spec()
 
     @property
@@ -82,11 +89,11 @@ class MetaWorldRobot:
         return self._spec
 
     def reset(self, seed: int | None = None) -> Observation:
-        """Start again with object and goal positions drawn from `seed` (the next seed when None)."""
-        self._seed = self._seed + 1 if seed is None else int(seed)
-        self._succeeded = False
-        self._env.seed(self._seed)
-        self._vector, _ = self._env.reset()
+        """Start again with object and goal positions drawn from `seed` (the next seed when None).
+
+        Raises ValueError for a seed that is negative or beyond 2⁵³, which a state could not hold.
+        """
+        self._start(self._seed + 1 if seed is None else int(seed))
         return self.observe()
 
     def observe(self) -> Observation:
@@ -126,28 +133,28 @@ class MetaWorldRobot:
 
     def state(self) -> NDArray[np.float64]:
         """Return everything the future depends on: seed, success, last observation and MuJoCo's integration state."""
-        return np.concatenate([[self._seed, float(self._succeeded)], self._env._prev_obs, self._vector, self._physics()])
+        ours = [self._seed, float(self._succeeded)]
+        return np.concatenate([ours, self._env._prev_obs, self._vector, self._physics()])
 
     def restore(self, state: NDArray[np.float64]) -> Observation:
-        """Put the scene back to a `state()` of the same task; what follows repeats exactly.
+        """Put the scene back to a `state()` of the same task; what follows repeats bit for bit.
 
-        The seed in the state redraws what MetaWorld keeps outside MuJoCo (goal, object offsets). Raises ValueError
-        when the state is not of this task's size.
+        The seed in the state redraws what MetaWorld keeps outside MuJoCo (goal, places of fixed objects). Raises
+        ValueError when the state is not of this task's size or not finite.
         """
-        import mujoco
-
-        if state.shape != self.state().shape:
-            raise ValueError(f"A state of {self.task} has shape {self.state().shape}, got {state.shape}.")
+        if state.shape != (self._state_size,):
+            raise ValueError(f"A state of {self.task} has shape ({self._state_size},), got {state.shape}.")
+        if not np.all(np.isfinite(state)):
+            raise ValueError(f"A state of {self.task} must be finite.")
         if int(state[0]) != self._seed:
-            self.reset(int(state[0]))
-        self._seed, self._succeeded = int(state[0]), bool(state[1])
+            self._start(int(state[0]))
+        self._succeeded = bool(state[1])
         self._env._prev_obs = state[2:20].copy()
         self._vector = state[20:59].copy()
-        mujoco.mj_setState(self._env.model, self._env.data, state[59:], mujoco.mjtState.mjSTATE_INTEGRATION)
         self._env.curr_path_length = 0
-        mujoco.mj_forward(self._env.model, self._env.data)
-        # mj_forward overwrites the solver's warm start, which is part of the state.
-        mujoco.mj_setState(self._env.model, self._env.data, state[59:], mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._set_physics(state[59:])
+        self._mujoco.mj_forward(self._env.model, self._env.data)
+        self._set_physics(state[59:])  # forward kinematics touched the solver's warm start
         return self.observe()
 
     def close(self) -> None:
@@ -155,17 +162,28 @@ class MetaWorldRobot:
         if self._renderer is not None:
             self._renderer.close()
 
-    def _physics(self) -> NDArray[np.float64]:
-        import mujoco
+    def _start(self, seed: int) -> None:
+        if not 0 <= seed < 2**53:
+            raise ValueError(f"A seed must lie in 0 … 2⁵³ − 1, got {seed}.")
+        self._seed = seed
+        self._succeeded = False
+        self._env.seed(seed)
+        self._env.reset()
+        # MetaWorld moves fixed objects and goals in the model last, and leaves what is drawn and sensed where the
+        # start before had them; without this the first picture shows another scene than the second.
+        self._mujoco.mj_forward(self._env.model, self._env.data)
+        self._env._prev_obs = self._env._get_curr_obs_combined_no_goal()
+        self._vector = np.asarray(self._env._get_obs(), np.float64)
 
-        kind = mujoco.mjtState.mjSTATE_INTEGRATION
-        state = np.empty(mujoco.mj_stateSize(self._env.model, kind))
-        mujoco.mj_getState(self._env.model, self._env.data, state, kind)
+    def _physics(self) -> NDArray[np.float64]:
+        state = np.empty(self._physics_size)
+        self._mujoco.mj_getState(self._env.model, self._env.data, state, self._physics_kind)
         return state
 
-    def _check_cameras(self) -> None:
-        from robot.errors import UnknownNameError
+    def _set_physics(self, state: NDArray[np.float64]) -> None:
+        self._mujoco.mj_setState(self._env.model, self._env.data, state, self._physics_kind)
 
+    def _check_cameras(self) -> None:
         model = self._env.model
         known = tuple(model.camera(index).name for index in range(model.ncam))
         for name in self._cameras:
@@ -179,9 +197,11 @@ class MetaWorldRobot:
             action=action_spec(self._repeat),
             proprio_names=PROPRIO_NAMES,
             proprio_units=PROPRIO_UNITS,
-            cameras={name: self._size for name in self._cameras},
+            cameras=dict.fromkeys(self._cameras, self._size),
             camera_matrices={
-                name: camera_matrix(data, model, name, self._size, name in UPSIDE_DOWN) for name in self._cameras
+                name: camera_matrix(data, model, name, self._size, name in UPSIDE_DOWN)
+                for name in self._cameras
+                if model.camera(name).bodyid[0] == 0  # a camera on the hand moves: it has no constant matrix
             },
         )
 

@@ -40,10 +40,13 @@ class OraclePlanner:
     ) -> list[VideoPlan]:
         """Return the true future of each observation under the expert of the task its instruction names.
 
-        Raises SailError for an instruction of no task, or an observation without a simulator state.
+        Raises SailError for an instruction of no task, or an observation without a simulator state; ValueError for an
+        empty instruction or lengths that differ.
         """
         if not len(observations) == len(instructions) == len(seeds):
             raise ValueError("Observations, instructions and seeds must be equally many.")
+        if not all(words.strip() for words in instructions):
+            raise ValueError("A plan needs an instruction; the one given is empty.")
         return [self._plan(*row) for row in zip(observations, instructions, seeds, strict=True)]
 
     def close(self) -> None:

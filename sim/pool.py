@@ -79,7 +79,7 @@ class MetaWorldPool:
                 self._pipes.append(ours)
                 self._processes.append(process)
         try:
-            self._spec: RobotSpec = [self._receive(pipe) for pipe in self._pipes][0]
+            self._spec: RobotSpec = [self._receive(pipe) for pipe in self._pipes].pop()
         except BaseException:
             self.close()
             raise
@@ -99,7 +99,11 @@ class MetaWorldPool:
         return self._call("reset", dict(seeds))
 
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
-        """Let the robots named act; raises SailError when a worker died."""
+        """Let the robots named act.
+
+        Raises ValueError for an action that does not fit (the pool goes on working), SailError when a worker died (the
+        robots of the others go on working).
+        """
         return self._call("act", dict(actions))
 
     def close(self) -> None:
@@ -130,24 +134,35 @@ class MetaWorldPool:
         for number, argument in arguments.items():
             shares[number % len(shares)][number] = argument
         busy = [(pipe, share) for pipe, share in zip(self._pipes, shares, strict=True) if share]
+        answers: dict[int, Any] = {}
+        problems: list[Exception] = []
+        asked: list[Connection] = []
         for pipe, share in busy:
             try:
                 pipe.send((verb, share))
+                asked.append(pipe)
             except OSError:
-                raise SailError(f"A simulator process of {self.task} died; run the same command again.") from None
-        answers: dict[int, Any] = {}
-        for pipe, _ in busy:
-            answers |= self._receive(pipe)
+                problems.append(self._death())
+        for pipe in asked:  # every answer is fetched before a problem is raised, so that none is taken for a later one
+            try:
+                answers |= self._receive(pipe)
+            except Exception as problem:
+                problems.append(problem)
+        if problems:
+            raise problems[0]
         return answers
 
     def _receive(self, pipe: Connection) -> Any:
         try:
             kind, answer = pipe.recv()
         except (EOFError, OSError):
-            raise SailError(f"A simulator process of {self.task} died; run the same command again.") from None
+            raise self._death() from None
         if kind == "error":
             raise answer
         return answer
+
+    def _death(self) -> SailError:
+        return SailError(f"A simulator process of {self.task} died; run the same command again.")
 
 
 def _serve(pipe: Connection, numbers: Sequence[int], options: Mapping[str, Any]) -> None:
@@ -161,8 +176,12 @@ def _serve(pipe: Connection, numbers: Sequence[int], options: Mapping[str, Any])
             verb, arguments = pipe.recv()
             if verb == "close":
                 break
-            answer = {n: _answer(robots[n], verb, argument) for n, argument in arguments.items()}
-            pipe.send(("ok", answer))
+            try:
+                answer = {n: _answer(robots[n], verb, argument) for n, argument in arguments.items()}
+            except ValueError as problem:  # the caller's mistake; the robots are sound
+                pipe.send(("error", problem))
+            else:
+                pipe.send(("ok", answer))
     except (EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         pass
     except Exception as problem:  # the parent raises it again; a problem that cannot travel is sent as text

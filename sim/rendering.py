@@ -82,7 +82,10 @@ class OffscreenRenderer:
         import mujoco
 
         self._mujoco = mujoco
+        # The context takes its buffers from here; an unused shadow map alone would hold some 64 MiB.
         model.vis.quality.offsamples = settings.multisamples
+        model.vis.quality.shadowsize = model.vis.quality.shadowsize if settings.shadows else 0
+        model.vis.global_.offheight, model.vis.global_.offwidth = size
         self._renderer: Any = mujoco.Renderer(model, height=size[0], width=size[1])
         flags = self._renderer.scene.flags
         flags[mujoco.mjtRndFlag.mjRND_SHADOW] = settings.shadows

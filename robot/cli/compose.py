@@ -22,8 +22,8 @@ from robot.errors import SailError, UnknownNameError
 
 PROJECT = CONFIGS.parent
 """The folder that holds the project."""
-NOT_IN_HASH = ("iterations", "runs", "folder", "workers", "device", "report")
-"""Keys that do not change what a run is: more iterations of the same run go on in the same folder."""
+NOT_IN_HASH = ("runs", "data", "save", "tensorboard", "robot.workers")
+"""Keys that do not change what a run does."""
 
 if not OmegaConf.has_resolver("project"):
     # `${project:starter/planner}` finds what ships with the project from whatever folder `sail` is called in.
@@ -36,8 +36,8 @@ def compose(config: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises SailError, with the nearest known name, for an unknown key, group or option and for a value that
     cannot be read.
     """
-    pairs = [_normalised(pair) for pair in overrides]
-    base = _compose(config, [pair for pair in pairs if _is_group(pair)])
+    base = _compose(config, [pair for pair in overrides if _is_group(pair)])
+    pairs = [pair if _is_group(pair) else _normalised(pair, base) for pair in overrides]
     known = [*flat_keys(base), *group_names()]
     for pair in pairs:
         key = pair.partition("=")[0]
@@ -69,7 +69,7 @@ def build(config: DictConfig, **extra: Any) -> Any:
     An expected error of the component (SailError, ValueError) comes out as itself, not wrapped by Hydra.
     """
     try:
-        return instantiate(config, **extra)
+        return instantiate(config, **extra, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ValueError):
@@ -98,19 +98,19 @@ def config_hash(config: DictConfig) -> str:
     `NOT_IN_HASH` are left out.
     """
     container = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(container, dict)
     for key in NOT_IN_HASH:
-        container.pop(key, None)
+        part: Any = container
+        *path, last = key.split(".")
+        for name in path:
+            part = part.get(name, {})
+        part.pop(last, None)
     text = json.dumps(container, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _check_kind(base: DictConfig, composed: DictConfig, key: str) -> None:
-    """Raise SailError when a value is of another kind than its default; a lone value stands for a list of one."""
+    """Raise SailError when a value is of another kind than its default."""
     default, value = OmegaConf.select(base, key), OmegaConf.select(composed, key)
-    if isinstance(default, ListConfig) and not isinstance(value, ListConfig):
-        OmegaConf.update(composed, key, [value])
-        return
     kinds: tuple[tuple[type, tuple[type, ...], str], ...] = (
         (bool, (bool,), "true or false"),
         (int, (int,), "a whole number"),
@@ -146,12 +146,12 @@ def _is_group(pair: str) -> bool:
     return pair.partition("=")[0] in group_names() and not pair.startswith(("+", "~"))
 
 
-def _normalised(pair: str) -> str:
-    """Return a key=value pair in Hydra's grammar: `a,b` becomes a list, and a value with odd characters is quoted."""
+def _normalised(pair: str, base: DictConfig) -> str:
+    """Return a key=value pair in Hydra's grammar: `a,b` is a list where the default is one, else text."""
     key, _, value = pair.partition("=")
     if pair.startswith("~") or re.fullmatch(r"[\[{\"'].*", value):
         return pair
-    if "," in value:
+    if isinstance(OmegaConf.select(base, key), ListConfig):
         return f"{key}=[{','.join(_quoted(part.strip()) for part in value.split(',') if part.strip())}]"
     return f"{key}={_quoted(value)}"
 

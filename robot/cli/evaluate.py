@@ -34,13 +34,9 @@ def run(arguments: Arguments) -> int:
     began = time.monotonic()
     records: list[EvaluationRecord] = []
     with meter(console) as progress:
-        planner: Planner | None = None
+        planner: Planner = build(config.planner)
         inverse_dynamics: InverseDynamics = build(config.inverse_dynamics)
         for task in tasks:
-            config.task = task
-            if planner is None or "task" in config.planner:
-                planner = build(config.planner)
-            assert planner is not None
             record = _evaluate(config, task, planner, inverse_dynamics, method, progress)
             records.append(record)
             rate = interval_text(record["successes"], record["rollouts"])

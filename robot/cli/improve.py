@@ -121,7 +121,7 @@ def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode
     robot = plain(config.robot)
     options: dict[str, object] = {name: robot[name] for name in ("image_size", "action_repeat") if name in robot}
     options["cameras"] = tuple(robot.get("cameras", ("corner2",)))
-    requests = requests_for(SEEN, "demonstrations", int(config.demonstrations), 0, options)
+    requests = requests_for(SEEN, "demonstrations", int(config.demonstrations), 1, options)
     store = store_of(config.data, "demonstrations")
     record_missing(store, requests, progress, "recording demonstrations of the seen tasks")
     return StoredEpisodes(store, [episode_name(request) for request in requests])

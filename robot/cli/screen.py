@@ -55,6 +55,7 @@ class Meter:
             disable=not console.is_terminal,
         )
         self._task: Any = None
+        self._what, self._total, self._done = "", 0, 0
 
     def begin(self, what: str, total: int) -> None:
         """Start counting to `total`; ends what was counted before."""
@@ -71,6 +72,12 @@ class Meter:
         self._bar.update(self._task, advance=count, note=note)
         if not self._console.is_terminal and (self._done % self._every == 0 or self._done == self._total):
             self._console.print(f"  {self._what}: {self._done} of {self._total}  {note}".rstrip(), soft_wrap=True)
+
+    def reach(self, done: int, note: str = "") -> None:
+        """Count up to `done`; the bar is taken away when that is all."""
+        self.advance(note, done - self._done)
+        if self._done == self._total:
+            self.end()
 
     def end(self) -> None:
         """Take the bar away."""

@@ -22,12 +22,13 @@ from robot.cli.assembly import training_settings
 from robot.cli.compose import PROJECT, build, compose
 from robot.cli.machine import hardware
 from robot.cli.recording import store_of
-from robot.cli.screen import print_json, screen
+from robot.cli.screen import meter, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.data import Episode, SamplerSettings
 from robot.errors import SailError
 from robot.learn.report import git_revision
 from robot.learn.sail import StoredEpisodes
+from robot.learn.starter import make_starter, requests
 from sim.metaworld import MetaWorldRobot
 from sim.tasks import tasks_of
 
@@ -35,6 +36,8 @@ from sim.tasks import tasks_of
 def run(arguments: Arguments) -> int:
     """Train the model named and say where its weights are and what was measured."""
     config = compose(VERBS["train"].configs[arguments.subject], arguments.overrides)
+    if arguments.subject == "starter":
+        return _make_starter(config, arguments.as_json)
     torch.manual_seed(int(config.seed))
     trainers = {
         "autoencoder": _train_autoencoder,
@@ -53,6 +56,16 @@ def run(arguments: Arguments) -> int:
     else:
         told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         screen(False).print(f"[bold]{config.output}[/]: {told}", soft_wrap=True)
+    return 0
+
+
+def _make_starter(config: DictConfig, as_json: bool) -> int:
+    with meter(screen(as_json), every=50) as progress:
+        settings = build(config)
+        progress.begin("recording episodes", sum(map(len, requests(settings).values())))
+        make_starter(settings, lambda done, _: progress.reach(done))
+    if as_json:
+        print_json({"output": settings.out})
     return 0
 
 

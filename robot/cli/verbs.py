@@ -59,7 +59,7 @@ _VERBS = (
         (
             ("sail evaluate task=coffee-button rollouts=20", "the starter planner, zero-shot"),
             ("sail evaluate planner=oracle tasks=unseen", "true videos instead of plans: the execution ceiling"),
-            ("sail evaluate task=door-close planner.folder=runs/…/planner", "a planner that you trained"),
+            ("sail evaluate task=door-close planner.planner=runs/…/planner", "a planner that you trained"),
         ),
         configs={"": "evaluate"},
     ),
@@ -83,11 +83,13 @@ _VERBS = (
             "autoencoder": "camera frames to the latents that the planner imagines in, and back",
             "planner": "text and first frame to video",
             "inverse_dynamics": "imagined frames to actions",
+            "starter": "all three, from nothing: what `make starter` does",
         },
         configs={
             "autoencoder": "train_autoencoder",
             "planner": "train_planner",
             "inverse_dynamics": "train_inverse_dynamics",
+            "starter": "train_starter",
         },
     ),
     Verb(

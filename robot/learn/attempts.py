@@ -82,8 +82,8 @@ class IterationPlan:
     def wave(self, number: int, done: Sequence[AttemptRecord]) -> list[PlannedAttempt]:
         """Return the attempts of wave `number` (0, 1, …), none when the iteration is complete.
 
-        `done` holds the judged attempts of at least all waves before; call this for each wave in turn. The bandit must have
-        learnt from the waves before.
+        `done` holds the judged attempts of at least all waves before; call this for each wave in turn. The bandit must
+        have learnt from the waves before.
         """
         if number == 0:
             first = self.rollouts if self.exploration is None else min(self.exploration.minimum_true, self.rollouts)

@@ -130,7 +130,7 @@ class InstructionBandit:
     negatives: Sequence[str] = ("",)
     guidance_scales: Sequence[float] = (1.5, 2.0, 2.5)
     prior_weights: Mapping[str, float] = field(default_factory=dict)
-    prior_rate: float = 0.2
+    prior_rate: float = 0.1
     prior_strength: float = 1.5
     variant_strength: float = 2.0
     pending_failure: float = 1.0

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import resource
 import secrets
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +26,7 @@ from robot.errors import SailError
 from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts
 from robot.learn.exploration import InstructionBandit
 from robot.learn.journal import AttemptRecord, Journal, Phase, RunState
-from robot.learn.statistics import wilson_interval
+from robot.learn.numbers import describe_attempts, peak_memory_bytes
 from robot.protocols import InverseDynamics, Metrics, Planner, RewardModel, RobotPool
 from robot.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
 
@@ -255,8 +253,6 @@ class SailLoop:
                 self.exploration.bandit.forget(self.exploration.keep)
                 state["bandit"] = self.exploration.bandit.state()
 
-    # Rollouts ---------------------------------------------------------------------------------------------------
-
     def _roll_out(self, state: RunState) -> None:
         """Carry out what is missing of an iteration's waves and learn from each wave which words work."""
         began = time.perf_counter()
@@ -388,8 +384,6 @@ class SailLoop:
             kept = verdict.probability > self.settings.keep_above
             self.journal.add_verdict(state["iteration"], record["index"], kept, verdict.probability)
 
-    # Training ---------------------------------------------------------------------------------------------------
-
     def _model_folder(self, state: RunState, name: str) -> Path | None:
         relative = state["models"][name]
         return None if relative is None else self.journal.folder / relative
@@ -421,84 +415,30 @@ class SailLoop:
         state["timings"][f"{name}_training_s"] = time.perf_counter() - began
         self._emit("training_finished", state, {"learner": name, "metrics": metrics})
 
-    # Records ----------------------------------------------------------------------------------------------------
-
     def _record(self, state: RunState) -> dict[str, Any]:
         """Return everything there is to say in numbers about an iteration."""
-        attempts = self.journal.attempts(state["iteration"])
-        true = [record for record in attempts if not record["explored"] and counts(record)]
-        explored = [record for record in attempts if record["explored"] and counts(record)]
-        successes = sum(map(_succeeded, true))
+        settings = self.settings
+        about = {
+            "method": settings.method,
+            "iteration": state["iteration"],
+            "task": settings.task,
+            "seed": settings.seed,
+        }
         numbers = dict(state["timings"])
         share = numbers.pop("share", 0.0)
-        return {
-            "method": self.settings.method,
-            "iteration": state["iteration"],
-            "task": self.settings.task,
-            "seed": self.settings.seed,
-            "successes": successes,
-            "rollouts": len(true),
-            "wilson": list(wilson_interval(successes, len(true))),
-            "success_source": "truth" if all(record["truth"] is not None for record in attempts) else "judge",
-            "seeds": [record["seed"] for record in true],
-            "steps_to_success": _mean([record["steps"] for record in true if _succeeded(record)]),
-            "faults": len(attempts) - len(true) - len(explored),
-            "collected": sum(record.get("kept", False) for record in attempts),
-            "judge": _agreement(attempts),
-            "exploration": {
-                "share": share,
-                "successes": sum(map(_succeeded, explored)),
-                "rollouts": len(explored),
-                "seeds": [record["seed"] for record in explored],
-                "arms": _arms(explored),
-            },
-            "training": dict(state["training"]),
-            "timings": numbers,
-            "planner": self.planner.identity,
-            "models": dict(state["models"]),
-            "peak_memory_bytes": _peak_memory_bytes(),
-            "run": state["run"],
-        }
+        return (
+            about
+            | describe_attempts(self.journal.attempts(state["iteration"]), share)
+            | {
+                "training": dict(state["training"]),
+                "timings": numbers,
+                "planner": self.planner.identity,
+                "models": dict(state["models"]),
+                "peak_memory_bytes": peak_memory_bytes(),
+                "run": state["run"],
+            }
+        )
 
     def _emit(self, kind: str, state: RunState, data: Mapping[str, Any]) -> None:
         if self.on_event is not None:
             self.on_event(LoopEvent(kind, state["iteration"], data))
-
-
-def _succeeded(record: AttemptRecord) -> bool:
-    """Return whether an attempt succeeded: by ground truth where it is known, else as the judge says."""
-    truth = record["truth"]
-    return record.get("kept", False) if truth is None else truth
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _agreement(attempts: Sequence[AttemptRecord]) -> dict[str, int]:
-    """Return how often the judge kept what ground truth calls a failure, and dropped what it calls a success."""
-    known = [record for record in attempts if record["truth"] is not None and "kept" in record]
-    return {
-        "judged": sum("kept" in record for record in attempts),
-        "false_positives": sum(record["kept"] and not record["truth"] for record in known),
-        "false_negatives": sum(not record["kept"] and bool(record["truth"]) for record in known),
-    }
-
-
-def _arms(explored: Sequence[AttemptRecord]) -> list[dict[str, Any]]:
-    """Return successes and attempts of each arm that was tried, the most successful first."""
-    arms = {arm_of(record) for record in explored}
-    rows: list[dict[str, Any]] = []
-    for arm in sorted(arms):
-        pulled = [record for record in explored if arm_of(record) == arm]
-        rows.append(dataclasses.asdict(arm) | {"successes": sum(map(_succeeded, pulled)), "attempts": len(pulled)})
-    return sorted(rows, key=lambda row: -row["successes"])
-
-
-def _peak_memory_bytes() -> dict[str, int]:
-    """Return the peak resident memory so far of this process and of the largest worker that has ended."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {
-        "process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-        "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit,
-    }

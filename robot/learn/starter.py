@@ -37,7 +37,9 @@ class StarterSettings:
     camera: str = "corner2"
     seed: int = 0
     autoencoder_steps: int = 2000
-    planner_steps: int = 2500
+    detail_steps: int = 900
+    widths: tuple[int, ...] = (64, 192, 256)
+    planner_steps: int = 2400
     inverse_dynamics_steps: int = 2500
 
 
@@ -110,22 +112,28 @@ def make_autoencoder(settings: StarterSettings) -> None:
     if (out / "model.json").exists():
         return
     began = time.time()
-    training = TrainingSettings(
-        steps=settings.autoencoder_steps,
-        batch_size=8,
-        learning_rate=1e-3,
-        warmup_steps=100,
-        ema_decay=0.995,
-        checkpoint_every=100,
-        seed=settings.seed,
-        tracker="tensorboard",
-    )
     import torch
 
     torch.manual_seed(settings.seed)
     model = FrameAutoencoder()
     episodes = load_all(settings, DEMONSTRATIONS, PLAY, SCENES)
-    result = train_autoencoder(model, episodes, Path(settings.work) / "autoencoder", training, settings.camera)
+    for name, steps, rate in (
+        ("autoencoder", settings.autoencoder_steps, 1e-3),
+        ("autoencoder-detail", settings.detail_steps, 6e-4),
+    ):
+        training = TrainingSettings(
+            steps=steps,
+            batch_size=8,
+            learning_rate=rate,
+            warmup_steps=100,
+            ema_decay=0.995,
+            checkpoint_every=100,
+            seed=settings.seed,
+            tracker="tensorboard",
+        )
+        detail = name.endswith("detail")
+        folder = Path(settings.work) / name
+        result = train_autoencoder(model, episodes, folder, training, settings.camera, detail=detail)
     data = "demonstrations and play in the eight seen scenes, play only in the other 42"
     model.save(out, card(settings, began, result.metrics, data), half=True)
 
@@ -154,10 +162,10 @@ def make_planner(settings: StarterSettings) -> None:
     windows = WindowSampler([Source(told, 0.8), Source(retold, 0.2)])
     diffusion = DiffusionSettings(scale=1.0 / clip_spread(windows))
     torch.manual_seed(settings.seed)
-    planner = LatentVideoPlanner(StackedUNet(), autoencoder, MiniLM(), diffusion, settings.camera)
+    planner = LatentVideoPlanner(StackedUNet(settings.widths), autoencoder, MiniLM(), diffusion, settings.camera)
     training = TrainingSettings(
         steps=settings.planner_steps,
-        batch_size=32,
+        batch_size=24,
         learning_rate=4e-4,
         warmup_steps=100,
         ema_decay=0.998,

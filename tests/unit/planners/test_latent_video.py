@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from planners.autoencoder import FrameAutoencoder
+from planners.denoisers import StackedUNet
 from planners.diffusion import DiffusionSettings
 from planners.latent_video import LatentVideoPlanner
+from planners.text import MiniLM
 from robot.data import SamplerSettings, VideoPlan
 from robot.errors import CheckpointError
 from robot.protocols import Planner
@@ -93,7 +96,7 @@ def test_guidance_and_negative_prompt_matter(planner: LatentVideoPlanner, make_o
     assert difference(same, conditional) <= 1
 
 
-def test_an_untrained_planner_imagines_nothing_certain_but_noise_around_what_is_seen(
+def test_no_predicted_change_means_the_frame_itself(
     make_denoiser: Any, autoencoder: Any, text_encoder: Any, make_observation: Any
 ) -> None:
     """A denoiser that answers zero in x0 says that nothing changes: the plan is the frame itself."""
@@ -129,6 +132,20 @@ def test_a_saved_planner_plans_the_same(
     seen = [make_observation()]
     plans = [each.plan(seen, ["push"], [3])[0] for each in (planner, again)]
     assert difference(*plans) <= (2 if half else 0)
+
+
+def test_a_planner_is_loaded_from_folders_alone(make_observation: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    pictures = FrameAutoencoder(widths=(16, 16), image_size=32).eval()
+    denoiser = StackedUNet(widths=(16, 16), attention=(False, True), frames=3, heads=2, groups=4)
+    torch.nn.init.normal_(denoiser.unet.conv_out.weight, std=0.05)
+    planner = LatentVideoPlanner(denoiser, pictures, MiniLM(), settings=SETTINGS, image_size=(32, 32), device="cpu")
+    pictures.save(tmp_path / "autoencoder")
+    planner.save(tmp_path / "planner")
+    again = LatentVideoPlanner.load(tmp_path / "planner", tmp_path / "autoencoder", device="cpu")
+    seen, said = [make_observation()] * 2, ["push the puck", "open the door"]
+    for one, two in zip(planner.plan(seen, said, [0, 1]), again.plan(seen, said, [0, 1]), strict=True):
+        assert np.array_equal(one.frames, two.frames)
 
 
 def test_overrides_replace_what_was_saved(
@@ -181,6 +198,10 @@ def test_checkpoints_that_do_not_fit_are_refused(
     about["config"]["denoiser"]["widths"] = [8, 16]
     (tmp_path / "model.json").write_text(json.dumps(about))
     with pytest.raises(CheckpointError, match="for another architecture than StackedUNet"):
+        LatentVideoPlanner.load(tmp_path, autoencoder, text_encoder)
+    about["config"]["diffusion"]["flow"] = True
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(CheckpointError, match="in a way this version does not read"):
         LatentVideoPlanner.load(tmp_path, autoencoder, text_encoder)
 
 

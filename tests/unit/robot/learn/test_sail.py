@@ -101,8 +101,10 @@ def test_the_budget_is_kept_and_reported_success_is_of_the_true_instruction(tmp_
 
 
 def test_exploration_ends_when_the_true_instruction_works(tmp_path: Path) -> None:
-    records, _, _ = run(tmp_path, {"go right": 0.95}, exploration())
-    assert [record["exploration"]["rollouts"] for record in records] == [0, 0, 0, 0]
+    records, _, _ = run(
+        tmp_path, {"go right": 0.95}, exploration(explore_last=True), dataclasses.replace(SETTINGS, iterations=1)
+    )
+    assert [record["exploration"]["rollouts"] for record in records] == [0, 0]
 
 
 def test_with_and_without_exploration_start_from_the_same_positions(tmp_path: Path) -> None:
@@ -114,7 +116,8 @@ def test_with_and_without_exploration_start_from_the_same_positions(tmp_path: Pa
 
 
 def test_the_bandit_learns_within_the_iteration(tmp_path: Path) -> None:
-    _, loop, _ = run(tmp_path, explore=exploration(minimum_true=5, start_share=1.0), settings=SETTINGS)
+    settings = dataclasses.replace(SETTINGS, iterations=1)
+    _, loop, _ = run(tmp_path, explore=exploration(minimum_true=5, start_share=1.0), settings=settings)
     explored = [attempt for attempt in loop.journal.attempts(0) if attempt["explored"]]
     late = explored[-10:]
     assert sum(attempt["spoken"] == "push" for attempt in late) >= 5
@@ -123,19 +126,19 @@ def test_the_bandit_learns_within_the_iteration(tmp_path: Path) -> None:
 def test_successes_accumulate_or_not_and_failures_are_offered_too(tmp_path: Path) -> None:
     skills = {"go right": 0.8}
     for accumulate in (True, False):
-        settings = dataclasses.replace(SETTINGS, accumulate=accumulate)
+        settings = dataclasses.replace(SETTINGS, accumulate=accumulate, rollouts=8)
         records, _, learner = run(tmp_path / str(accumulate), skills, settings=settings)
         collected = [record["collected"] for record in records][:3]
         expected = [sum(collected[: n + 1]) if accumulate else collected[n] for n in range(3)]
         assert [successes for successes, _ in learner.updates] == expected
-        assert [rollouts for _, rollouts in learner.updates] == ([30, 60, 90] if accumulate else [30, 30, 30])
+        assert [rollouts for _, rollouts in learner.updates] == ([8, 16, 24] if accumulate else [8, 8, 8])
 
 
 def test_fine_tuning_goes_on_from_the_previous_model_or_from_the_starter(tmp_path: Path) -> None:
-    skills = {"go right": 0.3}
+    skills = {"go right": 0.6}
     starts: dict[str, list[float]] = {}
     for source in ("previous", "starter"):
-        settings = dataclasses.replace(SETTINGS, finetune_from=source)  # type: ignore[arg-type]
+        settings = dataclasses.replace(SETTINGS, finetune_from=source, rollouts=8)  # type: ignore[arg-type]
         planner = ToyPlanner(skills)
         learner = ToyLearner(planner)
         before: list[float] = []
@@ -152,12 +155,14 @@ def test_fine_tuning_goes_on_from_the_previous_model_or_from_the_starter(tmp_pat
             learner,
         ).run()
         starts[source] = before
-    assert starts["starter"] == [0.3] * 3
-    assert starts["previous"][0] == 0.3 < starts["previous"][1] < starts["previous"][2]
+    assert starts["starter"] == [0.6] * 3
+    assert starts["previous"][0] == 0.6 < starts["previous"][1] < starts["previous"][2]
 
 
 def test_learners_switched_off_leave_the_models_alone(tmp_path: Path) -> None:
-    records, _, learner = run(tmp_path, {"go right": 0.8}, train=False)
+    records, _, learner = run(
+        tmp_path, {"go right": 0.8}, train=False, settings=dataclasses.replace(SETTINGS, iterations=1)
+    )
     assert learner.updates == []
     assert len({record["planner"] for record in records}) == 1
     assert all(record["training"] == {} for record in records)

@@ -43,6 +43,11 @@ def outcome(folder: Path) -> dict[str, Any]:
     return replaced
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("whole")
@@ -62,11 +67,10 @@ def start(folder: Path, *where: str) -> int:
     "where",
     [
         ("act", "70"),  # iteration 0, attempts with the true instruction
-        ("act", "200"),  # iteration 0, exploring
-        ("act", "300"),
+        ("act", "130"),  # iteration 0, exploring
         ("train", "2"),
         ("event:training_finished", "2"),  # a model is saved, the state not yet
-        ("event:attempt_finished", "9"),
+        ("event:attempt_finished", "7"),
         ("event:rollouts_finished", "2"),
         ("event:iteration_finished", "1"),  # the record is written, the state not yet
     ],
@@ -84,21 +88,21 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
 
 def test_killed_again_and_again(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
     for _ in range(3):
-        assert start(tmp_path, "act", "60") == -signal.SIGKILL
+        assert start(tmp_path, "act", "55") == -signal.SIGKILL
     make_loop(tmp_path).run()
     assert outcome(tmp_path) == uninterrupted
 
 
 def test_ctrl_c_leaves_a_state_to_resume(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        make_loop(tmp_path, "interrupt", 130).run()
+        make_loop(tmp_path, "interrupt", 110).run()
     done = len(Journal(tmp_path / "run").attempts(0))
-    assert 0 < done < 20
+    assert 0 < done < 12
     again = make_loop(tmp_path)
     seen: list[int] = []
     again.on_event = lambda event: seen.append(event.iteration) if event.kind == "attempt_finished" else None
     again.run()
-    assert seen.count(0) == 20 - done
+    assert seen.count(0) == 12 - done
     assert outcome(tmp_path) == uninterrupted
 
 
@@ -106,7 +110,7 @@ def test_an_episode_stored_before_it_was_written_down_is_not_attempted_again(
     tmp_path: Path, uninterrupted: dict[str, Any]
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        make_loop(tmp_path, "interrupt", 130).run()
+        make_loop(tmp_path, "interrupt", 110).run()
     book = tmp_path / "run" / "iteration-00" / "attempts.jsonl"
     lines = book.read_text().splitlines(keepends=True)
     last = max(number for number, line in enumerate(lines) if "outcome" in line)

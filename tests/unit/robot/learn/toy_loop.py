@@ -19,7 +19,7 @@ from robot.learn.sail import LoopEvent, SailLoop, SailSettings
 from robot.rollout import RolloutSettings
 from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
 
-SETTINGS = SailSettings("toy", "go right", 2, 20, rollout=RolloutSettings(max_steps=40))
+SETTINGS = SailSettings("toy", "go right", 2, 12, rollout=RolloutSettings(max_steps=40))
 
 
 def die() -> None:
@@ -60,7 +60,7 @@ def make_loop(folder: Path, where: str = "", count: int = 0, size: int = 3) -> S
         EpisodeStore(folder / "run" / "episodes"),
         ToyLearner(planner, on_step=on_step),
         ToyLearner(other, needs_success=False),
-        Exploration(InstructionBandit(("push", "lift", "turn")), minimum_true=6, wave=4),
+        Exploration(InstructionBandit(("push", "lift", "turn")), minimum_true=4, wave=3),
         on_event,
     )
 

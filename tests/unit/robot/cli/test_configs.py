@@ -1,0 +1,127 @@
+"""Every YAML file composes, names something that exists, and a run's identity depends on what matters alone."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from robot.cli.compose import compose, config_hash, flat_keys, plain
+from robot.cli.keys import CONFIGS, group_names, group_options, keys_of
+
+ROOTS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+HOME = {
+    "robot": "improve",
+    "planner": "improve",
+    "inverse_dynamics": "improve",
+    "judge": "improve",
+    "learner": "improve",
+    "experiment": "improve",
+    "denoiser": "train_planner",
+}
+OPTIONS = [(group, option) for group in group_names() for option in group_options(group)]
+
+
+def targets(config: Any) -> Iterator[DictConfig]:
+    if isinstance(config, DictConfig):
+        if "_target_" in config:
+            yield config
+        for key in config:
+            yield from targets(config._get_node(key))
+
+
+def check_targets(config: DictConfig) -> None:
+    """Assert that every `_target_` exists and takes the keyword arguments written beside it."""
+    for node in targets(config):
+        path = str(node["_target_"]).split(".")
+        for split in range(len(path) - 1, 0, -1):
+            try:
+                thing: Any = importlib.import_module(".".join(path[:split]))
+                break
+            except ModuleNotFoundError:
+                continue
+        for part in path[split:]:
+            thing = getattr(thing, part)
+        names = [str(key) for key in node if key not in ("_target_", "_partial_", "_convert_")]
+        if node["_target_"].startswith("sim.pool"):
+            names.append("task")
+        inspect.signature(thing).bind(**dict.fromkeys(names))
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_every_root_composes_and_names_components_that_exist(root: str) -> None:
+    check_targets(compose(root))
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_of_every_group_composes(group: str, option: str) -> None:
+    config = compose(HOME[group], [f"{group}={option}"])
+    check_targets(config)
+
+
+def test_every_yaml_is_covered_above() -> None:
+    covered = {CONFIGS / f"{root}.yaml" for root in ROOTS}
+    covered |= {CONFIGS / group / f"{option}.yaml" for group, option in OPTIONS}
+    assert covered == set(CONFIGS.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_the_help_shows_the_keys_that_hydra_knows(root: str) -> None:
+    shown = {key.name for key in keys_of(root)[0]}
+    groups = {group.name for group in keys_of(root)[1]}
+    known = {key for key in flat_keys(compose(root)) if key.partition(".")[0] not in groups}
+    leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)}
+    assert shown == leaves
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_every_key_of_a_verb_that_needs_a_word_has_one(root: str) -> None:
+    self_evident = {"seed", "camera", "image_size", "cameras", "steps", "batch_size", "learning_rate", "sampling_steps"}
+    self_evident |= {"warmup_steps", "weight_decay", "ema_decay", "checkpoint_every", "guidance_scale"}
+    self_evident |= {"rollouts", "task", "instruction", "play_share", "repeats"}
+    assert [key.name for key in keys_of(root)[0] if not key.comment and key.name not in self_evident] == []
+
+
+def test_pairs_reach_their_keys() -> None:
+    config = compose(
+        "improve",
+        [
+            "task=door-close",
+            "instruction=close the door, please",
+            "learner.planner.steps=3",
+            "robot.cameras=corner2,corner3",
+        ],
+    )
+    assert config.task == "door-close"
+    assert config.instruction == "close the door, please"
+    assert config.learner.planner.steps == 3
+    assert list(config.robot.cameras) == ["corner2", "corner3"]
+
+
+def test_an_experiment_changes_settings_and_a_pair_changes_the_experiment() -> None:
+    assert compose("improve", ["experiment=quick"]).iterations < compose("improve").iterations
+    assert compose("improve", ["experiment=quick", "iterations=7"]).iterations == 7
+
+
+def test_the_same_settings_are_the_same_run_and_others_are_not() -> None:
+    base = config_hash(compose("improve"))
+    assert config_hash(compose("improve", ["seed=0"])) == base
+    assert config_hash(compose("improve", ["runs=elsewhere", "robot.workers=1", "save=x.json"])) == base
+    assert config_hash(compose("improve", ["learner.planner.steps=251"])) != base
+    assert config_hash(compose("improve", ["planner=tiny"])) != base
+
+
+def test_what_ships_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(plain(compose("improve"))["planner"]["planner"])
+    assert folder == CONFIGS.parent / "starter" / "planner"
+
+
+def test_the_resolved_configuration_is_plain_yaml() -> None:
+    config = compose("improve")
+    assert "${" not in OmegaConf.to_yaml(OmegaConf.create(plain(config)))
