@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
+from torch.nn import functional
 
 from robot.checkpoints import identity_of, load_into, load_model, save_model
 from robot.data import Episode
@@ -145,7 +145,7 @@ class FrameAutoencoder(nn.Module):
     def decode_raw(self, raw_BCHW: Tensor) -> Tensor:
         """Return pictures (B, 3, H, W) in −1 … 1 of raw latents."""
         decoded: Tensor = self.network.decode(raw_BCHW.contiguous(memory_format=torch.channels_last)).sample
-        return F.pixel_shuffle(decoded, self.fold) if self.fold > 1 else decoded
+        return functional.pixel_shuffle(decoded, self.fold) if self.fold > 1 else decoded
 
     @torch.no_grad()
     def reconstruct(self, frames_BHWC: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ class FrameAutoencoder(nn.Module):
 
     def _fold(self, frames_BHWC: Tensor) -> Tensor:
         pictures = _to_float(frames_BHWC)
-        folded = F.pixel_unshuffle(pictures, self.fold) if self.fold > 1 else pictures
+        folded = functional.pixel_unshuffle(pictures, self.fold) if self.fold > 1 else pictures
         return folded.contiguous(memory_format=torch.channels_last)
 
 
@@ -186,12 +186,12 @@ def autoencoder_loss(
     error = (model.decode_raw(raw).float() - frames).abs()
     if detail:
         thing = ((frames - _to_float(batch["background"])).abs().amax(1, keepdim=True) > 0.12).float()
-        surroundings = F.avg_pool2d(frames, 9, stride=1, padding=4, count_include_pad=False)
+        surroundings = functional.avg_pool2d(frames, 9, stride=1, padding=4, count_include_pad=False)
         weight = 1.0 + 4.0 * thing + 10.0 * thing * (frames - surroundings).abs().amax(1, keepdim=True)
         penalty = error + 2.0 * error.square()
     else:
         moving = ((frames - _to_float(batch["others"])).abs().amax(1, keepdim=True) > 0.08).float()
-        weight = 1.0 + 4.0 * F.max_pool2d(moving, 5, stride=1, padding=2)
+        weight = 1.0 + 4.0 * functional.max_pool2d(moving, 5, stride=1, padding=2)
         penalty = error
     kl = 0.5 * (mean.float().square() + logvar.float().exp() - 1.0 - logvar.float()).mean()
     value = (penalty * weight).sum() / (weight.sum() * 3) + kl_weight * kl
@@ -215,6 +215,7 @@ class FrameBatches:
         self._background = np.median(np.stack(samples), axis=0).astype(np.uint8)[None]
 
     def __call__(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
+        """Return one batch."""
         frames, others = [], []
         for _ in range(self._batch_size):
             scene = self._scenes[rng.integers(len(self._scenes))]

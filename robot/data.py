@@ -50,7 +50,7 @@ class ActionSpec:
         return len(self.names)
 
     def clip(self, values: FloatArray) -> FloatArray:
-        """Return `values` (Da,) limited to the bounds; raise ValueError when the shape is wrong or a value is not finite."""
+        """Return `values` (Da,) limited to the bounds; raise ValueError for a wrong shape or a value not finite."""
         if values.shape != (self.size,):
             raise ValueError(f"An action must have shape ({self.size},), got {values.shape}.")
         if not np.all(np.isfinite(values)):
@@ -134,9 +134,7 @@ class VideoPlan:
 
     def __post_init__(self) -> None:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3:
-            raise ValueError(
-                f"Plan frames must be uint8 (T, H, W, 3), got {self.frames.dtype} {self.frames.shape}."
-            )
+            raise ValueError(f"Plan frames must be uint8 (T, H, W, 3), got {self.frames.dtype} {self.frames.shape}.")
         if not self.stride_s > 0:
             raise ValueError(f"A plan's stride_s must be positive, got {self.stride_s}.")
 

@@ -74,7 +74,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type != "cpu":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return has_fast_bf16()
 
 
@@ -201,7 +201,8 @@ class _Run:
                 self.average[name].lerp_(tensor.detach().float(), 1.0 - decay)
 
     def _stopped(self, why: str) -> str:
-        kept = f"the last good checkpoint (in {self.folder}) is kept" if (self.folder / STATE).exists() else "no checkpoint was made yet"
+        stored = (self.folder / STATE).exists()
+        kept = f"the last good checkpoint (in {self.folder}) is kept" if stored else "no checkpoint was made yet"
         return f"Training stopped at step {self.step}: {why}; {kept}. Check the data, or lower the learning rate."
 
     def log(self, metrics: Mapping[str, float]) -> None:

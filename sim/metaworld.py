@@ -127,6 +127,11 @@ class MetaWorldRobot:
         """Return the lower and upper corner (m, world frame), each float64 (3,), of where the gripper may go."""
         return np.asarray(self._env.mocap_low, np.float64), np.asarray(self._env.mocap_high, np.float64)
 
+    @property
+    def scene(self) -> tuple[Any, Any]:
+        """Return the physics itself, mujoco.MjModel and mujoco.MjData, to look at: for benchmarks and viewers."""
+        return self._env.model, self._env.data
+
     def privileged(self) -> NDArray[np.float64]:
         """Return MetaWorld's own observation, float64 (39,), goal included: for scripted experts only."""
         return np.array(self._vector, np.float64)

@@ -122,7 +122,7 @@ def tasks_of(selection: str) -> tuple[str, ...]:
     if selection in groups:
         return groups[selection]
     names = tuple(name.strip() for name in selection.split(",") if name.strip())
-    for name in names:
+    for name in names or (selection,):
         if name not in INSTRUCTIONS:
             raise UnknownNameError("task", name, (*INSTRUCTIONS, *groups))
     return names

@@ -77,9 +77,10 @@ def test_the_first_picture_shows_the_scene_that_follows(make_robot: Make, task: 
     for seed in (7, 8):
         start = robot.reset(seed)
         before = robot.privileged()
-        robot.act(towards())
+        robot.act(towards(grip=-1))  # as MetaWorld's reset leaves it: nothing moves
         after = robot.observe().images["corner2"]
-        assert np.abs(after.astype(int) - start.images["corner2"]).mean() < 0.5
+        changed = np.abs(after.astype(int) - start.images["corner2"]).sum(axis=2) > 30
+        assert changed.mean() < 0.003
         np.testing.assert_allclose(before[:18], robot.privileged()[:18], atol=0.01)
 
 
@@ -223,7 +224,7 @@ def test_a_state_of_another_size_or_not_finite_is_refused(make_robot: Make) -> N
         robot.restore(np.full_like(state, np.nan))
 
 
-def check_repeats(task: str, make: Make, options: dict[str, object], driven: list[Action], random: list[Action]) -> None:
+def check_repeats(task: str, make: Make, options: dict[str, int], driven: list[Action], random: list[Action]) -> None:
     """Bring one robot somewhere, another to the same state, let both act alike, and demand equality to the last bit."""
     robot, other = make(task, **options), make(task, copy=1, **options)
     robot.reset(11)

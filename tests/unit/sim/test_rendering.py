@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import mujoco
 import numpy as np
@@ -30,12 +29,12 @@ SCENE = """
 
 
 @pytest.fixture
-def scene() -> Iterator[tuple[mujoco.MjModel, mujoco.MjData]]:
+def scene() -> tuple[mujoco.MjModel, mujoco.MjData]:
     choose_backend()
     model = mujoco.MjModel.from_xml_string(SCENE)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    yield model, data
+    return model, data
 
 
 def centre_of(image: np.ndarray, channel: int) -> np.ndarray:
