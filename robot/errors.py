@@ -1,5 +1,7 @@
 """Errors a person can act on. The command line prints their one sentence and exits with status 2."""
 
+from __future__ import annotations
+
 
 class SailError(Exception):
     """Say in one sentence what was wrong, where, and what to do."""
@@ -26,3 +28,8 @@ class UnknownNameError(SailError):
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(near)}?" if near else f" Known: {', '.join(known)}."
         super().__init__(f"There is no {kind} {name!r}.{hint}")
+        self._said = (kind, name, known)
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, tuple[str, ...] | list[str]]]:
+        """Travel between processes: a worker's complaint reaches the one who asked."""
+        return type(self), self._said

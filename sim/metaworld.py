@@ -63,7 +63,8 @@ class MetaWorldRobot:
 
         self.task = task
         self.instruction = instruction(task)
-        self._size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self._size = (int(height), int(width))
         self._cameras = tuple(cameras)
         self._repeat = action_repeat
         self._seed = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -179,20 +180,26 @@ def _serve(pipe: Connection, numbers: Sequence[int], options: Mapping[str, Any])
             try:
                 answer = {n: _answer(robots[n], verb, argument) for n, argument in arguments.items()}
             except ValueError as problem:  # the caller's mistake; the robots are sound
-                pipe.send(("error", problem))
+                pipe.send(("error", _portable(problem)))
             else:
                 pipe.send(("ok", answer))
     except (EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         pass
-    except Exception as problem:  # the parent raises it again; a problem that cannot travel is sent as text
+    except Exception as problem:  # the parent raises it again
         with contextlib.suppress(OSError):
-            try:
-                pipe.send(("error", problem))
-            except (TypeError, AttributeError):
-                pipe.send(("error", SailError("".join(traceback.format_exception_only(problem)).strip())))
+            pipe.send(("error", _portable(problem)))
     finally:
         for robot in robots.values():
             robot.close()
+
+
+def _portable(problem: Exception) -> Exception:
+    """Return the problem itself where it survives the way between processes, else a SailError that says the same."""
+    try:
+        pickle.loads(pickle.dumps(problem))
+    except Exception:
+        return SailError("".join(traceback.format_exception_only(problem)).strip())
+    return problem
 
 
 def _answer(robot: MetaWorldRobot, verb: str, argument: Any) -> Observation | Feedback:

@@ -24,7 +24,7 @@ class StackedUNet(nn.Module):
 
     def __init__(
         self,
-        widths: Sequence[int] = (128, 192, 224),
+        widths: Sequence[int] = (64, 192, 256),
         attention: Sequence[bool] = (False, True, False),
         frames: int = 8,
         latent_channels: int = 4,

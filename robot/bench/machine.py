@@ -14,9 +14,9 @@ FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return `cpu`, `cores` (usable ones), `memory_gib`, `flags` (those of `FLAGS` it has), torch's version and threads.
+    """Return `cpu`, `cores` (usable ones), `memory_gib`, `flags` (those of `FLAGS` it has), `torch`, `torch_threads`.
 
-    `accelerator` is its name, or empty where there is none.
+    `torch` is its version; `accelerator` is its name, or empty where there is none; `system` names system and Python.
     """
     import torch
 

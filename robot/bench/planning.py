@@ -29,9 +29,9 @@ def bench_planner(
     """Return `hardware`, `parameters` by part, `precision`, and one record a batch size.
 
     `planner` is one, or a folder that holds `planner/` and `autoencoder/`. A record has the median and the 95th
-    percentile of `repeats` batches, `p50_ms` and `p95_ms`, after two to warm up, and the same divided by the batch size,
-    `plan_p50_ms` and `plan_p95_ms`. Encoding, decoding and the text encoder's cache are included, as in a run. Raises
-    ValueError for a count below one.
+    percentile of `repeats` batches, `p50_ms` and `p95_ms`, after two to warm up, and the same divided by the batch
+    size, `plan_p50_ms` and `plan_p95_ms`. Encoding, decoding and the text encoder's cache are included, as in a run.
+    Raises ValueError for a count below one.
     """
     if min(repeats, *batches) < 1:
         raise ValueError("A planner benchmark needs at least one repeat and batches of at least one plan.")

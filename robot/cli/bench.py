@@ -2,144 +2,81 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from omegaconf import DictConfig
 
-from robot.cli.compose import PROJECT, build, compose
-from robot.cli.machine import hardware
+from robot.bench.planning import bench_planner
+from robot.bench.rendering import bench_render
+from robot.bench.rollouts import bench_rollouts
+from robot.cli.assembly import instruction_of, rollout_settings
+from robot.cli.compose import build, compose
+from robot.cli.provenance import origin
 from robot.cli.screen import print_json, screen, table
 from robot.cli.verbs import VERBS, Arguments
-from robot.learn.report import git_revision
-
-Records = Sequence[Mapping[str, Any]]
+from robot.learn.journal import write_atomically
 
 
 def run(arguments: Arguments) -> int:
     """Carry out one benchmark and print its figures; write them to a file where `save` names one."""
     config = compose(VERBS["bench"].configs[arguments.subject], arguments.overrides)
     began = time.monotonic()
-    records = {"render": _render, "planner": _planner, "rollouts": _rollouts}[arguments.subject](config)
-    meta = {
-        "what": f"Benchmark: {arguments.subject}",
-        "command": arguments.command,
-        "revision": git_revision(PROJECT),
-        "hardware": hardware(),
-        "wall_time_s": round(time.monotonic() - began, 1),
-    }
-    content = {"meta": meta, "records": list(records)}
+    measured = dict(BENCHMARKS[arguments.subject](config))
+    records = measured.pop("records")
+    details = {name: value for name, value in measured.items() if name not in ("what", "hardware")}
+    about = {"what": f"Benchmark: {arguments.subject}", **origin(arguments.command, began), **details}
+    content = {"meta": {**about, "machine": measured["hardware"]}, "records": records}
     if config.save:
-        path = Path(config.save)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_atomically(Path(config.save), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if arguments.as_json:
         print_json(content)
     else:
         columns = list(records[0])
-        screen(False).print(table("", columns, [[_figure(record[name]) for name in columns] for record in records], 0))
+        cells = [[_figure(record[name]) for name in columns] for record in records]
+        screen(False).print(table(about["hardware"], columns, cells, left=0))
     return 0
 
 
-def _render(config: DictConfig) -> Records:
-    """Measure frames a second of one scene at every size, ours and stock, in one process."""
-    from sim.metaworld import MetaWorldRobot
-    from sim.rendering import RenderSettings
-
-    records = []
-    for size in config.sizes:
-        speeds = {}
-        for name, settings, frames in (
-            ("ours", RenderSettings(), int(config.frames)),
-            ("stock", RenderSettings.stock(), int(config.stock_frames)),
-        ):
-            robot = MetaWorldRobot(config.task, (config.camera,), int(size), render=settings)
-            robot.observe()
-            began = time.perf_counter()
-            for _ in range(frames):
-                robot.observe()
-            speeds[name] = frames / (time.perf_counter() - began)
-            robot.close()
-        records.append(
-            {
-                "size_px": int(size),
-                "ours_fps": round(speeds["ours"], 1),
-                "stock_fps": round(speeds["stock"], 1),
-                "times_faster": round(speeds["ours"] / speeds["stock"], 1),
-            }
-        )
-    return records
+def _render(config: DictConfig) -> Mapping[str, Any]:
+    return bench_render(
+        config.task, config.camera, list(config.sizes), int(config.frames), int(config.stock_frames), int(config.rounds)
+    )
 
 
-def _planner(config: DictConfig) -> Records:
-    """Measure the median time of a batch of plans, decoding included, after one to warm up."""
-    import numpy as np
-
-    from robot.data import Observation
-
+def _planner(config: DictConfig) -> Mapping[str, Any]:
     planner = build(config.planner)
     size = int(config.image_size)
-    rng = np.random.default_rng(0)
-    records = []
-    for batch in config.batches:
-        observations = [
-            Observation({config.camera: rng.integers(0, 256, (size, size, 3), np.uint8)}, np.zeros(4, np.float32), 0.0)
-            for _ in range(int(batch))
-        ]
-        times = []
-        for repeat in range(int(config.repeats) + 1):
-            gc.collect()
-            began = time.perf_counter()
-            planner.plan(observations, [config.instruction] * int(batch), list(range(int(batch))))
-            if repeat:
-                times.append(time.perf_counter() - began)
-        records.append(
-            {
-                "batch": int(batch),
-                "ms_a_batch": round(1000 * median(times), 1),
-                "ms_a_plan": round(1000 * median(times) / int(batch), 1),
-            }
-        )
-    return records
+    return bench_planner(planner, list(config.batches), int(config.repeats), config.camera, size, config.instruction)
 
 
-def _rollouts(config: DictConfig) -> Records:
-    """Measure the wall time of the rollouts of one iteration and where it goes."""
-    from robot.cli.assembly import instruction_of, open_pool, rollout_settings
-    from robot.rollout import Attempt, RolloutTimings, rollout
-
+def _rollouts(config: DictConfig) -> Mapping[str, Any]:
     instruction = instruction_of(config)
     planner, inverse_dynamics = build(config.planner), build(config.inverse_dynamics)
-    timings = RolloutTimings()
-    pools = open_pool(config, config.task)
-    pool = pools.make()
+    pool = build(config.robot, task=config.task)
     try:
-        requests = [Attempt(int(config.seed) + i, config.task, instruction) for i in range(int(config.rollouts))]
-        settings = rollout_settings(config)
-        began = time.perf_counter()
-        episodes = rollout(pool, planner, inverse_dynamics, requests, settings, timings=timings)
-        wall_s = time.perf_counter() - began
+        return bench_rollouts(
+            pool,
+            planner,
+            inverse_dynamics,
+            config.task,
+            instruction,
+            int(config.rollouts),
+            int(config.seed),
+            rollout_settings(config),
+        )
     finally:
         pool.close()
-    memory = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return [
-        {
-            "rollouts": len(episodes),
-            "steps": timings.steps,
-            "minutes": round(wall_s / 60, 2),
-            "planning_s": round(timings.planning_s, 1),
-            "acting_s": round(timings.acting_s, 1),
-            "resetting_s": round(timings.resetting_s, 1),
-            "plans": timings.plans,
-            "peak_memory_gib": round(memory / 2**20, 2),
-        }
-    ]
+
+
+BENCHMARKS: Mapping[str, Callable[[DictConfig], Mapping[str, Any]]] = {
+    "render": _render,
+    "planner": _planner,
+    "rollouts": _rollouts,
+}
 
 
 def _figure(value: object) -> str:

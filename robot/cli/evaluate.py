@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
 from robot.cli.assembly import open_pool, rollout_settings
-from robot.cli.compose import PROJECT, build, compose
-from robot.cli.machine import hardware
+from robot.cli.compose import build, compose
+from robot.cli.provenance import origin
 from robot.cli.screen import Meter, meter, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.data import Episode
 from robot.errors import SailError
 from robot.learn.evaluation import EvaluationRecord, evaluate
 from robot.learn.pictures import imagined_beside_executed, succeeded, write_gif
-from robot.learn.report import chosen_examples, git_revision, interval_text, write_contact_sheet
+from robot.learn.report import chosen_examples, interval_text, write_contact_sheet
 from robot.learn.results import add_results
 from robot.learn.statistics import mean_over_tasks
 from robot.protocols import InverseDynamics, Planner
@@ -34,6 +35,7 @@ def run(arguments: Arguments) -> int:
     began = time.monotonic()
     records: list[EvaluationRecord] = []
     with meter(console) as progress:
+        torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
         planner: Planner = build(config.planner)
         inverse_dynamics: InverseDynamics = build(config.inverse_dynamics)
         for task in tasks:
@@ -43,7 +45,7 @@ def run(arguments: Arguments) -> int:
             faults = f", {record['faults']} faults" if record["faults"] else ""
             console.print(f"{task:<28} {record['successes']:>3}/{record['rollouts']:<3} {rate:>14}{faults}")
             if config.save:
-                _save(config, arguments.command, [record], time.monotonic() - began)
+                add_results(Path(config.save), [record], "Evaluation", origin(arguments.command, began))
     _conclude(console, records, arguments.as_json)
     return 0
 
@@ -114,16 +116,6 @@ def _draw(episodes: list[Episode], folder: Path, task: str) -> None:
     for name, episode in chosen_examples(episodes).items():
         write_gif(imagined_beside_executed(episode), folder / f"{task}-{name}.gif")
         write_contact_sheet(episode, folder / f"{task}-{name}.png")
-
-
-def _save(config: DictConfig, command: str, records: list[EvaluationRecord], wall_s: float) -> None:
-    origin = {
-        "command": command,
-        "revision": git_revision(PROJECT),
-        "hardware": hardware(),
-        "wall_time_s": round(wall_s),
-    }
-    add_results(Path(config.save), records, "Evaluation", origin)  # type: ignore[arg-type]
 
 
 def _conclude(console: Console, records: list[EvaluationRecord], as_json: bool) -> None:

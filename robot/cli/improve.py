@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -20,8 +21,8 @@ from robot.cli.assembly import (
     rollout_settings,
     sampler_of,
 )
-from robot.cli.compose import PROJECT, build, compose, config_hash, plain, to_yaml
-from robot.cli.machine import hardware
+from robot.cli.compose import build, compose, config_hash, plain, to_yaml
+from robot.cli.provenance import origin
 from robot.cli.recording import episode_name, record_missing, requests_for, store_of
 from robot.cli.reporting import report_on, row_of
 from robot.cli.screen import Meter, meter, print_json, screen
@@ -30,7 +31,7 @@ from robot.data import Episode
 from robot.episodes.store import EpisodeStore
 from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce
 from robot.learn.journal import Journal, write_atomically
-from robot.learn.report import HEADINGS, git_revision, interval_text
+from robot.learn.report import HEADINGS, interval_text
 from robot.learn.results import add_results
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings, StoredEpisodes
 from sim.tasks import SEEN
@@ -51,13 +52,7 @@ def run(arguments: Arguments) -> int:
         records = improve(config, instruction, folder, narrator, progress)
     page = report_on(folder, arguments.command)
     if config.save:
-        origin = {
-            "command": arguments.command,
-            "revision": git_revision(PROJECT),
-            "hardware": hardware(),
-            "wall_time_s": round(time.monotonic() - began),
-        }
-        add_results(Path(config.save), records, "SAIL", origin)
+        add_results(Path(config.save), records, "SAIL", origin(arguments.command, began))
     if arguments.as_json:
         print_json({"run": str(folder), "report": str(page), "iterations": records})
     else:
@@ -74,6 +69,7 @@ def improve(
     config: DictConfig, instruction: str, folder: Path, narrator: Narrator, progress: Meter
 ) -> list[dict[str, Any]]:
     """Put the loop together and run it through; return the record of every iteration."""
+    torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
     planner = PlannerInForce(build(config.planner))
     inverse_dynamics = InverseDynamicsInForce(build(config.inverse_dynamics))
     pools = open_pool(config, config.task)

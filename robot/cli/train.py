@@ -20,7 +20,7 @@ from policies.frame_set import FrameSource, gather_frames
 from policies.training import train_frame_pair, train_pose_network
 from robot.cli.assembly import training_settings
 from robot.cli.compose import PROJECT, build, compose
-from robot.cli.machine import hardware
+from robot.cli.provenance import hardware
 from robot.cli.recording import store_of
 from robot.cli.screen import meter, print_json, screen
 from robot.cli.verbs import VERBS, Arguments

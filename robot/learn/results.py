@@ -17,6 +17,7 @@ from robot.learn.statistics import mean_over_tasks
 
 FIELDS = ("method", "iteration", "task", "seed", "successes", "rollouts")
 META_FIRST = ("what", "command", "revision", "hardware", "wall_time_s")
+META_HIDDEN = ("runs", "machine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,15 @@ def _plain_table(records: Sequence[Mapping[str, object]]) -> list[str]:
 
 def _meta(meta: Mapping[str, object]) -> list[str]:
     names = [name for name in META_FIRST[1:] if name in meta]
-    names += [name for name in meta if name not in names and name not in META_FIRST]
+    names += [name for name in meta if name not in names and name not in (*META_FIRST, *META_HIDDEN)]
+    runs = meta.get("runs")
+    if isinstance(runs, list) and len(runs) > 1:
+        names = [name for name in names if name not in ("command", "wall_time_s", "revision")]
+        return [f"- {name.replace('_', ' ')}: {_text(meta[name])}" for name in names] + [
+            f"- `{run.get('command', '?')}` at `{run.get('revision', '?')}`, {_text(run.get('wall_time_s', '?'))} s"
+            for run in runs
+            if isinstance(run, dict)
+        ]
     return [
         f"- {name.replace('_', ' ')}: {f'`{meta[name]}`' if name in ('command', 'revision') else _text(meta[name])}"
         for name in names

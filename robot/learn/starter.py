@@ -40,7 +40,7 @@ class StarterSettings:
     detail_steps: int = 900
     widths: tuple[int, ...] = (64, 192, 256)
     planner_steps: int = 2400
-    inverse_dynamics_steps: int = 2500
+    inverse_dynamics_steps: int = 1600
 
 
 def requests(settings: StarterSettings) -> dict[str, list[Request]]:

@@ -1,0 +1,161 @@
+"""What every `Robot` keeps to: the fake and the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from robot.data import Action, Observation
+from robot.protocols import Robot
+from sim.metaworld import MetaWorldRobot
+from tests.fakes import ToyRobot
+
+ROBOTS: dict[str, Callable[[], Robot]] = {
+    "fake": ToyRobot,
+    "simulator": lambda: MetaWorldRobot("drawer-close", image_size=24),
+    "simulator with three cameras": lambda: MetaWorldRobot("reach", ("corner2", "topview", "gripperPOV"), (16, 24), 1),
+}
+
+
+@pytest.fixture(scope="module", params=list(ROBOTS))
+def robot(request: pytest.FixtureRequest) -> Iterator[Robot]:
+    robot = ROBOTS[request.param]()
+    yield robot
+    robot.close()
+    robot.close()  # closing twice is allowed
+
+
+def check_observation(robot: Robot, observation: Observation) -> None:
+    """Assert that an observation is what the spec says; its own types check themselves."""
+    spec = robot.spec
+    assert {name: image.shape for name, image in observation.images.items()} == {
+        name: (*size, 3) for name, size in spec.cameras.items()
+    }
+    assert observation.proprio.shape == (len(spec.proprio_names),)
+    assert np.all(np.isfinite(observation.proprio))
+    assert np.isfinite(observation.time_s)
+    if observation.state is not None:
+        assert observation.state.dtype == np.float64
+        assert observation.state.ndim == 1
+
+
+def same(first: Observation, second: Observation) -> bool:
+    return (
+        np.array_equal(first.proprio, second.proprio)
+        and first.time_s == second.time_s
+        and first.images.keys() == second.images.keys()
+        and all(np.array_equal(image, second.images[name]) for name, image in first.images.items())
+        and np.array_equal(np.array(first.state), np.array(second.state))
+    )
+
+
+def middling(robot: Robot, seed: int = 0) -> Action:
+    """Return an action within the limits."""
+    spec = robot.spec.action
+    share = np.random.default_rng(seed).uniform(0.1, 0.9, spec.size)
+    return Action((spec.low + share * (spec.high - spec.low)).astype(np.float32))
+
+
+def test_it_is_a_robot(robot: Robot) -> None:
+    assert isinstance(robot, Robot)
+
+
+def test_its_spec_is_consistent_and_constant(robot: Robot) -> None:
+    spec = robot.spec
+    assert spec.name
+    assert len(spec.proprio_units) == len(spec.proprio_names)
+    assert len(set(spec.proprio_names)) == len(spec.proprio_names)
+    assert spec.action.rate_hz > 0
+    assert set(spec.camera_matrices) <= set(spec.cameras)
+    for matrix in spec.camera_matrices.values():
+        assert matrix.shape == (3, 4)
+        assert np.all(np.isfinite(matrix))
+    robot.reset(1)
+    assert robot.spec.name == spec.name
+    assert robot.spec.cameras == spec.cameras
+
+
+def test_it_observes_what_its_spec_says(robot: Robot) -> None:
+    check_observation(robot, robot.reset(0))
+    robot.act(middling(robot))
+    check_observation(robot, robot.observe())
+
+
+def test_observing_twice_without_acting_changes_nothing(robot: Robot) -> None:
+    first = robot.reset(0)
+    assert same(first, robot.observe())
+    robot.act(middling(robot))
+    assert same(robot.observe(), robot.observe())
+
+
+def test_a_seed_fixes_the_start_and_another_one_changes_it(robot: Robot) -> None:
+    first = robot.reset(3)
+    robot.act(middling(robot))
+    other = robot.reset(4)
+    assert same(robot.reset(3), first)
+    assert not same(first, other)
+
+
+def test_the_same_actions_from_the_same_start_lead_to_the_same_place(robot: Robot) -> None:
+    ends = []
+    for _ in range(2):
+        robot.reset(5)
+        for number in range(3):
+            robot.act(middling(robot, number))
+        ends.append(robot.observe())
+    assert same(*ends)
+
+
+def test_time_passes_with_every_action_at_the_stated_rate(robot: Robot) -> None:
+    times_s = [robot.reset(0).time_s]
+    for _ in range(3):
+        robot.act(middling(robot))
+        times_s.append(robot.observe().time_s)
+    np.testing.assert_allclose(np.diff(times_s), 1 / robot.spec.action.rate_hz, rtol=1e-6)
+
+
+def test_an_action_within_the_limits_is_sent_as_it_is(robot: Robot) -> None:
+    robot.reset(0)
+    action = middling(robot)
+    np.testing.assert_array_equal(robot.act(action).values, action.values)
+
+
+def test_it_answers_with_what_it_really_sent(robot: Robot) -> None:
+    spec = robot.spec.action
+    robot.reset(0)
+    beyond = Action((spec.high + 5 * (spec.high - spec.low)).astype(np.float32))
+    sent = robot.act(beyond)
+    np.testing.assert_array_equal(sent.values, spec.high)
+    limited = robot.observe()
+    robot.reset(0)
+    robot.act(sent)
+    assert same(limited, robot.observe())
+
+
+def test_an_action_that_does_not_fit_is_refused_and_moves_nothing(robot: Robot) -> None:
+    size = robot.spec.action.size
+    before = robot.reset(0)
+    for values in (np.zeros(size + 1), np.zeros(size - 1), np.full(size, np.nan), np.full(size, np.inf)):
+        with pytest.raises(ValueError, match="action"):
+            robot.act(Action(values.astype(np.float32)))
+    assert same(robot.observe(), before)
+
+
+def test_an_action_moves_something(robot: Robot) -> None:
+    before = robot.reset(0)
+    for _ in range(3):
+        robot.act(Action(robot.spec.action.high))
+    assert np.abs(robot.observe().proprio - before.proprio).max() > 1e-3
+
+
+def test_what_was_observed_stays_as_it_was(robot: Robot) -> None:
+    held = robot.reset(0)
+    kept = {name: image.copy() for name, image in held.images.items()}, held.proprio.copy()
+    for _ in range(3):
+        robot.act(middling(robot))
+        robot.observe()
+    for name, image in kept[0].items():
+        np.testing.assert_array_equal(held.images[name], image)
+    np.testing.assert_array_equal(held.proprio, kept[1])
