@@ -36,7 +36,7 @@ def keys_of(config: str) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
         elif (match := _LINE.match(line)) and match["key"] not in ("defaults", "hydra"):
             indent = len(match["indent"])
             path = [(depth, key) for depth, key in path if depth < indent] + [(indent, match["key"])]
-            if match["value"]:
+            if match["value"] and match["key"] != "_target_":
                 name = ".".join(key for _, key in path)
                 keys.append(Key(name, match["value"].strip(), match["comment"] or ""))
     return tuple(keys), tuple(groups)

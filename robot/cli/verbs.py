@@ -180,9 +180,7 @@ def _group_keys(group: Key) -> Sequence[Key]:
     if group.name == "experiment" or group.default == "null":
         return ()
     own, _ = keys_of(f"{group.name}/{group.default}")
-    return [
-        Key(f"{group.name}.{key.name}", key.default, key.comment) for key in own if not key.name.endswith("_target_")
-    ]
+    return [Key(f"{group.name}.{key.name}", key.default, key.comment) for key in own]
 
 
 def _columns(rows: list[tuple[str, str]], indent: int = 2) -> list[str]:

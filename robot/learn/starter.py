@@ -7,6 +7,7 @@ continues where it was killed and is skipped once its result exists.
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robot.checkpoints import ABOUT, WEIGHTS, write_aside
 from robot.data import Episode
 from robot.episodes.store import EpisodeStore
 from robot.training import TrainingSettings
@@ -222,7 +224,16 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
     )
     data = "25 demonstrations and 10 play episodes of each of the eight seen tasks"
     train = train_pose_network if kind == "pose_tracking" else train_frame_pair
-    train(sources, folder, training, card=card(settings, began, {}, data), dtype=torch.float16)
+    work = Path(settings.work) / kind
+    metrics = train(sources, work, training, dtype=torch.float16)
+    write_card(work, folder, card(settings, began, metrics, data))
+
+
+def write_card(trained: Path, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Copy a trained model, but not its training state, to `folder` with its card."""
+    about = json.loads((trained / ABOUT).read_text())
+    write_aside(folder / WEIGHTS, (trained / WEIGHTS).read_bytes())
+    write_aside(folder / ABOUT, json.dumps(about | {"card": dict(facts)}, indent=2).encode())
 
 
 def make_starter(settings: StarterSettings, progress: Callable[[int, int], None] | None = None) -> None:
