@@ -25,7 +25,7 @@ $(VENV)/.python:
 
 # torch comes first and by itself: it is nearly all of the download, and a failure further on does not repeat it.
 $(VENV)/.torch: $(VENV)/.python
-	@echo "Installing $(TORCH) …"
+	@echo "Installing $(TORCH), most of what is to be downloaded …"
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)')
 	@touch $@
 

@@ -75,11 +75,11 @@ def stored(config: DictConfig, kind: str) -> StoredEpisodes:
     Raises SailError, naming the command that records them, when there is none.
     """
     store = store_of(config.data, kind)
-    known = store.ids()
+    task_of = {name: str(store.about(name)["task"]) for name in store.ids()}
     names = [
         name
         for task in tasks_of(config.tasks)
-        for name in [one for one in known if one.rpartition(f"-{kind}-")[0] == task][: int(config.per_task)]
+        for name in [one for one in task_of if task_of[one] == task][: int(config.per_task)]
     ]
     if not names:
         raise SailError(

@@ -42,6 +42,7 @@ class StarterSettings:
     detail_steps: int = 900
     widths: tuple[int, ...] = (64, 192, 256)
     planner_steps: int = 2400
+    planner_again_steps: int = 900
     inverse_dynamics_steps: int = 1600
 
 
@@ -165,19 +166,23 @@ def make_planner(settings: StarterSettings) -> None:
     diffusion = DiffusionSettings(scale=1.0 / clip_spread(windows))
     torch.manual_seed(settings.seed)
     planner = LatentVideoPlanner(StackedUNet(settings.widths), autoencoder, MiniLM(), diffusion, settings.camera)
-    training = TrainingSettings(
-        steps=settings.planner_steps,
-        batch_size=24,
-        learning_rate=4e-4,
-        warmup_steps=100,
-        ema_decay=0.998,
-        checkpoint_every=100,
-        seed=settings.seed,
-        tracker="tensorboard",
-    )
-    improved, metrics = train_planner(planner, windows, Path(settings.work) / "planner", training)
+    for name, steps, rate in (
+        ("planner", settings.planner_steps, 4e-4),
+        ("planner-again", settings.planner_again_steps, 2.5e-4),
+    ):
+        training = TrainingSettings(
+            steps=steps,
+            batch_size=24,
+            learning_rate=rate,
+            warmup_steps=100,
+            ema_decay=0.998,
+            checkpoint_every=100,
+            seed=settings.seed,
+            tracker="tensorboard",
+        )
+        planner, metrics = train_planner(planner, windows, Path(settings.work) / name, training)
     data = "25 scripted demonstrations of each of the eight seen tasks, no unseen scene"
-    improved.save(out, card(settings, began, metrics, data), torch.float16)
+    planner.save(out, card(settings, began, metrics, data), torch.float16)
 
 
 def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking", out: str = "") -> None:

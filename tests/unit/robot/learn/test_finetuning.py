@@ -1,0 +1,160 @@
+"""What an iteration trains: put in force at once, restored exactly, and never at the cost of the starter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from planners.autoencoder import FrameAutoencoder
+from planners.denoisers import StackedUNet
+from planners.latent_video import LatentVideoPlanner
+from policies.pose_network import PoseNetwork, PoseNetworkShape, save_pose_network
+from policies.pose_tracking import PoseTracking
+from policies.training import finetune_pose_network
+from robot.data import Episode, Outcome
+from robot.learn.finetuning import (
+    FrameOptions,
+    InverseDynamicsInForce,
+    InverseDynamicsLearner,
+    PlannerInForce,
+    PlannerLearner,
+    reconstruction,
+)
+from robot.training import TrainingSettings
+
+SIZE = 32
+SETTINGS = TrainingSettings(steps=2, batch_size=4, learning_rate=1e-2, warmup_steps=1, ema_decay=0.0, precision="fp32")
+
+
+class Words:
+    """Encode every text as its length."""
+
+    dim = 8
+    config: dict[str, Any] = {"kind": "words"}  # noqa: RUF012
+
+    def encode(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        states = torch.stack([torch.full((2, 8), len(text) / 10) for text in texts])
+        return states, torch.ones(len(texts), 2, dtype=torch.bool)
+
+
+def make_planner() -> LatentVideoPlanner:
+    torch.manual_seed(0)
+    denoiser = StackedUNet(widths=(16, 16), attention=(False, True), text_dim=8, heads=2, groups=4)
+    autoencoder = FrameAutoencoder(widths=(8, 8, 8), norm_groups=4, image_size=SIZE).eval()
+    return LatentVideoPlanner(denoiser, autoencoder, Words(), image_size=(SIZE, SIZE), precision="fp32")
+
+
+def make_episode(seed: int, steps: int = 6) -> Episode:
+    rng = np.random.default_rng(seed)
+    return Episode(
+        task="door-close",
+        instruction="close the door",
+        robot="fake",
+        frames={"corner2": rng.integers(0, 256, (steps + 1, SIZE, SIZE, 3), np.uint8)},
+        proprio=rng.uniform(0, 1, (steps + 1, 4)).astype(np.float32),
+        requested=np.zeros((steps, 4), np.float32),
+        sent=np.zeros((steps, 4), np.float32),
+        times_s=np.arange(steps + 1) * 0.025,
+        outcome=Outcome.SUCCESS,
+        seed=seed,
+        episode_id=f"e{seed}",
+    )
+
+
+def make_planner_learner(in_force: PlannerInForce, asked: list[int]) -> PlannerLearner:
+    starter = in_force.current
+    assert isinstance(starter, LatentVideoPlanner)
+
+    def seen() -> Sequence[Episode]:
+        asked.append(1)
+        return [make_episode(100)]
+
+    load = partial(_load_planner, starter=starter)
+    return PlannerLearner(in_force, load, seen, SETTINGS)
+
+
+def _load_planner(folder: Path, starter: LatentVideoPlanner) -> LatentVideoPlanner:
+    return LatentVideoPlanner.load(folder, starter.autoencoder, starter.text_encoder, precision="fp32")
+
+
+def weights(planner: Any) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in planner.denoiser.state_dict().values()]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(a, b, strict=True))
+
+
+def test_a_trained_planner_is_in_force_at_once_and_the_starter_stays_as_it_was(tmp_path: Path) -> None:
+    in_force, asked = PlannerInForce(make_planner()), []
+    starter, before = in_force.current, weights(in_force.current)
+    learner = make_planner_learner(in_force, asked)
+    assert asked == []
+    metrics = learner.update([make_episode(1)], [make_episode(1), make_episode(2)], tmp_path / "a")
+    assert asked == [1]
+    assert np.isfinite(metrics["loss"])
+    trained = weights(in_force.current)
+    assert not same(trained, before)
+    assert same(weights(starter), before)
+
+    learner.restore(None)
+    assert in_force.current is starter
+    learner.restore(tmp_path / "a")
+    assert same(weights(in_force.current), trained)
+
+
+def test_an_update_that_was_finished_but_not_written_down_gives_the_same_planner(tmp_path: Path) -> None:
+    results = []
+    for _ in range(2):
+        in_force = PlannerInForce(make_planner())
+        make_planner_learner(in_force, []).update([make_episode(1)], [], tmp_path / "a")
+        results.append(weights(in_force.current))
+    assert same(*results)
+
+
+@pytest.mark.parametrize("learn_from", ["rollouts", "successes"])
+def test_a_trained_inverse_dynamics_is_in_force_and_goes_on_from_there(tmp_path: Path, learn_from: Any) -> None:
+    shape = PoseNetworkShape(size=SIZE, widths=(8, 8, 16, 16), keypoints=4, attended=2, hidden=16)
+    torch.manual_seed(0)
+    save_pose_network(tmp_path / "starter", PoseNetwork(shape))
+    load = partial(PoseTracking.load, precision="float32")
+    in_force = InverseDynamicsInForce(load(tmp_path / "starter"))
+    starter = in_force.current
+    frames = FrameOptions(size=SIZE, reconstruct=reconstruction(make_planner()))
+    learner = InverseDynamicsLearner(
+        in_force,
+        tmp_path / "starter",
+        load,
+        finetune_pose_network,
+        lambda: [make_episode(100)],
+        SETTINGS,
+        frames,
+        learn_from=learn_from,
+    )
+    assert learner.needs_success is (learn_from == "successes")
+    identities = [in_force.current.identity]  # type: ignore[attr-defined]
+    for name in ("a", "b"):
+        metrics = learner.update([make_episode(1)], [make_episode(1), make_episode(2)], tmp_path / name)
+        assert np.isfinite(metrics["loss"])
+        identities.append(in_force.current.identity)  # type: ignore[attr-defined]
+    assert len(set(identities)) == 3
+    learner.restore(tmp_path / "a")
+    assert in_force.current.identity == identities[1]  # type: ignore[attr-defined]
+    learner.restore(None)
+    assert in_force.current is starter
+
+
+def test_only_a_latent_video_planner_can_be_trained(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="learner.planner.train=false"):
+        PlannerLearner(PlannerInForce(object()), make_planner, list, SETTINGS)  # type: ignore[arg-type]
+
+
+def test_shares_that_leave_nothing_new_are_refused() -> None:
+    with pytest.raises(ValueError, match="seen_share"):
+        PlannerLearner(PlannerInForce(make_planner()), make_planner, list, SETTINGS, seen_share=1.0)  # type: ignore[arg-type]
