@@ -119,9 +119,7 @@ class InverseDynamics(Protocol):
         """Digest plans in one batch, each with the observation it starts from; `act` takes the handles returned."""
         ...
 
-    def act(
-        self, observations: Sequence[Observation], handles: Sequence[object], steps: Sequence[int]
-    ) -> list[Action]:
+    def act(self, observations: Sequence[Observation], handles: Sequence[object], steps: Sequence[int]) -> list[Action]:
         """Return one action per observation, `steps[i]` (0, 1, …) robot steps after plan i began."""
         ...
 

@@ -89,7 +89,7 @@ def training_settings(node: DictConfig, seed: int, tracker: str = "") -> Trainin
     """Return training settings from the keys of a configuration that bear their names."""
     known = TrainingSettings.__dataclass_fields__
     values = {str(key): value for key, value in node.items() if key in known}
-    return TrainingSettings(**values, seed=seed, tracker=tracker)
+    return TrainingSettings(**{**values, "seed": seed, "tracker": tracker})
 
 
 def exploration_of(config: DictConfig, instruction: str) -> Exploration | None:

@@ -74,7 +74,9 @@ def test_description_that_is_not_json(tmp_path: Path) -> None:
 
 
 def test_another_architecture_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="another architecture than Linear: 1 tensors missing, 1 unknown, 1 of") as e:
+    with pytest.raises(
+        CheckpointError, match="another architecture than Linear: 1 tensors missing, 1 unknown, 1 of"
+    ) as e:
         load_into(nn.Linear(2, 2), {"weight": torch.zeros(3, 2), "gain": torch.zeros(1)}, tmp_path)
     assert "\n" not in str(e.value)
 
