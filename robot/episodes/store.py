@@ -75,7 +75,7 @@ class EpisodeStore:
         about = self.about(name)
         folder = self._path(name)
         try:
-            with np.load(folder / "steps.npz", allow_pickle=False) as steps:
+            with (folder / "steps.npz").open("rb") as file, np.load(file, allow_pickle=False) as steps:
                 arrays: dict[str, Any] = {key: steps[key] for key in ARRAY_FIELDS if key in steps}
                 frames = {key.removeprefix("frames/"): steps[key] for key in steps if key.startswith("frames/")}
             plans = _read_plans(folder / "plans.npz", about["plans"])
@@ -139,7 +139,7 @@ def _read_plans(path: Path, rows: list[dict[str, Any]]) -> tuple[PlacedPlan, ...
     if not rows:
         return ()
     plans = []
-    with np.load(path, allow_pickle=False) as stored:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         for index, row in enumerate(rows):
             row = dict(row)
             step, settings = row.pop("step"), SamplerSettings(**row.pop("settings"))
