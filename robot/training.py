@@ -115,8 +115,9 @@ def train(
 
     `batch` draws a batch of arrays or tensors from a NumPy generator; `loss` returns a scalar and figures to log. The
     state lives in `folder`/training.safetensors: a call on a folder that holds one continues it, and a finished one
-    returns at once. Raises NotFiniteError, keeping the last good checkpoint, when batch, loss or gradient is not
-    finite; CheckpointError when the folder's state belongs to another network or other settings.
+    returns at once. Ctrl-C loses the steps since the last checkpoint, as a kill does: a save in the middle of a step
+    would not continue exactly. Raises NotFiniteError, keeping the last good checkpoint, when batch, loss or gradient is
+    not finite; CheckpointError when the folder's state belongs to another network or other settings.
     """
     run = _Run(module, loss, Path(folder), settings, description)
     run.resume()
@@ -134,9 +135,6 @@ def train(
                 run.save()
             if out_of_time:
                 break
-    except KeyboardInterrupt:
-        run.save()
-        raise
     finally:
         run.finish()
         getattr(show, "close", lambda: None)()

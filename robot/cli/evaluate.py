@@ -59,11 +59,14 @@ def _tasks(config: DictConfig) -> tuple[str, ...]:
 
 
 def _method(config: DictConfig) -> str:
-    """Return the method's name in tables: `oracle_pose_tracking` for true videos, else `sail`."""
+    """Return the method's name in tables: `oracle_pose_tracking` for true videos, else `zero_shot`.
+
+    Never the loop's own `sail`: two measurements under one name would replace each other in a file of results.
+    """
     kind = str(config.planner.get("_target_", ""))
     if "oracle" in kind.lower():
         return f"oracle_{str(config.inverse_dynamics._target_).split('.')[1]}"
-    return "sail"
+    return "zero_shot"
 
 
 def _evaluate(

@@ -89,7 +89,8 @@ class EpisodeStore:
         path = self._path(name) / "verdicts.jsonl"
         if not path.exists():
             return []
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line]
+        whole = path.read_text().rpartition("\n")[0]  # a line that was cut off while it was written does not count
+        rows = [json.loads(line) for line in whole.splitlines() if line]
         for row in rows:
             row["progress"] = None if row["progress"] is None else np.asarray(row["progress"], np.float32)
         return [Verdict(**row) for row in rows]
@@ -150,7 +151,10 @@ def _read_plans(path: Path, rows: list[dict[str, Any]]) -> tuple[PlacedPlan, ...
 def _append(path: Path, verdict: Verdict) -> None:
     row = dataclasses.asdict(verdict)
     row["progress"] = None if verdict.progress is None else verdict.progress.tolist()
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    with path.open("a+b") as file:
+        file.seek(0)
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+        file.write(json.dumps(row).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())

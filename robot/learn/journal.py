@@ -23,7 +23,8 @@ class RunState(TypedDict):
     """Say where a run is: what `state.json` holds.
 
     `phase` is the next thing to do in `iteration`. `models` maps a learner to the folder, relative to the run's, of
-    the model in force (None: the starter). `timings` and `training` are the numbers of the iteration under way.
+    the model in force (None: the starter). `planner` names the one that acted; `timings` and `training` are
+    the numbers of the iteration under way.
     """
 
     format: int
@@ -33,6 +34,7 @@ class RunState(TypedDict):
     phase: Phase
     models: dict[str, str | None]
     bandit: BanditState | None
+    planner: str
     timings: dict[str, float]
     training: dict[str, dict[str, float]]
 

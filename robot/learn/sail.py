@@ -199,6 +199,7 @@ class SailLoop:
             phase="rollouts",
             models=dict.fromkeys(LEARNERS),
             bandit=None if self.exploration is None else self.exploration.bandit.state(),
+            planner="",
             timings={},
             training={},
         )
@@ -209,6 +210,7 @@ class SailLoop:
         """Return, as JSON holds it, everything of the settings that decides what a run does."""
         described = dataclasses.asdict(self.settings)
         described["judge"] = type(self.judge).__name__
+        described["starter planner"] = self.planner.identity
         described["learns"] = [name for name in LEARNERS if self.learners[name] is not None]
         exploration = None
         if self.exploration is not None:
@@ -257,6 +259,7 @@ class SailLoop:
         """Carry out what is missing of an iteration's waves and learn from each wave which words work."""
         began = time.perf_counter()
         timings = RolloutTimings()
+        state["planner"] = self.planner.identity  # who acts, before it is trained
         plan = self._plan(state)
         pool: RobotPool | None = None
         wave = 0
@@ -432,7 +435,7 @@ class SailLoop:
             | {
                 "training": dict(state["training"]),
                 "timings": numbers,
-                "planner": self.planner.identity,
+                "planner": state["planner"],
                 "models": dict(state["models"]),
                 "peak_memory_bytes": peak_memory_bytes(),
                 "run": state["run"],

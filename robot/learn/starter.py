@@ -47,7 +47,7 @@ class StarterSettings:
 
 
 def requests(settings: StarterSettings) -> dict[str, list[Request]]:
-    """Return what to collect for each of the three stores; seeds never meet those of evaluation (below 1000)."""
+    """Return what to collect for each of the three stores; those of evaluation are 100,000 and up."""
     demonstrations = [
         Request(task, "demonstrations", 1000 + index, noise=0.1 if index % 2 else 0.2)
         for task in SEEN

@@ -107,3 +107,13 @@ def test_a_half_written_episode_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / f".writing-{name}-1").mkdir()
     (tmp_path / f".writing-{name}-1" / "episode.json").write_text("{}")
     assert store.ids() == [name]
+
+
+def test_a_verdict_cut_off_while_written_is_dropped(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    name = store.add(episode(), [Verdict(1.0, "truth")])
+    with (tmp_path / name / "verdicts.jsonl").open("a") as file:
+        file.write('{"probability": 0.')
+    assert store.verdicts(name) == [Verdict(1.0, "truth")]
+    store.append_verdict(name, Verdict(0.5, "person"))
+    assert [verdict.source for verdict in store.verdicts(name)] == ["truth", "person"]
