@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -66,6 +67,7 @@ def record(robot: MetaWorldRobot, driver: Driver, seed: int, max_steps: int, sto
         success=np.array(success),
         outcome=Outcome.SUCCESS if any(success) else Outcome.TIMEOUT,
         seed=seed,
+        spec=robot.spec,
     )
 
 
@@ -104,7 +106,7 @@ def collect(requests: Sequence[Request], workers: int | None = None) -> Iterator
     if count <= 1:
         yield from map(collect_one, ordered)
         return
-    executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+    executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _leave_ctrl_c_to_the_parent)
     try:
         with single_threaded_children():
             episodes = executor.map(collect_one, ordered, chunksize=2)
@@ -113,6 +115,11 @@ def collect(requests: Sequence[Request], workers: int | None = None) -> Iterator
         raise SailError("A process that collected episodes died; run the same command again.") from None
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    """Let a worker end the episode it is at when Ctrl-C reaches all processes; the parent asks for no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 _cached: dict[tuple[object, ...], MetaWorldRobot] = {}

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import pickle
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -39,8 +39,15 @@ def single_threaded_children() -> Iterator[None]:
                 os.environ[name] = value
 
 
+class _WorkerDiedError(SailError):
+    """Say that a worker process has ended without being asked to."""
+
+
 class MetaWorldPool:
-    """Simulate `size` independent robots of one task on `workers` processes (one a core by default)."""
+    """Simulate `size` independent robots of one task on `workers` processes (one a core by default).
+
+    A worker that dies is started again, `restarts` times in a pool's life, so that the pool stays whole.
+    """
 
     def __init__(
         self,
@@ -51,34 +58,33 @@ class MetaWorldPool:
         image_size: int = 128,
         action_repeat: int = 2,
         goal_visible: bool = True,
+        restarts: int = 5,
     ) -> None:
         """Start the workers; raises UnknownNameError, RenderingError, or ValueError for a size below one."""
         check_task(task)
         choose_backend()
         if size < 1:
             raise ValueError(f"A pool needs at least one robot, got size {size}.")
+        if restarts < 0:
+            raise ValueError(f"A pool's restarts must not be negative, got {restarts}.")
         self.task = task
         self._size = size
         count = min(workers or os.cpu_count() or 1, size)
-        options = {
+        self._restarts_left = restarts
+        self._lost: set[int] = set()  # robots that a new worker owns and that have not been reset since
+        self._options = {
             "task": task,
             "cameras": tuple(cameras),
             "image_size": image_size,
             "action_repeat": action_repeat,
             "goal_visible": goal_visible,
         }
-        context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes: list[Any] = []
-        with single_threaded_children():
-            for worker in range(count):
-                ours, theirs = context.Pipe()
-                numbers = tuple(range(worker, size, count))
-                process = context.Process(target=_serve, args=(theirs, numbers, options), daemon=True)
-                process.start()
-                theirs.close()
-                self._pipes.append(ours)
-                self._processes.append(process)
+        for worker in range(count):
+            pipe, process = self._start(tuple(range(worker, size, count)))
+            self._pipes.append(pipe)
+            self._processes.append(process)
         try:
             self._spec: RobotSpec = [self._receive(pipe) for pipe in self._pipes].pop()
         except BaseException:
@@ -96,16 +102,25 @@ class MetaWorldPool:
         return self._size
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
-        """Reset the robots named, each to the start its seed gives."""
-        return self._call("reset", dict(seeds))
+        """Reset the robots named, each to the start its seed gives; those of a worker that has died, in a new one.
+
+        Raises SailError where a worker has died and may not be started again.
+        """
+        wanted = dict(seeds)
+        answers = self._call("reset", wanted)
+        while missing := {number: seed for number, seed in wanted.items() if number not in answers}:
+            if not self._restart(missing):
+                raise SailError(f"A simulator process of {self.task} died; run the same command again.")
+            answers |= self._call("reset", missing)
+        self._lost -= answers.keys()
+        return answers
 
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
-        """Let the robots named act.
+        """Let the robots named act; those of a worker that has died are missing from the answer until their next reset.
 
-        Raises ValueError for an action that does not fit (the pool goes on working), SailError when a worker died (the
-        robots of the others go on working).
+        Raises ValueError for an action that does not fit; the pool goes on working.
         """
-        return self._call("act", dict(actions))
+        return self._call("act", {number: action for number, action in actions.items() if number not in self._lost})
 
     def close(self) -> None:
         """Stop the workers; closing twice is allowed."""
@@ -127,6 +142,32 @@ class MetaWorldPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _start(self, numbers: Sequence[int]) -> tuple[Connection, Any]:
+        """Start a worker that owns the robots `numbers`; return our end of its pipe and the process."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, tuple(numbers), self._options), daemon=True)
+        with single_threaded_children():
+            process.start()
+        theirs.close()
+        return ours, process
+
+    def _restart(self, robots: Iterable[int]) -> bool:
+        """Start the workers of these robots again; return whether all could be within the restarts left."""
+        for worker in sorted({number % len(self._pipes) for number in robots}):
+            if self._restarts_left == 0:
+                return False
+            self._restarts_left -= 1
+            self._pipes[worker].close()
+            self._processes[worker].kill()
+            self._processes[worker].join()
+            numbers = range(worker, self._size, len(self._pipes))
+            self._lost.update(numbers)
+            self._pipes[worker], self._processes[worker] = self._start(tuple(numbers))
+            with contextlib.suppress(_WorkerDiedError):  # then it is found dead when it is asked, and started again
+                self._receive(self._pipes[worker])
+        return True
+
     def _call(self, verb: str, arguments: dict[int, Any]) -> dict[int, Any]:
         unknown = [number for number in arguments if not 0 <= number < self._size]
         if unknown:
@@ -143,10 +184,12 @@ class MetaWorldPool:
                 pipe.send((verb, share))
                 asked.append(pipe)
             except OSError:
-                problems.append(self._death())
+                continue  # its worker is dead, and its robots are missing from the answer
         for pipe in asked:  # every answer is fetched before a problem is raised, so that none is taken for a later one
             try:
                 answers |= self._receive(pipe)
+            except _WorkerDiedError:
+                continue
             except Exception as problem:
                 problems.append(problem)
         if problems:
@@ -157,13 +200,10 @@ class MetaWorldPool:
         try:
             kind, answer = pipe.recv()
         except (EOFError, OSError):
-            raise self._death() from None
+            raise _WorkerDiedError(f"A simulator process of {self.task} died; run the same command again.") from None
         if kind == "error":
             raise answer
         return answer
-
-    def _death(self) -> SailError:
-        return SailError(f"A simulator process of {self.task} died; run the same command again.")
 
 
 def _serve(pipe: Connection, numbers: Sequence[int], options: Mapping[str, Any]) -> None:

@@ -86,7 +86,7 @@ def test_hidden_sites_are_not_drawn(scene) -> None:  # type: ignore[no-untyped-d
 
 def test_fast_settings_are_the_default_and_reach_the_context(scene) -> None:  # type: ignore[no-untyped-def]
     model, _ = scene
-    assert RenderSettings() == RenderSettings(shadows=False, reflections=False, multisamples=0)
+    assert RenderSettings() == RenderSettings(False, False, multisamples=0, keep_scenery=True)
     fast = OffscreenRenderer(model, (32, 32))
     context = fast._renderer._mjr_context
     assert context.offSamples == 0
