@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robot.checkpoints import identity_of, load_into, load_model, save_model
+from robot.checkpoints import ABOUT, identity_of, load_into, load_model, save_model
 from robot.data import Episode
 from robot.errors import CheckpointError
 from robot.training import Batch, Progress, TrainingResult, TrainingSettings, resolve_precision, train
@@ -73,13 +73,25 @@ class FrameAutoencoder(nn.Module):
         self.image_size = image_size
         self.latent_channels = int(network.config.latent_channels)
         self.reduction = fold * 2 ** (len(network.config.block_out_channels) - 1)
+        if image_size < 1 or image_size % self.reduction:
+            raise ValueError(
+                f"This autoencoder's image_size must be a multiple of {self.reduction} px, got {image_size}."
+            )
         self.register_buffer("latent_mean", torch.zeros(1, self.latent_channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(1, self.latent_channels, 1, 1))
         self._identity = ""
 
     @classmethod
     def from_diffusers(cls, folder: str | Path, image_size: int = 512) -> FrameAutoencoder:
-        """Wrap a pretrained AutoencoderKL (such as Stable Diffusion's `vae` folder); reads safetensors only."""
+        """Wrap a pretrained AutoencoderKL (such as Stable Diffusion's `vae` folder); reads safetensors only.
+
+        Raises CheckpointError where the folder holds none; nothing is downloaded.
+        """
+        if not (Path(folder) / "config.json").is_file():
+            raise CheckpointError(
+                f"There is no autoencoder of the diffusers library at {folder}: copy Stable Diffusion's `vae` folder "
+                "(config.json and safetensors weights) there, or name where it is."
+            )
         try:
             network = AutoencoderKL.from_pretrained(str(folder), use_safetensors=True, local_files_only=True)
         except (OSError, ValueError) as problem:
@@ -92,10 +104,20 @@ class FrameAutoencoder(nn.Module):
         return model.eval()
 
     @classmethod
-    def load(cls, folder: str | Path) -> FrameAutoencoder:
-        """Read weights written by `save`."""
+    def load(cls, folder: str | Path, image_size: int = 512) -> FrameAutoencoder:
+        """Read weights written by `save`, or those of another AutoencoderKL for frames of `image_size` pixels.
+
+        Raises CheckpointError where the folder holds neither.
+        """
+        if not (Path(folder) / ABOUT).exists() and (Path(folder) / "config.json").exists():
+            return cls.from_diffusers(folder, image_size)
         stored = load_model(folder, KIND)
-        model = cls(**stored.config)
+        try:
+            model = cls(**stored.config)
+        except (TypeError, ValueError) as problem:
+            raise CheckpointError(
+                f"The autoencoder in {folder} is described in a way this version does not read ({problem})."
+            ) from None
         load_into(model, stored.tensors, folder)
         model._identity = stored.identity
         return model.eval()

@@ -30,8 +30,16 @@ KIND = "latent-video-planner"
 
 
 def pick_device(device: str) -> torch.device:
-    """Return the device named; "auto" is an accelerator where there is one, else the CPU."""
+    """Return the device named; "auto" is an accelerator where there is one, else the CPU.
+
+    Raises ValueError where there is no such device.
+    """
     if device != "auto":
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as problem:
+            first = str(problem).splitlines()[0]
+            raise ValueError(f"There is no device {device!r} here ({first}): say auto or cpu.") from None
         return torch.device(device)
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found or torch.device("cpu")
@@ -103,7 +111,7 @@ class LatentVideoPlanner:
         stored = load_model(planner, KIND)
         config = stored.config
         if isinstance(autoencoder, (str, Path)):
-            autoencoder = FrameAutoencoder.load(Path(autoencoder))
+            autoencoder = FrameAutoencoder.load(autoencoder, int(config.get("image_size", [512])[0]))
         if config.get("autoencoder") != autoencoder.identity:
             raise CheckpointError(
                 f"The planner in {planner} works in the latent space of autoencoder {config.get('autoencoder')}, not "
@@ -200,7 +208,7 @@ class LatentVideoPlanner:
         shape = (len(observations), self.denoiser.frames, *first.shape[1:])
         latents = torch.empty(shape, device=self._device)
         for members in groups.values():
-            latents[members] = self._draw(
+            latents[members] = self.draw(
                 first[members],
                 [instructions[i] for i in members],
                 [seeds[i] for i in members],
@@ -214,10 +222,14 @@ class LatentVideoPlanner:
             for i in range(len(observations))
         ]
 
-    def _draw(
+    @torch.no_grad()
+    def draw(
         self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
     ) -> Tensor:
-        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count."""
+        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count, not decoded.
+
+        `first`, float (B, C, h, w): the latents of the frames planned from.
+        """
         tokens, mask = (each.to(self._device) for each in self.text_encoder.encode(instructions))
         negatives = [each.negative_prompt for each in settings]
         negative_tokens, negative_mask = (each.to(self._device) for each in self.text_encoder.encode(negatives))

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from robot.checkpoints import identity_of
+
 
 class TextEncoder(Protocol):
     """Turn strings into token states. The empty string is the empty text that guidance steers away from."""
@@ -120,29 +122,37 @@ class MiniLM(TokenStates):
 class CLIPText(TokenStates):
     """Encode with the text half of a CLIP model read from `folder` (tokenizer and model, as `transformers` saves them).
 
-    `length`: tokens a text is padded to, its two end marks included. Raises ValueError where the folder does not exist.
+    `length`: tokens a text is padded to, its two end marks included. `identity`: the hash of the weights it must have,
+    where that is known. Raises ValueError where the folder does not hold such a model.
     """
 
     kind: ClassVar[str] = "clip"
 
-    def __init__(self, folder: str | Path, length: int = 24) -> None:
+    def __init__(self, folder: str | Path, length: int = 24, identity: str = "") -> None:
         from transformers import CLIPTextModel, CLIPTokenizer
 
         if not Path(folder).is_dir():
             raise ValueError(f"There is no CLIP model at {folder}; name a folder with its tokenizer and weights.")
-        with _quiet_transformers():
-            tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-            model = CLIPTextModel.from_pretrained(str(folder), local_files_only=True)
+        try:
+            with _quiet_transformers():
+                tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+                model = CLIPTextModel.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError, TypeError) as problem:
+            first = next((line for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
+            raise ValueError(f"The CLIP model at {folder} cannot be read: {first.strip()}") from None
         longest = int(model.config.max_position_embeddings)
         if length > longest:
             raise ValueError(f"The CLIP model at {folder} takes at most {longest} tokens, not {length}.")
         self._folder = str(folder)
+        self._identity = identity_of(model.state_dict())
+        if identity not in ("", self._identity):
+            raise ValueError(f"The CLIP model at {folder} is {self._identity}, and {identity} is needed.")
         super().__init__(tokenizer, model, length, "CLIP")
 
     @property
     def config(self) -> dict[str, Any]:
         """Return what `text_encoder_from` needs to build this encoder again."""
-        return {"kind": self.kind, "folder": self._folder, "length": self.length}
+        return {"kind": self.kind, "folder": self._folder, "length": self.length, "identity": self._identity}
 
 
 _KINDS: dict[str, type[MiniLM] | type[CLIPText]] = {MiniLM.kind: MiniLM, CLIPText.kind: CLIPText}

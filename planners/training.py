@@ -53,7 +53,9 @@ class DenoisingLoss:
         tokens, mask = self._tokens.to(device)[text], self._mask.to(device)[text]
         prediction = denoiser(noisy, timesteps, first, tokens, mask)
         wanted = target(clip, noise, timesteps, self._bars, self._diffusion.prediction)
-        errors = (prediction.float() - wanted).square().flatten(1).mean(1)
+        known = batch["known"].to(device).float()  # nothing is asked about frames past an episode's end
+        errors_BF = (prediction.float() - wanted).square().flatten(2).mean(2)
+        errors = (errors_BF * known).sum(1) / known.sum(1).clamp(min=1.0)
         return (errors * loss_weights(timesteps, self._bars, self._diffusion)).mean(), {}
 
 
@@ -89,4 +91,4 @@ def train_planner(
     improved = planner.with_denoiser(denoiser)
     if output is not None:
         improved.save(output, card, dtype)
-    return improved, result.metrics
+    return improved, {**result.metrics, "training_s": result.wall_s}

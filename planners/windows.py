@@ -60,7 +60,8 @@ class LatentEpisode:
 class LatentCache:
     """Encode episodes once: in memory, and where a `folder` is given in one .npz a episode as well.
 
-    The file's name holds the episode, the camera and the autoencoder's identity, so that nothing stale is ever read.
+    The file's name is a hash of the frames themselves and of the autoencoder's identity, so that nothing stale is ever
+    read: an episode recorded anew with other options may bear the id of the old one.
     """
 
     def __init__(
@@ -99,8 +100,8 @@ class LatentCache:
         return [self.get(episode) for episode in episodes]
 
     def _name(self, episode: Episode, frames: NDArray[np.uint8]) -> str:
-        key = episode.episode_id or hashlib.sha256(frames.tobytes()).hexdigest()
-        parts = [key, self._camera, self._autoencoder.identity, episode.instruction]
+        content = hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()
+        parts = [content, list(frames.shape), self._autoencoder.identity, episode.instruction]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -139,18 +140,25 @@ def _write(path: Path, latents: NDArray[np.float16]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Hold episodes and the share of every batch that comes from them (shares are relative to their sum)."""
+    """Hold episodes and the share of every batch that comes from them (shares are relative to their sum).
+
+    `pace` multiplies the steps between two frames of a window: episodes acted out slower than they were imagined are
+    shown at the tempo they were meant to have. `silent` episodes are always shown with the empty text, such as play.
+    """
 
     episodes: Sequence[LatentEpisode]
     share: float = 1.0
+    pace: float = 1.0
+    silent: bool = False
 
 
 class WindowSampler:
     """Draw windows: a first latent, the latents of the next `frames` frames `stride` steps apart, and a text.
 
-    A window may start at any frame of an episode; past the episode's end its last frame repeats, so that a planner
-    learns to hold still when the task is done. Each window's source is drawn by share, its episode uniformly in there.
-    With chance `text_drop` the text is the empty one. `texts[i]` is what text index i means.
+    A window may start at any frame of an episode but its last few, so that something follows. Past the episode's end
+    its last frame repeats and is marked as not known: an episode stops at success, and a planner that took that for
+    standing still would learn to stop short of it. Each window's source is drawn by share, its episode uniformly in
+    there. With chance `text_drop` the text is the empty one. `texts[i]` is what text index i means.
     """
 
     def __init__(
@@ -168,41 +176,53 @@ class WindowSampler:
             raise ValueError("A source of episodes with a positive share is empty; leave it out or give it episodes.")
         if frames < 1 or stride < 1 or not 0 <= text_drop <= 1:
             raise ValueError("Windows need frames ≥ 1, stride ≥ 1 and text_drop in 0–1.")
+        paces = [source.pace * stride for source in self._sources]
+        if any(abs(pace - round(pace)) > 1e-6 or pace < 1 for pace in paces):
+            raise ValueError(f"A source's pace times the stride of {stride} steps must be a whole number of steps.")
         total = sum(source.share for source in self._sources)
         self._shares = np.array([source.share / total for source in self._sources])
         self.frames = frames
-        self._offsets = np.arange(1, frames + 1) * stride
+        self._offsets = [np.arange(1, frames + 1) * round(pace) for pace in paces]
         self._text_drop = text_drop
-        said = {episode.instruction for source in self._sources for episode in source.episodes}
+        spoken = [source for source in self._sources if not source.silent]
+        said = {episode.instruction for source in spoken for episode in source.episodes}
         self.texts: tuple[str, ...] = ("", *(sorted(said - {""}) if texts is None else texts))
         self._index = {text: index for index, text in enumerate(self.texts)}
         if said - set(self._index):
             raise ValueError(f"No text index for the instruction {sorted(said - set(self._index))[0]!r}.")
 
     def draw(self, rng: np.random.Generator, count: int) -> dict[str, NDArray[np.generic]]:
-        """Return `first`, float32 (B, C, H, W); `future`, float32 (B, F, C, H, W); and `text`, int64 (B,)."""
-        firsts, futures, texts = [], [], []
+        """Return a batch of windows.
+
+        `first`, float32 (B, C, H, W); `future`, float32 (B, F, C, H, W); `known`, bool (B, F), false where the episode
+        was over; and `text`, int64 (B,).
+        """
+        firsts, futures, known, texts = [], [], [], []
         for chosen in rng.choice(len(self._sources), size=count, p=self._shares):
-            episodes = self._sources[chosen].episodes
-            episode = episodes[int(rng.integers(len(episodes)))]
+            source, offsets = self._sources[chosen], self._offsets[chosen]
+            episode = source.episodes[int(rng.integers(len(source.episodes)))]
             last = len(episode.latents) - 1
-            start = int(rng.integers(last + 1))
+            start = int(rng.integers(max(1, last - offsets[0] + 1)))
             firsts.append(episode.latents[start])
-            futures.append(episode.latents[np.minimum(start + self._offsets, last)])
+            futures.append(episode.latents[np.minimum(start + offsets, last)])
+            known.append(start + offsets <= last)
             dropped = rng.random() < self._text_drop
-            texts.append(EMPTY_TEXT if dropped else self._index[episode.instruction])
+            texts.append(EMPTY_TEXT if dropped or source.silent else self._index[episode.instruction])
         return {
             "first": np.stack(firsts).astype(np.float32),
             "future": np.stack(futures).astype(np.float32),
+            "known": np.stack(known),
             "text": np.array(texts, np.int64),
         }
 
 
-def clip_spread(sampler: WindowSampler, count: int = 512, seed: int = 0) -> float:
+def clip_spread(sampler: WindowSampler, count: int = 512, seed: int = 0, delta: bool = True) -> float:
     """Return the standard deviation of the change from the first latent over `count` windows.
 
-    One over this is a natural `DiffusionSettings.scale`.
+    Without `delta` it is that of the latents themselves. One over this is a natural `DiffusionSettings.scale`.
     """
     batch = sampler.draw(np.random.default_rng(seed), count)
-    change = np.asarray(batch["future"], np.float32) - np.asarray(batch["first"], np.float32)[:, None]
-    return float(change.std())
+    future = np.asarray(batch["future"], np.float32)
+    clip = future - np.asarray(batch["first"], np.float32)[:, None] if delta else future
+    known = np.asarray(batch["known"], np.bool_)
+    return float(clip[known].std()) if known.any() else 0.0

@@ -102,5 +102,8 @@ def test_a_pretrained_autoencoder_of_diffusers_loads(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_an_autoencoder(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no AutoencoderKL"):
+    with pytest.raises(CheckpointError, match="no autoencoder of the diffusers library at"):
+        FrameAutoencoder.from_diffusers(tmp_path)
+    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    with pytest.raises(CheckpointError, match="holds no AutoencoderKL in safetensors"):
         FrameAutoencoder.from_diffusers(tmp_path)

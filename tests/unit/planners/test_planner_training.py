@@ -75,12 +75,29 @@ def test_a_perfect_denoiser_has_no_loss_and_timesteps_are_spread(prediction: str
     batch = {
         "first": torch.randn(10, 4, 2, 2),
         "future": torch.randn(10, 3, 4, 2, 2),
+        "known": torch.ones(10, 3, dtype=torch.bool),
         "text": torch.zeros(10, dtype=torch.long),
     }
     perfect = Perfect(clip_from_latents(batch["future"], batch["first"], diffusion), diffusion)
     loss, _ = DenoisingLoss(*text_encoder.encode([""]), diffusion)(perfect, batch, generator)
     assert float(loss) < 1e-3
     assert sorted((perfect.timesteps[0] // 100).tolist()) == list(range(10))
+
+
+def test_frames_past_an_episodes_end_are_asked_nothing(text_encoder: Any) -> None:
+    diffusion = DiffusionSettings()
+    batch = {
+        "first": torch.randn(10, 4, 2, 2),
+        "future": torch.randn(10, 3, 4, 2, 2),
+        "known": torch.tensor([[True, True, False]] * 9 + [[False] * 3]),
+        "text": torch.zeros(10, dtype=torch.long),
+    }
+    lossy = Perfect(clip_from_latents(batch["future"], batch["first"], diffusion), diffusion)
+    lossy.clip[:, 2] += 100.0
+    loss, _ = DenoisingLoss(*text_encoder.encode([""]), diffusion)(lossy, batch, torch.Generator().manual_seed(0))
+    clean = Perfect(clip_from_latents(batch["future"], batch["first"], diffusion), diffusion)
+    same, _ = DenoisingLoss(*text_encoder.encode([""]), diffusion)(clean, batch, torch.Generator().manual_seed(0))
+    assert float(loss) == pytest.approx(float(same), abs=1e-3)
 
 
 def test_training_learns_a_clip_and_leaves_the_planner_alone(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from planners.text import CLIPText, MiniLM, TextEncoder, text_encoder_from
+from tests.tiny_models import save_tiny_clip
 
 
 @pytest.fixture(scope="module")
@@ -18,22 +18,7 @@ def minilm() -> MiniLM:
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save a CLIP text model with random weights and a tokenizer that knows single letters."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    folder = tmp_path_factory.mktemp("clip")
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = CLIPTextConfig(
-        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=24, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-    )  # fmt: skip
-    CLIPTextModel(config).save_pretrained(folder)
-    return folder
+    return save_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(params=["minilm", "clip"])
@@ -73,5 +58,9 @@ def test_impossible_encoders_are_refused(tmp_path: Path, clip_folder: Path) -> N
         text_encoder_from({"kind": "bert"})
     with pytest.raises(ValueError, match="There is no CLIP model at"):
         CLIPText(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="cannot be read"):
+        CLIPText(tmp_path)
+    with pytest.raises(ValueError, match="and 0123 is needed"):
+        CLIPText(clip_folder, identity="0123")
     with pytest.raises(ValueError, match="at most 24 tokens"):
         CLIPText(clip_folder, length=25)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,38 @@ def counting(length: int, instruction: str, start: int = 0) -> LatentEpisode:
     return LatentEpisode(latents.astype(np.float16), instruction)
 
 
-def test_windows_are_strided_and_hold_the_last_frame() -> None:
+def test_windows_are_strided_and_say_what_lies_past_the_end() -> None:
     sampler = WindowSampler([Source([counting(9, "go")])], frames=4, stride=2)
     batch = sampler.draw(np.random.default_rng(0), 200)
     first, future = batch["first"][:, 0, 0, 0], batch["future"][:, :, 0, 0, 0]
+    due = first[:, None] + np.array([2, 4, 6, 8])
     assert batch["first"].shape == (200, 4, 2, 2)
     assert batch["future"].shape == (200, 4, 4, 2, 2)
     assert batch["future"].dtype == np.float32
-    assert set(first) == set(range(10))
-    assert np.array_equal(future, np.minimum(first[:, None] + np.array([2, 4, 6, 8]), 9))
+    assert set(first) == set(range(8))  # after frames 8 and 9 nothing follows two steps later
+    assert np.array_equal(future, np.minimum(due, 9))
+    assert np.array_equal(batch["known"], due <= 9)
+
+
+def test_an_episode_too_short_for_a_window_is_shown_but_teaches_nothing() -> None:
+    batch = WindowSampler([Source([counting(1, "go")])], frames=4, stride=2).draw(np.random.default_rng(0), 8)
+    assert not batch["known"].any()
+
+
+def test_a_pace_shows_slow_episodes_faster() -> None:
+    slow = Source([counting(40, "go")], pace=1.5)
+    batch = WindowSampler([slow], frames=4, stride=2).draw(np.random.default_rng(0), 50)
+    first, future = batch["first"][:, 0, 0, 0], batch["future"][:, :, 0, 0, 0]
+    assert np.array_equal(future, np.minimum(first[:, None] + np.array([3, 6, 9, 12]), 40))
+    with pytest.raises(ValueError, match="whole number of steps"):
+        WindowSampler([Source([counting(9, "go")], pace=1.2)], stride=2)
+
+
+def test_silent_episodes_are_shown_without_a_text() -> None:
+    sampler = WindowSampler([Source([counting(9, "go")]), Source([counting(9, "play", 100)], silent=True)])
+    batch = sampler.draw(np.random.default_rng(0), 200)
+    assert sampler.texts == ("", "go")
+    assert set(batch["text"][batch["first"][:, 0, 0, 0] >= 100]) == {0}
 
 
 def test_texts_follow_their_episodes_and_are_dropped_at_the_stated_rate() -> None:
@@ -104,6 +128,20 @@ def test_episodes_are_encoded_once_a_folder_and_autoencoder(
     other = CountingAutoencoder(autoencoder, "b")
     LatentCache(other, folder=tmp_path).get(episode)
     assert (first.frames, again.frames, other.frames) == (12, 0, 12)
+
+
+def test_an_id_used_again_for_other_frames_reads_nothing_stale(
+    tmp_path: Path, autoencoder: Any, make_episode: Any
+) -> None:
+    first, second = (dataclasses.replace(make_episode(seed=seed), episode_id="same") for seed in (0, 1))
+    cache = LatentCache(autoencoder, folder=tmp_path)
+    assert not np.array_equal(cache.get(first).latents, cache.get(second).latents)
+    again = CountingAutoencoder(autoencoder, "pooling")
+    renamed = dataclasses.replace(second, episode_id="other")
+    assert np.array_equal(
+        LatentCache(again, folder=tmp_path).get(renamed).latents, LatentCache(autoencoder).get(second).latents
+    )
+    assert again.frames == 0
 
 
 def test_a_damaged_cache_file_is_written_anew(tmp_path: Path, autoencoder: Any, make_episode: Any) -> None:
