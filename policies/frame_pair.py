@@ -41,11 +41,19 @@ class FramePair:
         frames_stride: int | None = None,
         precision: str = "bfloat16",
     ) -> None:
-        """Take a trained network; `frames_stride` (steps between frames) overrides what a plan's `stride_s` says."""
+        """Take a trained network; `frames_stride` (steps between frames) overrides what a plan's `stride_s` says.
+
+        Raises ValueError where a robot step, `step_s`, is not what it was in training.
+        """
         if precision not in PRECISIONS:
             raise ValueError(f"Precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
         if not step_s > 0 or (frames_stride is not None and frames_stride < 1):
             raise ValueError("step_s must be positive and frames_stride at least 1.")
+        if abs(step_s - network.shape.step_s) > 0.01 * step_s:
+            raise ValueError(
+                f"The frame-pair network was trained at robot steps of {network.shape.step_s:g} s and cannot act at "
+                f"steps of {step_s:g} s: set robot.action_repeat as it was in training, or train another."
+            )
         self.network = network.eval()
         self.identity = identity
         self._camera, self._step_s, self._frames_stride = camera, step_s, frames_stride

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from policies.pose_network import ConvBlock, shrink_frames
+from policies.pose_network import ConvBlock
 from robot.checkpoints import load_into, load_model, save_model
 from robot.errors import CheckpointError, SailError
+from robot.shrinking import shrink_frames
 
 KIND = "frame-pair"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,7 +31,8 @@ class FramePairShape:
 
     `backbone`: "cnn", trained from nothing, or "efficientnet-lite0", pretrained on ImageNet and frozen. `size`: side of
     the pictures read, pixels, a multiple of 16. `chunk`: actions predicted, one a robot step from one frame to the
-    next. `widths`: channels of the CNN at 1/2 … 1/16. `hidden`: width of the last layers.
+    next. `step_s`: seconds a robot step took in training, which is what an action means. `widths`: channels of the CNN
+    at 1/2 … 1/16. `hidden`: width of the last layers.
     """
 
     backbone: str = "cnn"
@@ -39,6 +41,7 @@ class FramePairShape:
     action_size: int = 4
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)
     hidden: int = 512
+    step_s: float = 0.025
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
@@ -47,6 +50,8 @@ class FramePairShape:
             )
         if self.size < 16 or self.size % 16:
             raise ValueError(f"A frame-pair network reads pictures whose side is a multiple of 16, got {self.size}.")
+        if not self.step_s > 0:
+            raise ValueError(f"A frame-pair network needs a step_s above 0, got {self.step_s}.")
         if self.chunk < 1 or self.action_size < 1 or self.hidden < 1:
             raise ValueError("A frame-pair network needs chunk, action_size and hidden of at least 1.")
         if len(self.widths) != 4 or any(width < 8 or width % 8 for width in self.widths):

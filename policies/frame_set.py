@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from policies.augmentation import Reconstruct, replace_by_reconstructions
-from policies.pose_network import POSE_SIZE, shrink_frames
+from policies.pose_network import POSE_SIZE
 from robot.data import Episode
+from robot.shrinking import shrink_frames
 
 
 @dataclass(frozen=True, slots=True)

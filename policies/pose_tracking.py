@@ -39,6 +39,10 @@ class PoseTracking:
     `a = clip(gain · (goal − here) / (metres_per_unit · action_repeat · n), −1, 1)`. A gain above 1 makes up for an arm
     that lags behind its commands.
 
+    `lead_s` looks that much ahead in the plan: at step s the arm heads for where the gripper is to be `lead_s` later.
+    An arm under proportional control trails a moving goal by a constant time, and attempts that are slower than their
+    plans teach the planner to plan ever slower.
+
     The gripper: what an object keeps from shutting stays half open (openings of 0.4–0.6 on MetaWorld's handles and
     pucks, 0.3 on nothing, 1 open), and a grasp needs force all the while. So an imagined opening below `close_below`,
     or one that has fallen by more than `closing_drop` since the plan began, shuts it; an opening above `open_above`
@@ -60,6 +64,7 @@ class PoseTracking:
         action_repeat: int = 2,
         metres_per_unit: float = 0.01,
         gain: float = 1.3,
+        lead_s: float = 0.0,
         median: bool = True,
         calibration: float = 0.5,
         close_below: float = 0.75,
@@ -72,6 +77,8 @@ class PoseTracking:
             raise ValueError(f"Precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
         if not (gain > 0 and step_s > 0 and metres_per_unit > 0 and action_repeat >= 1):
             raise ValueError("Gain, step_s, metres_per_unit and action_repeat must be positive.")
+        if not lead_s >= 0:
+            raise ValueError(f"lead_s must not be negative, got {lead_s}.")
         if not 0.0 <= calibration <= 1.0 or not close_below <= open_above:
             raise ValueError("Calibration must lie in 0–1 and close_below must not exceed open_above.")
         if frames_stride is not None and frames_stride < 1:
@@ -80,6 +87,7 @@ class PoseTracking:
         self.identity = identity
         self._camera, self._step_s, self._frames_stride = camera, step_s, frames_stride
         self._action_repeat, self._metres_per_unit, self._gain = action_repeat, metres_per_unit, gain
+        self._lead = round(lead_s / step_s)
         self._median, self._calibration = median, calibration
         self._close_below, self._open_above, self._closing_drop = close_below, open_above, closing_drop
         self._precision = PRECISIONS[precision]
@@ -126,8 +134,9 @@ class PoseTracking:
         for observation, handle, step in zip(observations, handles, steps, strict=True):
             if not isinstance(handle, PoseTargets) or step < 0:
                 raise ValueError("Pose tracking acts on handles from its own `begin`, at steps of 0 or more.")
-            frame = min(step // handle.stride, len(handle.positions_m) - 1)
-            steps_left = max((frame + 1) * handle.stride - step, 1)
+            ahead = step + self._lead
+            frame = min(ahead // handle.stride, len(handle.positions_m) - 1)
+            steps_left = max((frame + 1) * handle.stride - ahead, 1)
             offset_m = handle.positions_m[frame] - self._here(observation)[:3]
             reach_m = self._metres_per_unit * self._action_repeat * steps_left
             values = np.empty(4, np.float32)

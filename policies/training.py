@@ -78,7 +78,7 @@ def _fit_pose_network(
     result = train(network, batch, pose_loss(scale_cm), Path(folder) / "training", settings, "pose network")
     network.load_state_dict(result.tensors)
     save_pose_network(folder, network, card, dtype)
-    return dict(result.metrics)
+    return {**result.metrics, "training_s": result.wall_s}
 
 
 def pose_batches(
@@ -191,7 +191,7 @@ def _fit_frame_pair(
     result = train(network, batch, frame_pair_loss, Path(folder) / "training", settings, "frame pair")
     network.load_state_dict(result.tensors)
     save_frame_pair(folder, network, card, dtype)
-    return dict(result.metrics)
+    return {**result.metrics, "training_s": result.wall_s}
 
 
 def frame_pair_batches(

@@ -1,5 +1,6 @@
 """Laws of the frame pair: chunks are predicted once, in batches, and played out; backbones can be exchanged."""
 
+import dataclasses
 import sys
 import types
 from pathlib import Path
@@ -186,3 +187,11 @@ def test_a_missing_backbone_package_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_bad_shapes_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="frame-pair network"):
         FramePairShape(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_network_acts_at_the_rate_it_was_trained_at_and_no_other(tmp_path: Path) -> None:
+    network = FramePairNetwork(dataclasses.replace(TINY, step_s=0.05))
+    save_frame_pair(tmp_path, network)
+    assert FramePair.load(tmp_path, step_s=0.05).network.shape.step_s == 0.05
+    with pytest.raises(ValueError, match=r"trained at robot steps of 0\.05 s and cannot act at steps of 0\.025 s"):
+        FramePair.load(tmp_path, step_s=0.025)

@@ -14,10 +14,10 @@ from policies.pose_network import (
     PoseNetworkShape,
     load_pose_network,
     save_pose_network,
-    shrink_frames,
 )
 from policies.training import pose_batches, pose_loss
 from robot.errors import CheckpointError
+from robot.shrinking import shrink_frames
 
 TINY = PoseNetworkShape(size=32, widths=(8, 16, 16, 16), keypoints=8, attended=2, hidden=32)
 UNCHANGED = AugmentationSettings(changed_share=0.0)

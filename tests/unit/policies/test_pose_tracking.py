@@ -92,6 +92,15 @@ def test_a_frame_is_reached_when_it_is_due() -> None:
         assert np.abs(path[2 * (frame + 1), :3] - pose[:3]).max() < 0.004
 
 
+def test_a_lead_makes_up_for_an_arm_that_trails_its_plan() -> None:
+    poses = [[0.4 + 0.02 * frame, 0.5, 0.5, 1.0] for frame in range(1, 9)]
+    ends = [follow(tracker(lead_s=lead), [0.4, 0.5, 0.5, 1.0], plan(poses), 12, 0.5)[-1, 0] for lead in (0.0, 0.05)]
+    wanted = poses[5][0]  # due after 12 steps
+    assert abs(ends[1] - wanted) < abs(ends[0] - wanted)
+    with pytest.raises(ValueError, match="lead_s must not be negative"):
+        tracker(lead_s=-0.1)
+
+
 def test_the_action_is_the_documented_formula() -> None:
     tracking = tracker()
     (handle,) = tracking.begin([observation([0.4, 0.4, 0.4, 1])], [plan([[0.4, 0.4, 0.4, 1], [0.8, 0.4, 0.4, 1]])])
