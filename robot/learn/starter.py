@@ -1,8 +1,9 @@
-"""Make the starter weights: collect, then train the autoencoder, the planner and the inverse dynamics.
+"""Make the starter weights: collect, then train the autoencoder, the planner and both kinds of inverse dynamics.
 
 The MW-12 protocol: the planner and the inverse dynamics see the eight seen tasks only (25 scripted demonstrations and
-10 task-free play episodes each); the autoencoder also sees play, no demonstrations, in the other scenes. Every stage
-continues where it was killed and is skipped once its result exists.
+40 task-free play episodes each); the autoencoder also sees play, no demonstrations, in the other scenes. The planner
+sees play without any text: it teaches how the arm moves and what it looks like everywhere, not what words mean. Every
+stage continues where it was killed and is skipped once its result exists.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from robot.checkpoints import ABOUT, WEIGHTS, write_aside
-from robot.data import Episode
+from robot.data import Episode, SamplerSettings
 from robot.episodes.store import EpisodeStore
 from robot.training import TrainingSettings
 from sim.collect import Request, collect
@@ -27,23 +28,25 @@ DEMONSTRATIONS, PLAY, SCENES = "demonstrations", "play", "scenes"
 
 @dataclass(frozen=True, slots=True)
 class StarterSettings:
-    """Choose how much to collect and how long to train each of the three networks."""
+    """Choose how much to collect and how long to train each of the networks."""
 
     data: str = "data/starter"
     work: str = "runs/starter"
     out: str = "starter"
     demonstrations: int = 25
-    play: int = 10
+    play: int = 40
     scene_play: int = 3
     play_steps: int = 60
     camera: str = "corner2"
     seed: int = 0
+    latent_channels: int = 8
     autoencoder_steps: int = 2000
-    detail_steps: int = 900
-    widths: tuple[int, ...] = (64, 192, 256)
-    planner_steps: int = 2400
-    planner_again_steps: int = 900
+    detail_steps: int = 1700
+    widths: tuple[int, ...] = (128, 192, 224)
+    planner_steps: int = 3600
+    play_share: float = 0.25
     inverse_dynamics_steps: int = 1600
+    frame_pair_steps: int = 1600
 
 
 def requests(settings: StarterSettings) -> dict[str, list[Request]]:
@@ -118,11 +121,11 @@ def make_autoencoder(settings: StarterSettings) -> None:
     import torch
 
     torch.manual_seed(settings.seed)
-    model = FrameAutoencoder()
+    model = FrameAutoencoder(latent_channels=settings.latent_channels)
     episodes = load_all(settings, DEMONSTRATIONS, PLAY, SCENES)
     for name, steps, rate in (
         ("autoencoder", settings.autoencoder_steps, 1e-3),
-        ("autoencoder-detail", settings.detail_steps, 6e-4),
+        ("autoencoder-detail", settings.detail_steps, 8e-4),
     ):
         training = TrainingSettings(
             steps=steps,
@@ -162,30 +165,32 @@ def make_planner(settings: StarterSettings) -> None:
     told = cache.get_all(load_all(settings, DEMONSTRATIONS))
     words = {INSTRUCTIONS[task]: PARAPHRASES[task][0] for task in SEEN}
     retold = [LatentEpisode(episode.latents, words[episode.instruction]) for episode in told]
-    windows = WindowSampler([Source(told, 0.8), Source(retold, 0.2)])
+    played = cache.get_all(load_all(settings, PLAY))
+    shown = 1.0 - settings.play_share
+    windows = WindowSampler(
+        [Source(told, 0.8 * shown), Source(retold, 0.2 * shown), Source(played, settings.play_share, silent=True)]
+    )
     diffusion = DiffusionSettings(scale=1.0 / clip_spread(windows))
     torch.manual_seed(settings.seed)
-    planner = LatentVideoPlanner(StackedUNet(settings.widths), autoencoder, MiniLM(), diffusion, settings.camera)
-    for name, steps, rate in (
-        ("planner", settings.planner_steps, 4e-4),
-        ("planner-again", settings.planner_again_steps, 2.5e-4),
-    ):
-        training = TrainingSettings(
-            steps=steps,
-            batch_size=24,
-            learning_rate=rate,
-            warmup_steps=100,
-            ema_decay=0.998,
-            checkpoint_every=100,
-            seed=settings.seed,
-            tracker="tensorboard",
-        )
-        planner, metrics = train_planner(planner, windows, Path(settings.work) / name, training)
-    data = "25 scripted demonstrations of each of the eight seen tasks, no unseen scene"
+    denoiser = StackedUNet(settings.widths, latent_channels=settings.latent_channels)
+    sampling = SamplerSettings(steps=4, guidance_scale=2.0)
+    planner = LatentVideoPlanner(denoiser, autoencoder, MiniLM(), diffusion, settings.camera, settings=sampling)
+    training = TrainingSettings(
+        steps=settings.planner_steps,
+        batch_size=24,
+        learning_rate=4e-4,
+        warmup_steps=100,
+        ema_decay=0.999,
+        checkpoint_every=100,
+        seed=settings.seed,
+        tracker="tensorboard",
+    )
+    planner, metrics = train_planner(planner, windows, Path(settings.work) / "planner", training)
+    data = "25 scripted demonstrations and 40 play episodes (without text) of each of the eight seen tasks"
     planner.save(out, card(settings, began, metrics, data), torch.float16)
 
 
-def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking", out: str = "") -> None:
+def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking") -> None:
     """Train an inverse dynamics (`pose_tracking` or `frame_pair`) on demonstrations and play of the eight seen tasks.
 
     Half of the frames are replaced with what the autoencoder makes of them, since plans are decoded pictures.
@@ -197,7 +202,7 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
     from policies.training import train_frame_pair, train_pose_network
     from sim.metaworld import MetaWorldRobot
 
-    folder = Path(out or Path(settings.out) / "inverse_dynamics")
+    folder = Path(settings.out) / {"pose_tracking": "inverse_dynamics", "frame_pair": "frame_pair"}[kind]
     if (folder / "model.json").exists():
         return
     began = time.time()
@@ -218,7 +223,7 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
         )
         sources.append(FrameSource(name, frames, share))
     training = TrainingSettings(
-        steps=settings.inverse_dynamics_steps,
+        steps=settings.inverse_dynamics_steps if kind == "pose_tracking" else settings.frame_pair_steps,
         batch_size=64,
         learning_rate=1e-3,
         warmup_steps=100,
@@ -227,7 +232,7 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
         seed=settings.seed,
         tracker="tensorboard",
     )
-    data = "25 demonstrations and 10 play episodes of each of the eight seen tasks"
+    data = "25 demonstrations and 40 play episodes of each of the eight seen tasks"
     train = train_pose_network if kind == "pose_tracking" else train_frame_pair
     work = Path(settings.work) / kind
     metrics = train(sources, work, training, dtype=torch.float16)
@@ -246,4 +251,5 @@ def make_starter(settings: StarterSettings, progress: Callable[[int, int], None]
     collect_starter(settings, progress)
     make_autoencoder(settings)
     make_planner(settings)
-    make_inverse_dynamics(settings)
+    make_inverse_dynamics(settings, "pose_tracking")
+    make_inverse_dynamics(settings, "frame_pair")
