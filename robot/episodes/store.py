@@ -1,28 +1,38 @@
-"""Keep episodes on disk: one folder an episode, written aside and then renamed, so a kill leaves no half episode.
+"""Keep episodes on disk: one folder an episode, made aside and then renamed, so that a kill leaves no half episode.
 
-An episode's folder holds `episode.json` (what and how), `steps.npz` (arrays, no pickled objects), `verdicts.jsonl`
-(appended, never rewritten) and, when it was planned, `plans.npz`.
+A sealed folder holds `episode.json` (what and how), `steps.parquet` (numbers of every step), a video a camera, the
+imagined frames of the plans in `plans.mkv`, and `labels.jsonl` (appended, never rewritten).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import contextlib
 import os
 import shutil
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from robot.data import Episode, Outcome, PlacedPlan, SamplerSettings, Verdict, VideoPlan
+from robot.data import Action, Episode, Outcome, PlacedPlan, Verdict
+from robot.episodes.description import (
+    ABOUT,
+    FIRST_SCHEMA,
+    Heading,
+    Origin,
+    check_id,
+    measured_rate_hz,
+    plan_from_json,
+    read_about,
+    spec_from_json,
+)
+from robot.episodes.first_format import read_first_format
+from robot.episodes.labels import Label, append_labels, read_labels, verdict_labels, verdicts_of
+from robot.episodes.steps import DONE, STEPS, read_steps
+from robot.episodes.video import Quality, VideoFacts, read_video
+from robot.episodes.writer import USUAL_RATE_HZ, EpisodeWriter
 from robot.errors import SailError
 
-SCHEMA = 1
-TEXT_FIELDS = ("task", "instruction", "spoken", "robot", "seed", "config_hash", "episode_id")
-ARRAY_FIELDS = ("proprio", "requested", "sent", "times_s", "states", "success")
+TEXTS = ("task", "instruction", "spoken", "robot", "seed", "config_hash", "episode_id")
 
 
 class EpisodeStore:
@@ -31,130 +41,135 @@ class EpisodeStore:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def add(self, episode: Episode, verdicts: Sequence[Verdict] = (), episode_id: str = "") -> str:
-        """Store an episode and return its id (given, the episode's own, or made from task, seed and count).
+    def add(
+        self,
+        episode: Episode,
+        verdicts: Sequence[Verdict] = (),
+        episode_id: str = "",
+        origin: Origin = Origin(),  # noqa: B008 (frozen)
+        quality: Quality | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Store a whole episode and return its id (given, the episode's own, or made from task, seed and count).
 
-        Storing under an id that exists already replaces nothing: it raises SailError.
+        `quality` is that of `EpisodeWriter`, `more` is added to its description. Storing under an id that exists
+        already replaces nothing: it raises SailError, as a full disk does, and neither leaves anything behind.
         """
-        name = episode_id or episode.episode_id or self._new_id(episode)
-        target = self._path(name)
-        if target.exists():
+        name = episode_id or episode.episode_id
+        if name and self.path(name).exists():
             raise SailError(f"Episode {name!r} is already stored in {self.folder}; choose another id.")
-        aside = self.folder / f".writing-{name}-{os.getpid()}"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        episode = dataclasses.replace(episode, episode_id=name)
-        _write(aside, episode)
-        for verdict in verdicts:
-            _append(aside / "verdicts.jsonl", verdict)
-        aside.rename(target)
-        return name
+        rate_hz = episode.spec.action.rate_hz if episode.spec else measured_rate_hz(episode.times_s) or USUAL_RATE_HZ
+        writer = EpisodeWriter(self.folder, Heading.of(episode, origin), name, quality, 0, rate_hz)
+        try:
+            _copy(episode, writer)
+            return writer.seal(episode.outcome, verdicts, more)
+        except BaseException:
+            # Whoever called still has the episode; what is half written of it only takes room.
+            writer.leave()
+            with contextlib.suppress(OSError):
+                shutil.rmtree(writer.folder)
+            raise
 
     def ids(self, task: str | None = None) -> list[str]:
         """Return the ids of all episodes, sorted; with `task`, of that task only."""
-        if not self.folder.is_dir():
+        try:
+            with os.scandir(self.folder) as entries:
+                names = sorted(entry.name for entry in entries if entry.name[0] != ".")
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        names = sorted(path.parent.name for path in self.folder.glob("*/episode.json") if path.parent.name[0] != ".")
+        names = [name for name in names if (self.folder / name / ABOUT).is_file()]
         return names if task is None else [name for name in names if self.about(name)["task"] == task]
 
     def about(self, name: str) -> dict[str, Any]:
         """Return an episode's description without reading its arrays."""
-        path = self._path(name) / "episode.json"
-        try:
-            about: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise SailError(f"There is no episode {name!r} in {self.folder}.") from None
-        except json.JSONDecodeError:
-            raise SailError(f"{path} is damaged: it is not JSON.") from None
-        if about.get("schema") != SCHEMA:
-            raise SailError(f"{path} has schema {about.get('schema')}, this version reads {SCHEMA}.")
-        return about
+        return read_about(self.folder, name)
 
-    def load(self, name: str) -> Episode:
-        """Return an episode; raises SailError when it is missing or damaged."""
-        about = self.about(name)
-        folder = self._path(name)
-        try:
-            with (folder / "steps.npz").open("rb") as file, np.load(file, allow_pickle=False) as steps:
-                arrays: dict[str, Any] = {key: steps[key] for key in ARRAY_FIELDS if key in steps}
-                frames = {key.removeprefix("frames/"): steps[key] for key in steps if key.startswith("frames/")}
-            plans = _read_plans(folder / "plans.npz", about["plans"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
-            raise SailError(f"The arrays of episode {name!r} in {self.folder} are damaged: {problem}.") from None
-        texts = {key: about[key] for key in TEXT_FIELDS}
-        return Episode(**texts, **arrays, frames=frames, plans=plans, outcome=Outcome(about["outcome"]))
+    def load(self, name: str, plans: bool = True, cameras: Collection[str] | None = None) -> Episode:
+        """Return an episode; raises SailError when it is missing or damaged.
+
+        Decoding is what takes time: without `plans`, and with the pictures of the `cameras` named alone, it is less.
+        """
+        return read_episode(self.path(name), self.about(name), plans, cameras)
 
     def verdicts(self, name: str) -> list[Verdict]:
         """Return an episode's verdicts, oldest first."""
-        path = self._path(name) / "verdicts.jsonl"
-        if not path.exists():
-            return []
-        whole = path.read_text().rpartition("\n")[0]  # a line that was cut off while it was written does not count
-        rows = [json.loads(line) for line in whole.splitlines() if line]
-        for row in rows:
-            row["progress"] = None if row["progress"] is None else np.asarray(row["progress"], np.float32)
-        return [Verdict(**row) for row in rows]
+        return verdicts_of(self.labels(name))
 
     def append_verdict(self, name: str, verdict: Verdict) -> None:
         """Append a verdict to an episode."""
-        self.about(name)
-        _append(self._path(name) / "verdicts.jsonl", verdict)
+        self.append_labels(name, verdict_labels(verdict))
 
-    def _path(self, name: str) -> Path:
-        if not name or name in {".", ".."} or name.startswith(".") or Path(name).name != name:
-            raise SailError(f"{name!r} is not an episode's id.")
-        return self.folder / name
+    def labels(self, name: str) -> list[Label]:
+        """Return all that was ever said about an episode, oldest first; see `robot.episodes.labels`."""
+        return read_labels(self.path(name))
 
-    def _new_id(self, episode: Episode) -> str:
-        stem = f"{episode.task}-{episode.seed:06d}"
-        count = sum(1 for _ in self.folder.glob(f"{stem}-*"))
-        return f"{stem}-{count:03d}"
+    def append_labels(self, name: str, labels: Sequence[Label]) -> list[Label]:
+        """Append labels to an episode and return them as stored; SailError when one does not fit the episode."""
+        return append_labels(self.path(name), labels, int(self.about(name)["steps"]))
 
-
-def _write(folder: Path, episode: Episode) -> None:
-    arrays = {f"frames/{camera}": frames for camera, frames in episode.frames.items()}
-    arrays |= {key: getattr(episode, key) for key in ARRAY_FIELDS if getattr(episode, key) is not None}
-    np.savez_compressed(folder / "steps.npz", **arrays)  # type: ignore[arg-type]
-    if episode.plans:
-        frames = {f"frames/{index}": placed.plan.frames for index, placed in enumerate(episode.plans)}
-        np.savez_compressed(folder / "plans.npz", **frames)  # type: ignore[arg-type]
-    about: dict[str, Any] = {key: getattr(episode, key) for key in TEXT_FIELDS}
-    about |= {"schema": SCHEMA, "outcome": episode.outcome.value, "steps": len(episode)}
-    about["plans"] = [_describe(placed) for placed in episode.plans]
-    (folder / "episode.json").write_text(json.dumps(about, indent=1))
+    def path(self, name: str) -> Path:
+        """Return the folder of an episode; raise SailError for what is no id, which nothing outside the store is."""
+        return self.folder / check_id(name)
 
 
-def _describe(placed: PlacedPlan) -> dict[str, Any]:
-    plan = placed.plan
-    return {
-        "step": placed.step,
-        "stride_s": plan.stride_s,
-        "instruction": plan.instruction,
-        "seed": plan.seed,
-        "planner": plan.planner,
-        "settings": dataclasses.asdict(plan.settings),
-    }
+def read_episode(
+    folder: Path, about: Mapping[str, Any], plans: bool = True, cameras: Collection[str] | None = None
+) -> Episode:
+    """Return the episode in `folder` that `about` describes; see `EpisodeStore.load`."""
+    if about["schema"] == FIRST_SCHEMA:
+        return read_first_format(folder, about, plans)
+    try:
+        rows = read_steps(folder / STEPS)
+        wanted = {
+            camera: _inside(VideoFacts.from_json(facts))
+            for camera, facts in about["cameras"].items()
+            if cameras is None or camera in cameras
+        }
+        return Episode(
+            **{key: about[key] for key in TEXTS},
+            frames={camera: read_video(folder, facts) for camera, facts in wanted.items()},
+            proprio=rows["proprio"],
+            requested=rows["requested"],
+            sent=rows["sent"],
+            times_s=rows["time_s"],
+            states=rows.get("state"),
+            success=rows.get("success"),
+            reward=rows.get("reward"),
+            plans=_read_plans(folder, about) if plans else (),
+            outcome=Outcome(about["outcome"]),
+            spec=spec_from_json(about["spec"]),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as problem:
+        raise SailError(f"The episode in {folder} is damaged: its parts do not fit ({problem}).") from None
 
 
-def _read_plans(path: Path, rows: list[dict[str, Any]]) -> tuple[PlacedPlan, ...]:
-    if not rows:
-        return ()
-    plans = []
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        for index, row in enumerate(rows):
-            row = dict(row)
-            step, settings = row.pop("step"), SamplerSettings(**row.pop("settings"))
-            plans.append(PlacedPlan(step, VideoPlan(frames=stored[f"frames/{index}"], settings=settings, **row)))
-    return tuple(plans)
+def _copy(episode: Episode, writer: EpisodeWriter) -> None:
+    """Write an episode that is already whole."""
+    done = {name: getattr(episode, name) for name in DONE}
+    writer.no_actions = {name: values[:0] for name, values in done.items() if values is not None}
+    for placed in episode.plans:
+        writer.plan(placed.plan, placed.step)
+    writer.observe(episode.observation(0))
+    for step in range(len(episode)):
+        writer.step(
+            Action(episode.requested[step]),
+            Action(episode.sent[step]),
+            episode.observation(step + 1),
+            None if episode.success is None else bool(episode.success[step]),
+            None if episode.reward is None else float(episode.reward[step]),
+        )
 
 
-def _append(path: Path, verdict: Verdict) -> None:
-    row = dataclasses.asdict(verdict)
-    row["progress"] = None if verdict.progress is None else verdict.progress.tolist()
-    with path.open("a+b") as file:
-        file.seek(0)
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
-        file.write(json.dumps(row).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+def _read_plans(folder: Path, about: Mapping[str, Any]) -> tuple[PlacedPlan, ...]:
+    videos = [_inside(VideoFacts.from_json(row)) for row in about["imagined"]]
+    frames = {facts.file: read_video(folder, facts) for facts in videos}
+    return tuple(
+        plan_from_json(row, frames[row["video"]][row["first"] : row["first"] + row["frames"]]) for row in about["plans"]
+    )
+
+
+def _inside(facts: VideoFacts) -> VideoFacts:
+    """Return the facts; raise ValueError where they name a file outside the episode's folder."""
+    if Path(facts.file).name != facts.file:
+        raise ValueError(f"{facts.file!r} lies outside the episode")
+    return facts

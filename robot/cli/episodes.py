@@ -1,0 +1,215 @@
+"""`sail episodes`: list, show, count, mend, replay and hand on what was recorded."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from robot.cli.compose import compose
+from robot.cli.screen import print_json, screen, table
+from robot.cli.verbs import VERBS, Arguments
+from robot.episodes import viewer
+from robot.episodes.catalogue import Catalogue, Entry, Filters, as_json, stores_in, summary
+from robot.episodes.repair import examine
+from robot.episodes.store import EpisodeStore
+from robot.errors import SailError, UnknownNameError
+
+EXIT_UNSOUND = 1
+"""What `doctor` returns when something is left to be mended."""
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out the subject named: a table of episodes where there is none."""
+    subject = arguments.subject or "list"
+    if subject in ELSEWHERE:
+        module, function = ELSEWHERE[subject]
+        status: int = getattr(importlib.import_module(module), function)(arguments)
+        return status
+    config = compose(VERBS["episodes"].configs[arguments.subject], arguments.overrides)
+    return {"list": _list, "stats": _stats, "show": _show, "doctor": _doctor}[subject](config, arguments)
+
+
+ELSEWHERE = {
+    "replay": ("robot.cli.replaying", "replay"),
+    "export": ("robot.cli.handing_on", "export"),
+    "import": ("robot.cli.handing_on", "take_in"),
+}
+
+
+def stores_of(config: DictConfig) -> list[Path]:
+    """Return the stores that a configuration means: the one named, or all in its folders of data and runs.
+
+    Raises SailError where the one named is none, or there are none at all.
+    """
+    if config.store:
+        folder = Path(config.store)
+        if not folder.is_dir():
+            raise SailError(f"There is no store in {folder}.")
+        return [folder]
+    data, runs = Path(config.data), Path(config.runs)
+    candidates = [*sorted(data.glob("*/")), *sorted(data.glob("*/*/")), *sorted(runs.glob("*/episodes"))]
+    found = stores_in([folder for folder in candidates if folder.name[0] != "."])
+    if not found:
+        raise SailError(f"There are no episodes in {data} or {runs} yet: name their folder with store=… .")
+    return found
+
+
+def find(config: DictConfig) -> tuple[EpisodeStore, str]:
+    """Return the store that holds the episode asked for, and its id; raise SailError where none or several do."""
+    name = str(config.id)
+    if not name:
+        raise SailError("Say which episode: its id comes from `sail episodes list`.")
+    folders = stores_of(config)
+    stores = [store for store in map(EpisodeStore, folders) if store.path(name).is_dir()]
+    if not stores:
+        known = [entry for folder in folders for entry in EpisodeStore(folder).ids()]
+        raise UnknownNameError("episode", name, known)
+    if len(stores) > 1:
+        where = " and ".join(str(store.folder) for store in stores)
+        raise SailError(f"There is an episode {name!r} in {where}: say which with store=… .")
+    return stores[0], name
+
+
+def entries_of(config: DictConfig) -> list[tuple[Path, Entry]]:
+    """Return what passes the filters of a configuration, each with its store."""
+    names = ("task", "outcome", "verdict", "date", "run")
+    iteration = None if config.iteration is None else int(config.iteration)
+    filters = Filters(**{name: str(config[name]) for name in names}, judge=str(config.judged_by), iteration=iteration)
+    return [(folder, entry) for folder in stores_of(config) for entry in Catalogue(folder).entries(filters)]
+
+
+def _list(config: DictConfig, arguments: Arguments) -> int:
+    rows = entries_of(config)
+    if arguments.as_json:
+        print_json([{"store": str(folder), **as_json(entry)} for folder, entry in rows])
+        return 0
+    console = screen(False)
+    shown = rows[: int(config.limit)] if int(config.limit) > 0 else rows
+    columns = ["episode", "task", "outcome", "verdict", "recorded", "iteration", "steps", "plans"]
+    several = len({folder for folder, _ in rows}) > 1
+    cells = []
+    for folder, entry in shown:
+        said = f"{entry.judge}: {entry.verdict}" if entry.judge else ""
+        iteration = "" if entry.iteration < 0 else str(entry.iteration)
+        words = [entry.id, entry.task, entry.outcome or "cannot be read", said, entry.recorded[:16].replace("T", " ")]
+        cells.append([*words, iteration, str(entry.steps), str(entry.plans), *([str(folder)] if several else [])])
+    console.print(table("", [*columns, *(["store"] if several else [])], cells, left=4))
+    if len(shown) < len(rows):
+        console.print(f"… and {len(rows) - len(shown)} more: limit=0 lists all, or filter them.", style="dim")
+    console.print(f"{len(rows)} episodes, {sum(entry.steps for _, entry in rows)} steps")
+    _complain(console, [entry for _, entry in rows])
+    return 0
+
+
+def _stats(config: DictConfig, arguments: Arguments) -> int:
+    entries = [entry for _, entry in entries_of(config)]
+    lines = summary(entries)
+    if arguments.as_json:
+        print_json({"episodes": len(entries), "tasks": lines})
+        return 0
+    console = screen(False)
+    outcomes = sorted({outcome for entry in entries if (outcome := entry.outcome)})
+    columns = ["task", "episodes", "steps", *outcomes, "judged", "judged success", "plans"]
+    cells = [
+        [str(line["task"]), str(line["episodes"]), str(line["steps"])]
+        + [str(line["outcomes"].get(outcome, "")) for outcome in outcomes]  # type: ignore[attr-defined]
+        + [str(line[name]) for name in ("judged", "judged success", "plans")]
+        for line in lines
+    ]
+    console.print(table("", columns, cells))
+    _complain(console, entries)
+    return 0
+
+
+def _show(config: DictConfig, arguments: Arguments) -> int:
+    store, name = find(config)
+    about, verdicts = store.about(name), store.verdicts(name)
+    spoken = {key: value for key, value in about.items() if key not in ("plans", "spec")}
+    said = [{"source": one.source, "probability": one.probability, "model": one.model} for one in verdicts]
+    if arguments.as_json:
+        print_json({"store": str(store.folder), **spoken, "plans": about["plans"], "verdicts": said})
+        return 0
+    console = screen(False)
+    console.print(f"[bold]{name}[/] in {store.folder}", soft_wrap=True)
+    for label, value in _facts(about):
+        console.print(f"{label:<12} {value}", soft_wrap=True)
+    for one in verdicts:
+        console.print(f"{'verdict':<12} {one.source}: {one.probability:.2f} {one.rationale}".rstrip(), soft_wrap=True)
+    if not viewer.has_viewer():
+        console.print(viewer.INSTALL_HINT, style="dim", soft_wrap=True, markup=False)
+        return 0
+    save = Path(config.save) if config.save else None
+    if save is None and not viewer.has_display():
+        save = Path(f"{name}.rrd")
+    viewer.show(store.load(name), verdicts, save)
+    console.print(f"A recording is in {save}: open it with `rerun {save}`." if save else "Opened in the Rerun viewer.")
+    return 0
+
+
+def _facts(about: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what there is to say of an episode, in words."""
+    asked, measured = about.get("rate_asked_hz"), about.get("rate_measured_hz")
+    rates = f"{asked:g} Hz asked for" if asked else ""
+    rates += f"{', ' if rates else ''}{measured:.2f} Hz measured" if measured else ""
+    facts = [("instruction", f"“{about['instruction']}”")]
+    if about["spoken"] and about["spoken"] != about["instruction"]:
+        facts.append(("told", f"“{about['spoken']}”"))
+    facts += [
+        ("robot", f"{about['robot']}, seed {about['seed']}"),
+        ("outcome", f"{about['outcome']} after {about['steps']} steps"),
+        ("plans", f"{len(about['plans'])}, begun at steps {', '.join(str(plan['step']) for plan in about['plans'])}"),
+        ("rates", rates or "unknown"),
+        ("recorded", f"{about.get('recorded', 'unknown')}, program {about.get('revision', 'unknown')}"),
+    ]
+    for camera, video in about.get("cameras", {}).items():
+        kept = "bit for bit" if video["lossless"] else f"{video['codec']}, crf {video['crf']}"
+        facts.append(("camera", f"{camera}: {video['frames']} frames of {video['width']}×{video['height']}, {kept}"))
+    for key in ("calibration", "config_hash", "recovered", "mended"):
+        if about.get(key):
+            facts.append((key.replace("_", " "), str(about[key])))
+    if (about.get("origin") or {}).get("run"):
+        facts.append(("run", f"{about['origin']['run']}, iteration {about['origin']['iteration']}"))
+    return [(label, value) for label, value in facts if not (label == "plans" and not about["plans"])]
+
+
+def _doctor(config: DictConfig, arguments: Arguments) -> int:
+    repair = "--repair" in arguments.flags
+    console = screen(arguments.as_json)
+    found: list[dict[str, Any]] = []
+    for folder in _stores_to_examine(config):
+        for finding in examine(folder, repair):
+            found.append({"store": str(folder), **asdict(finding)})
+            mark = "[green]✓[/]" if finding.done else "[yellow]·[/]" if finding.harmless else "[red]✗[/]"
+            console.print(f"{mark} {finding.name} {finding.wrong.rstrip('.')}: {finding.remedy}.", soft_wrap=True)
+    left = [row for row in found if not row["done"] and not row["harmless"]]
+    if arguments.as_json:
+        print_json({"sound": not left, "findings": found})
+    elif left:
+        console.print(f"{len(left)} to mend: `sail episodes doctor --repair` does what is said above.")
+    else:
+        console.print("All episodes are sound." if not found else "All that could be mended is.")
+    return EXIT_UNSOUND if left else 0
+
+
+def _stores_to_examine(config: DictConfig) -> list[Path]:
+    """Return the stores to look at, those with nothing but an open episode among them."""
+    try:
+        return stores_of(config)
+    except SailError:
+        if config.store:
+            raise
+        runs = [folder for folder in sorted(Path(config.runs).glob("*/episodes")) if folder.is_dir()]
+        if not runs:
+            raise
+        return runs
+
+
+def _complain(console: Any, entries: Sequence[Entry]) -> None:
+    broken = [entry for entry in entries if entry.problem]
+    if broken:
+        console.print(f"{len(broken)} cannot be read ({broken[0].problem}): `sail episodes doctor` says more.")
