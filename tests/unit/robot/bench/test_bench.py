@@ -37,41 +37,52 @@ def test_peak_memory_counts_every_process_and_never_falls() -> None:
     held = peak_memory_mib([os.getpid()])
     del block
     assert before > 10
-    assert peak_memory_mib([os.getpid()]) >= held
-    assert peak_memory_mib([os.getpid(), os.getpid()]) == pytest.approx(2 * peak_memory_mib([os.getpid()]), abs=0.2)
+    assert peak_memory_mib([os.getpid()]) >= 0.98 * held  # the kernel counts per thread and adds up now and then
+    assert peak_memory_mib([os.getpid(), os.getpid()]) == pytest.approx(2 * peak_memory_mib([os.getpid()]), rel=0.02)
     assert peak_memory_mib([2**22 + 1]) > 10  # no such process: this one's
 
 
-def test_rendering_is_faster_than_stock_and_draws_the_same_scene(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sim.rendering import choose_backend
+def test_rendering_is_faster_than_stock_and_draws_the_same_moving_scene(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sim.rendering import OffscreenRenderer, choose_backend
 
     choose_backend()
     import mujoco
 
-    drawn: dict[str, list[np.ndarray]] = {"fast": [], "stock": []}
+    fast: list[np.ndarray] = []
+    stock: list[np.ndarray] = []
 
     class Watched(mujoco.Renderer):
         def render(self, *arguments: Any, **options: Any) -> np.ndarray:
-            image = super().render(*arguments, **options)
-            drawn["stock" if self.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] else "fast"].append(image)
-            return image
+            stock.append(super().render(*arguments, **options))
+            return stock[-1]
+
+    class WatchedFast(OffscreenRenderer):
+        def render(self, *arguments: Any, **options: Any) -> np.ndarray:
+            fast.append(super().render(*arguments, **options))
+            return fast[-1]
 
     monkeypatch.setattr(mujoco, "Renderer", Watched)
-    result = bench_render("drawer-close", sizes=(32,), frames=4, stock_frames=1, rounds=2)
+    monkeypatch.setattr("sim.metaworld.OffscreenRenderer", WatchedFast)
+    result = bench_render("drawer-close", sizes=(32,), frames=5, stock_frames=2, rounds=2)
     (record,) = result["records"]
     assert result == json.loads(json.dumps(result))
     assert record["size_px"] == 32
     assert record["fast_fps"] > record["stock_fps"] > 0
     assert record["ratio"] > 2
-    assert (len(drawn["fast"]), len(drawn["stock"])) == (1 + 2 * 4, 1 + 2 * 1)
-    fast, stock = drawn["fast"][-1].astype(float), drawn["stock"][-1].astype(float)
-    assert fast.shape == stock.shape == (32, 32, 3)
-    assert np.corrcoef(fast.ravel(), stock.ravel())[0, 1] > 0.8
+    assert record["ratio_low"] <= record["ratio"] <= record["ratio_high"]
+    assert (len(fast), len(stock)) == (1 + 2 * 5, 1 + 2 * 2)
+    assert fast[0].shape == stock[0].shape == (32, 32, 3)
+    # stock's picture shows the camera as it is mounted, ours upright
+    seen, expected = fast[-1].astype(float), stock[-1][::-1, ::-1].astype(float)
+    assert np.corrcoef(seen.ravel(), expected.ravel())[0, 1] > 0.8
+    assert np.abs(fast[-1].astype(float) - fast[1]).mean() > 0.5
 
 
 def test_counts_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         bench_render(frames=0)
+    with pytest.raises(ValueError, match="as many frames"):
+        bench_render(frames=2, stock_frames=3)
     with pytest.raises(ValueError, match="at least one"):
         bench_planner(ToyPlanner(), batches=(1, 0))
     with pytest.raises(ValueError, match="at least one"):
