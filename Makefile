@@ -54,10 +54,24 @@ check: $(VENV)/.installed ## check style, types, layers and the generated docume
 	$(BIN)/lint-imports
 	$(BIN)/sail report results --check
 
-bench: $(VENV)/.rendering ## measure rendering, planning and rollouts on this machine
+bench: $(VENV)/.rendering ## measure rendering, planning, rollouts and the store on this machine
 	$(BIN)/sail bench render
 	$(BIN)/sail bench planner
 	$(BIN)/sail bench rollouts
+	$(BIN)/sail bench store
+
+# LeRobot pins older versions of much that this project uses, torch among them: it gets an environment of its own.
+LEROBOT ?= lerobot==0.4.4
+LEROBOT_VENV ?= .venv-lerobot
+$(LEROBOT_VENV)/.installed:
+	$(PYTHON) -m venv $(LEROBOT_VENV)
+	$(LEROBOT_VENV)/bin/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') '$(LEROBOT)'
+	@touch $@
+
+check-lerobot: $(VENV)/.rendering $(LEROBOT_VENV)/.installed ## load an export with the real LeRobot and compare (downloads some GiB)
+	rm -rf build/lerobot
+	PYTHONPATH=. $(BIN)/python tests/lerobot/make_reference.py build/lerobot
+	$(LEROBOT_VENV)/bin/python tests/lerobot/check.py build/lerobot
 
 starter: $(VENV)/.rendering ## train the starter weights; those in starter/ are kept, so move them away to begin anew (hours)
 	$(BIN)/sail train starter $(ARGS)
@@ -66,4 +80,4 @@ clean: ## remove caches and build products; runs/, data/ and .venv stay
 	rm -rf build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup improve test check bench starter clean
+.PHONY: help setup improve test check check-lerobot bench starter clean

@@ -105,6 +105,8 @@ def load_model(folder: str | Path, kind: str) -> StoredModel:
         tensors = load_file(folder / WEIGHTS)
     except (json.JSONDecodeError, SafetensorError, UnicodeDecodeError, ValueError) as problem:
         raise CheckpointError(f"The checkpoint in {folder} is damaged or truncated: {problem}.") from None
+    if not isinstance(about, dict) or not isinstance(about.get("config"), dict):
+        raise CheckpointError(f"The checkpoint in {folder} is damaged: its {ABOUT} does not describe a model.")
     if about.get("kind") != kind:
         raise CheckpointError(f"{folder} holds a {about.get('kind')!r} checkpoint, but a {kind!r} is needed.")
     if identity_of(tensors) != about.get("identity"):

@@ -188,8 +188,9 @@ class Episode:
     `frames`: camera name → uint8 (T+1, H, W, 3) RGB. `proprio`: float32 (T+1, Dq). `requested` and `sent`: float32
     (T, Da), before and after clipping and limits. `times_s`: float64 (T+1,). `states`: float64 (T+1, Ds) full
     simulator states where there are any, else None. `success`: bool (T,), the simulator's ground truth after each
-    action where there is one, else None. `instruction` is what the task is; `spoken` is what the planner was told,
-    which differs only when exploration borrowed another instruction.
+    action where there is one, else None; `reward`: float32 (T,), likewise. `instruction` is what the task is; `spoken`
+    is what the planner was told, which differs only when exploration borrowed another instruction. `spec` describes the
+    robot, where whoever recorded the episode knew it.
     """
 
     task: str
@@ -208,6 +209,8 @@ class Episode:
     success: NDArray[np.bool_] | None = None
     config_hash: str = ""
     episode_id: str = ""
+    reward: FloatArray | None = None
+    spec: RobotSpec | None = None
 
     def __post_init__(self) -> None:
         steps = len(self.sent)
@@ -218,8 +221,10 @@ class Episode:
         for name, length in lengths.items():
             if length != steps + 1:
                 raise ValueError(f"An episode of {steps} actions needs {steps + 1} of {name}, got {length}.")
-        if len(self.requested) != steps or (self.success is not None and len(self.success) != steps):
-            raise ValueError(f"An episode of {steps} actions needs {steps} requested actions and success flags.")
+        if len(self.requested) != steps or any(
+            values is not None and len(values) != steps for values in (self.success, self.reward)
+        ):
+            raise ValueError(f"An episode of {steps} actions needs {steps} requested actions, flags and rewards.")
 
     def __len__(self) -> int:
         """Return T, the number of actions."""

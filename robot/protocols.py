@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from robot.data import Action, Episode, Feedback, Observation, RobotSpec, SamplerSettings, Verdict, VideoPlan
@@ -58,7 +59,10 @@ class RobotPool(Protocol):
         ...
 
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
-        """Let the robots named act at the same time and return what each answers."""
+        """Let the robots named act at the same time and return what each answers.
+
+        A robot that has broken down is missing from the answer; a reset may bring it back.
+        """
         ...
 
     def close(self) -> None:
@@ -135,8 +139,21 @@ class RewardModel(Protocol):
 
 @runtime_checkable
 class Learner(Protocol):
-    """Learn from judged episodes."""
+    """Improve one model, the very object that acts, from judged episodes."""
 
-    def update(self, episodes: Sequence[Episode], verdicts: Sequence[Verdict]) -> Metrics:
-        """Train on the episodes and return what was measured while doing so."""
+    @property
+    def needs_success(self) -> bool:
+        """Return whether there is nothing to learn without a success; `update` is then not called."""
+        ...
+
+    def restore(self, folder: Path | None) -> None:
+        """Put the model that `update` saved in `folder` in force; None stands for the one there was at first."""
+        ...
+
+    def update(self, episodes: Sequence[Episode], verdicts: Sequence[Verdict], folder: Path, seed: int) -> Metrics:
+        """Train the model in force, save it in `folder`, put the new one in force and return what was measured.
+
+        There is one verdict an episode; an episode may be read from disk each time it is asked for. All that is drawn
+        comes from `seed`. Called again with the folder and seed of an update that was killed, it goes on with it.
+        """
         ...

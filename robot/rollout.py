@@ -9,7 +9,7 @@ the attempt's seed and the plan's number, never from its place in a batch.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -67,18 +67,22 @@ class RolloutSettings:
 
     `max_steps`: actions before an episode times out. `execute_frames`: frames of each plan to carry out before
     planning again. `plan_batch`: the most plans asked of the planner at once. `stop_on_success`: end an episode when
-    the pool reports success. Raises ValueError when a number is not positive.
+    the pool reports success. `retries`: how often an attempt is begun again, from the same seed, when it ended by an
+    infrastructure fault. Raises ValueError when a number is not positive (`retries` may be 0).
     """
 
     max_steps: int = 200
     execute_frames: int = 6
     plan_batch: int = 16
     stop_on_success: bool = True
+    retries: int = 2
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "execute_frames", "plan_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.retries < 0:
+            raise ValueError(f"retries must not be negative, got {self.retries}.")
 
 
 @dataclass(slots=True)
@@ -91,6 +95,7 @@ class RolloutTimings:
     plans: int = 0
     steps: int = 0
     rounds: int = 0
+    retries: int = 0
 
 
 Named = TypeVar("Named")
@@ -198,9 +203,9 @@ def rollout(
 
     `on_episode` is called the moment an episode ends, so that nothing finished is lost when the process dies.
     `timings`, where given, is added to. A robot that breaks in the middle (see `FAULTS`, or a robot missing from the
-    pool's answer) leaves an episode with the outcome `infrastructure fault`; the others go on. A robot that cannot be
-    reset is left out and its attempt goes to another. Raises SailError when no robot is left, ValueError when an
-    action or a plan's stride does not fit the robot.
+    pool's answer) costs its attempt another try, `settings.retries` times, and then leaves an episode with the outcome
+    `infrastructure fault`; the others go on. A robot that cannot be reset is left out and its attempt goes to another.
+    Raises SailError when no robot is left, ValueError when an action or a plan's stride does not fit the robot.
     """
     crew = _Crew(
         pool,
@@ -237,11 +242,13 @@ class _Crew:
         self.running: dict[int, _Running] = {}
         self.fit = list(range(pool.size))
         self.episodes: dict[int, Episode] = {}
+        self.waiting: deque[tuple[int, Attempt]] = deque()
+        self.faults: Counter[int] = Counter()
 
     def run(self, requests: Sequence[Attempt]) -> list[Episode]:
-        waiting = deque(enumerate(requests))
-        while waiting or self.running:
-            self._start(waiting)
+        self.waiting.extend(enumerate(requests))
+        while self.waiting or self.running:
+            self._start(self.waiting)
             self._plan()
             self._act()
             self.timings.rounds += 1
@@ -341,6 +348,12 @@ class _Crew:
 
     def _finish(self, robot: int) -> None:
         running = self.running.pop(robot)
+        if running.outcome is Outcome.INFRASTRUCTURE_FAULT and self.faults[running.index] < self.settings.retries:
+            # It waits for whichever robot is idle next; its seed makes it the same attempt there.
+            self.faults[running.index] += 1
+            self.timings.retries += 1
+            self.waiting.append((running.index, running.attempt))
+            return
         episode = _sealed(running, self.pool.spec, self.config_hash)
         self.episodes[running.index] = episode
         if self.on_episode is not None:
@@ -374,4 +387,5 @@ def _sealed(running: _Running, spec: RobotSpec, config_hash: str) -> Episode:
         states=np.stack(states) if len(states) == len(seen) else None,
         success=np.array(truth, dtype=np.bool_) if len(truth) == len(running.sent) else None,
         config_hash=config_hash,
+        spec=spec,
     )

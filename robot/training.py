@@ -61,7 +61,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """Hold the averaged weights and what was measured over the last steps."""
+    """Hold the averaged weights and what was measured over the last steps; `wall_s` covers all calls on the folder."""
 
     tensors: dict[str, Tensor]
     metrics: dict[str, float]
@@ -138,7 +138,7 @@ def train(
     finally:
         run.finish()
         getattr(show, "close", lambda: None)()
-    return TrainingResult(run.average_tensors(), run.recent or metrics, run.step, time.monotonic() - began)
+    return TrainingResult(run.average_tensors(), run.recent or metrics, run.step, run.seconds())
 
 
 class _Run:
@@ -146,6 +146,7 @@ class _Run:
 
     def __init__(self, module: nn.Module, loss: Loss, folder: Path, settings: TrainingSettings, name: str) -> None:
         self.settings, self.folder, self.loss, self.step = settings, folder, loss, 0
+        self.began, self.earlier_s = time.monotonic(), 0.0
         self.recent: dict[str, float] = {}
         self.accelerator = Accelerator(log_with=settings.tracker or None, project_dir=str(folder))
         self.device = self.accelerator.device
@@ -162,6 +163,10 @@ class _Run:
         self.average = {n: t.detach().clone().float() for n, t in module.state_dict().items() if t.is_floating_point()}
         if settings.tracker:
             self.accelerator.init_trackers(name.replace(" ", "-"))
+
+    def seconds(self) -> float:
+        """Return how long this training has taken, in this call and in those before up to their last checkpoint."""
+        return self.earlier_s + time.monotonic() - self.began
 
     def advance(self, source: BatchSource) -> dict[str, float]:
         seed = step_seed(self.settings.seed, self.step, self.accelerator.process_index)
@@ -230,6 +235,7 @@ class _Run:
             tensors |= {f"optimiser/{index}/{key}": torch.as_tensor(v) for key, v in state.items()}
         stored = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
         about = {"step": str(self.step), "recent": json.dumps(self.recent), "fingerprint": self.fingerprint()}
+        about["seconds"] = str(self.seconds())
         write_aside(self.folder / STATE, save_tensors(stored, metadata=about))
 
     def resume(self) -> None:
@@ -248,6 +254,7 @@ class _Run:
                 "use the same ones to continue it, or another folder to start anew."
             )
         self.step, self.recent = int(header["step"]), json.loads(header["recent"])
+        self.earlier_s = float(header.get("seconds", 0.0))
         self.raw.load_state_dict(_under(tensors, "weights/"))
         self.average = {n: t.to(self.device) for n, t in _under(tensors, "average/").items()}
         state: dict[int, dict[str, Tensor]] = {}

@@ -21,6 +21,7 @@ from robot.data import (
     Outcome,
     RobotSpec,
     SamplerSettings,
+    Verdict,
     VideoPlan,
 )
 
@@ -182,8 +183,9 @@ class ToyInverseDynamics:
 class ToyLearner:
     """Raise a planner's skill at the true instruction with every success, in resumable steps.
 
-    The skill after `update` is a function of the skill before and of the successes' actions, so that a run that mixed
-    up its data would differ. `on_step` is called between steps, for a test to kill the process there.
+    The skill after `update` is a function of the skill before, of the successes' actions and of the seed, so that a run
+    that mixed up its data or its seeds would differ. `on_step` is called between steps, for a test to kill the process
+    there.
     """
 
     def __init__(
@@ -194,12 +196,18 @@ class ToyLearner:
         self.needs_success = needs_success
         self.on_step = on_step
         self.updates: list[tuple[int, int]] = []
+        self.seeds: list[int] = []
 
     def restore(self, folder: Path | None) -> None:
         self.planner.skills = dict(self.starter) if folder is None else json.loads((folder / "model.json").read_text())
 
-    def update(self, successes: Sequence[Episode], rollouts: Sequence[Episode], folder: Path) -> dict[str, float]:
-        self.updates.append((len(successes), len(rollouts)))
+    def update(
+        self, episodes: Sequence[Episode], verdicts: Sequence[Verdict], folder: Path, seed: int
+    ) -> dict[str, float]:
+        assert len(episodes) == len(verdicts)
+        successes = [episodes[number] for number, verdict in enumerate(verdicts) if verdict.success]
+        self.updates.append((len(successes), len(episodes)))
+        self.seeds.append(seed)
         folder.mkdir(parents=True, exist_ok=True)
         progress = folder / "progress.json"
         done, skills = json.loads(progress.read_text()) if progress.exists() else (0, self.planner.skills)
@@ -207,7 +215,9 @@ class ToyLearner:
             if step < done:
                 continue
             before = skills.get(episode.instruction, 0.0)
-            skills[episode.instruction] = min(0.95, before + 0.02 + 1e-3 * float(abs(episode.proprio[0, 0])))
+            skills[episode.instruction] = min(
+                0.95, before + 0.02 + 1e-3 * float(abs(episode.proprio[0, 0])) + seed / 2**41
+            )
             progress.write_text(json.dumps([step + 1, skills]))
             if self.on_step is not None:
                 self.on_step(step)

@@ -17,7 +17,7 @@ from robot.cli.compose import build
 from robot.data import Episode, RobotSpec, SamplerSettings
 from robot.errors import SailError
 from robot.learn.attempts import Exploration
-from robot.learn.exploration import InstructionBandit, negative_prompts, similarity
+from robot.learn.exploration import Arm, InstructionBandit, negative_prompts, similarity
 from robot.learn.finetuning import (
     FrameOptions,
     InverseDynamicsInForce,
@@ -26,7 +26,7 @@ from robot.learn.finetuning import (
     PlannerLearner,
     reconstruction,
 )
-from robot.protocols import RobotPool
+from robot.protocols import Planner, RobotPool
 from robot.rollout import RolloutSettings, steps_per_frame
 from robot.training import TrainingSettings
 from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN, check_task
@@ -69,6 +69,32 @@ def open_pool(config: DictConfig, task: str) -> PoolSource:
     return PoolSource(config, task)
 
 
+def check_fit(planner: Planner, spec: RobotSpec) -> None:
+    """Raise SailError unless a robot has a planner's camera, pictures of its size and a rate that suits its plans.
+
+    What a planner does not say of itself is not checked.
+    """
+    camera = getattr(planner, "camera", None)
+    size = getattr(planner, "image_size", None)
+    stride_s = getattr(planner, "stride_s", None)
+    if camera is not None and camera not in spec.cameras:
+        raise SailError(
+            f"The planner looks through camera {camera!r}, and the robot has only {', '.join(spec.cameras)}: "
+            f"add it to robot.cameras."
+        )
+    if camera is not None and size is not None and tuple(spec.cameras[camera]) != tuple(size):
+        height, width = spec.cameras[camera]
+        raise SailError(
+            f"The planner takes images of {size[0]}×{size[1]} pixels and camera {camera!r} gives {height}×{width}: "
+            f"set robot.image_size={size[0]}."
+        )
+    if stride_s is not None:
+        try:
+            steps_per_frame(stride_s, spec.action.rate_hz)
+        except ValueError as problem:
+            raise SailError(f"{str(problem).rstrip('.')}: set robot.action_repeat to 2, say.") from None
+
+
 def rollout_settings(config: DictConfig) -> RolloutSettings:
     """Return how attempts are carried out."""
     return RolloutSettings(
@@ -76,6 +102,7 @@ def rollout_settings(config: DictConfig) -> RolloutSettings:
         int(config.execute_frames),
         int(config.plan_batch),
         bool(config.get("stop_on_success", True)),
+        int(config.get("retries", 2)),
     )
 
 
@@ -93,18 +120,22 @@ def training_settings(node: DictConfig, seed: int, tracker: str = "") -> Trainin
 
 
 def exploration_of(config: DictConfig, instruction: str) -> Exploration | None:
-    """Return how rollouts borrow other words, or None where the share is 0."""
+    """Return how rollouts borrow other words or ask the true ones otherwise, or None where the share is 0."""
     node = config.learner.exploration
     if float(node.share) == 0.0:
         return None
     seen = [INSTRUCTIONS[task] for task in SEEN]
     borrowed = [*seen, *(text for task in SEEN for text in PARAPHRASES.get(task, ()) if node.paraphrases)]
     borrowed = [text for text in dict.fromkeys(borrowed) if text != instruction]
+    if node.true_instruction:
+        borrowed.append(instruction)
+    asked_anyway = sampler_of(config)
     bandit = InstructionBandit(
         borrowed,
         negative_prompts(instruction, seen),
         tuple(float(scale) for scale in node.guidance_scales),
         {text: 1.0 + similarity(text, instruction) for text in borrowed},
+        without=[Arm(instruction, asked_anyway.negative_prompt, asked_anyway.guidance_scale)],
     )
     return Exploration(bandit, float(node.share), float(node.target), int(node.minimum_true), int(node.wave))
 
@@ -124,6 +155,13 @@ def planner_learner(
         "device": config.planner.get("device", "auto"),
     }
 
+    stride, pace = steps_per_frame(current.stride_s, rate_hz), float(node.pace)
+    if pace * stride < 1 or abs(pace * stride - round(pace * stride)) > 1e-6:
+        raise SailError(
+            f"learner.planner.pace={pace:g} times the {stride} robot steps between two imagined frames must be a whole "
+            "number of steps: set learner.planner.pace=1, or another that fits."
+        )
+
     def load(folder: Path) -> LatentVideoPlanner:
         return LatentVideoPlanner.load(folder, current.autoencoder, current.text_encoder, **options)
 
@@ -133,8 +171,10 @@ def planner_learner(
         seen,
         training_settings(node, int(config.seed), tracker),
         float(node.seen_share),
-        steps_per_frame(current.stride_s, rate_hz),
+        stride,
+        pace,
         latents=Path(config.data) / "latents",
+        keep_above=float(config.learner.keep_above),
     )
 
 
@@ -181,4 +221,5 @@ def inverse_dynamics_learner(
         frames,
         float(node.seen_share),
         node.learn_from,
+        float(config.learner.keep_above),
     )

@@ -1,4 +1,4 @@
-"""`sail bench`: measure rendering, planning and rollouts on this machine."""
+"""`sail bench`: measure rendering, planning, rollouts and the store, and training options against each other."""
 
 from __future__ import annotations
 
@@ -10,22 +10,30 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from planners.denoisers import SpaceTimeUNet, StackedUNet
+from planners.diffusion import DiffusionSettings
+from policies.pose_network import load_pose_network
+from robot.bench.diffusion import DiffusionBench, bench_diffusion
 from robot.bench.planning import bench_planner
 from robot.bench.rendering import bench_render
 from robot.bench.rollouts import bench_rollouts
-from robot.cli.assembly import instruction_of, rollout_settings
-from robot.cli.compose import build, compose
+from robot.bench.storage import bench_store
+from robot.cli.assembly import instruction_of, rollout_settings, training_settings
+from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import origin
-from robot.cli.screen import print_json, screen, table
+from robot.cli.screen import meter, print_json, screen, table
+from robot.cli.train import check_recorded, stored
 from robot.cli.verbs import VERBS, Arguments
+from robot.data import SamplerSettings
 from robot.learn.journal import write_atomically
+from robot.learn.page import field_text, shown_fields
 
 
 def run(arguments: Arguments) -> int:
     """Carry out one benchmark and print its figures; write them to a file where `save` names one."""
     config = compose(VERBS["bench"].configs[arguments.subject], arguments.overrides)
     began = time.monotonic()
-    measured = dict(BENCHMARKS[arguments.subject](config))
+    measured = dict(BENCHMARKS[arguments.subject](config, arguments.as_json))
     records = measured.pop("records")
     details = {name: value for name, value in measured.items() if name not in ("what", "hardware")}
     about = {"what": f"Benchmark: {arguments.subject}", **origin(arguments.command, began), **details}
@@ -35,25 +43,26 @@ def run(arguments: Arguments) -> int:
     if arguments.as_json:
         print_json(content)
     else:
-        columns = list(records[0])
-        cells = [[_figure(record[name]) for name in columns] for record in records]
-        screen(False).print(table(about["hardware"], columns, cells, left=0))
+        columns = shown_fields(records)
+        cells = [[field_text(record, name) for name in columns] for record in records]
+        left = 1 if columns[0] in ("what", "variant") else 0
+        screen(False).print(table(about["hardware"], columns, cells, left))
     return 0
 
 
-def _render(config: DictConfig) -> Mapping[str, Any]:
+def _render(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
     return bench_render(
         config.task, config.camera, list(config.sizes), int(config.frames), int(config.stock_frames), int(config.rounds)
     )
 
 
-def _planner(config: DictConfig) -> Mapping[str, Any]:
+def _planner(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
     planner = build(config.planner)
     size = int(config.image_size)
     return bench_planner(planner, list(config.batches), int(config.repeats), config.camera, size, config.instruction)
 
 
-def _rollouts(config: DictConfig) -> Mapping[str, Any]:
+def _rollouts(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
     instruction = instruction_of(config)
     planner, inverse_dynamics = build(config.planner), build(config.inverse_dynamics)
     pool = build(config.robot, task=config.task)
@@ -72,12 +81,73 @@ def _rollouts(config: DictConfig) -> Mapping[str, Any]:
         pool.close()
 
 
-BENCHMARKS: Mapping[str, Callable[[DictConfig], Mapping[str, Any]]] = {
+def _diffusion(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
+    autoencoder, text = build(config.autoencoder), build(config.text)
+    episodes = stored(config, "demonstrations")
+    check_recorded(episodes[0], config.camera, autoencoder.image_size, float(config.rate_hz))
+    options = {
+        "frames": int(config.frames),
+        "latent_channels": autoencoder.latent_channels,
+        "text_dim": text.dim,
+        "groups": 8,
+    }
+    with meter(screen(as_json), every=100) as progress:
+        shown = ""
+
+        def show(what: str, done: int, total: int, note: str) -> None:
+            nonlocal shown
+            if what != shown:
+                progress.begin(what, total)
+                shown = what
+            progress.reach(done, note)
+
+        return bench_diffusion(
+            episodes,
+            autoencoder,
+            text,
+            {
+                "stacked": lambda: StackedUNet(tuple(config.stacked), **options),
+                "space_time": lambda: SpaceTimeUNet(tuple(config.space_time), **options),
+            },
+            DiffusionSettings(**plain(config.baseline)),
+            DiffusionBench(
+                training_settings(config, int(config.seed)),
+                SamplerSettings(config.sampler, int(config.sampling_steps), float(config.guidance_scale)),
+                config.camera,
+                int(config.frames),
+                int(config.stride),
+                float(config.rate_hz),
+                float(config.text_drop),
+                int(config.held_out),
+                int(config.windows),
+                int(config.samples),
+            ),
+            Path(config.work),
+            Path(config.data) / "latents",
+            load_pose_network(config.pose_network)[0] if config.pose_network else None,
+            list(config.only),
+            show,
+        )
+
+
+def _store(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
+    return bench_store(
+        config.task,
+        int(config.episodes),
+        int(config.steps),
+        int(config.image_size),
+        int(config.window_size),
+        int(config.frames),
+        int(config.batch_size),
+        float(config.seconds),
+        int(config.listed),
+    )
+
+
+BENCHMARKS: Mapping[str, Callable[[DictConfig, bool], Mapping[str, Any]]] = {
     "render": _render,
     "planner": _planner,
     "rollouts": _rollouts,
+    "store": _store,
+    "diffusion": _diffusion,
 }
-
-
-def _figure(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from robot.cli.keys import CONFIGS, group_names, group_options
 from robot.errors import SailError, UnknownNameError
+from sim.metaworld import PHYSICS_HZ
 
 PROJECT = CONFIGS.parent
 """The folder that holds the project."""
@@ -28,6 +29,9 @@ NOT_IN_HASH = ("runs", "data", "save", "tensorboard", "robot.workers")
 if not OmegaConf.has_resolver("project"):
     # `${project:starter/planner}` finds what ships with the project from whatever folder `sail` is called in.
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path))
+if not OmegaConf.has_resolver("step_s"):
+    # `${step_s:2}` is how long a robot step of two physics actions takes.
+    OmegaConf.register_new_resolver("step_s", lambda action_repeat: int(action_repeat) / PHYSICS_HZ)
 
 
 def compose(config: str, overrides: Sequence[str] = ()) -> DictConfig:

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
-from robot.cli.assembly import open_pool, rollout_settings
+from robot.cli.assembly import check_fit, open_pool, rollout_settings
 from robot.cli.compose import build, compose
 from robot.cli.provenance import origin
 from robot.cli.screen import Meter, meter, print_json, screen
@@ -92,6 +92,7 @@ def _evaluate(
     pools = open_pool(config, task)
     pool = pools.make()
     try:
+        check_fit(planner, pool.spec)
         record = evaluate(
             pool,
             planner,

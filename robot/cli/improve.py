@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from robot.cli.assembly import (
+    check_fit,
     exploration_of,
     instruction_of,
     inverse_dynamics_learner,
@@ -21,10 +22,10 @@ from robot.cli.assembly import (
     rollout_settings,
     sampler_of,
 )
-from robot.cli.compose import build, compose, config_hash, plain, to_yaml
+from robot.cli.compose import PROJECT, build, compose, config_hash, plain, to_yaml
 from robot.cli.provenance import origin
 from robot.cli.recording import episode_name, record_missing, requests_for, store_of
-from robot.cli.reporting import report_on, row_of
+from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
 from robot.cli.screen import Meter, meter, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.data import Episode
@@ -34,6 +35,7 @@ from robot.learn.journal import Journal, write_atomically
 from robot.learn.report import HEADINGS, interval_text
 from robot.learn.results import add_results
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings, StoredEpisodes
+from robot.revision import git_revision
 from sim.tasks import SEEN
 
 WIDTHS = (9, 8, 14, 11, 5, 8, 13)
@@ -49,15 +51,23 @@ def run(arguments: Arguments) -> int:
     began = time.monotonic()
     with meter(console) as progress:
         narrator = Narrator(console, progress, Journal(folder), instruction)
-        records = improve(config, instruction, folder, narrator, progress)
-    page = report_on(folder, arguments.command)
+        records = improve(config, instruction, folder, narrator, progress, arguments.command)
+    page = report_on(folder)
     if config.save:
-        add_results(Path(config.save), records, "SAIL", origin(arguments.command, began))
+        add_results(Path(config.save), records, "SAIL", _run_origin(Journal(folder), records, began))
     if arguments.as_json:
         print_json({"run": str(folder), "report": str(page), "iterations": records})
     else:
         console.print(f"\nThe report is in [bold]{page}[/]", soft_wrap=True)
     return 0
+
+
+def _run_origin(journal: Journal, records: Sequence[Mapping[str, Any]], began: float) -> dict[str, Any]:
+    """Return where a run's figures come from: the run itself, however often it was resumed or only drawn again."""
+    command, revision = origin_of(journal)
+    last = origin(command, began)
+    took_s = max(last["wall_time_s"], round(sum(map(seconds_of, records))))
+    return last | {"revision": revision, "wall_time_s": took_s}
 
 
 def run_folder(config: DictConfig) -> Path:
@@ -66,7 +76,7 @@ def run_folder(config: DictConfig) -> Path:
 
 
 def improve(
-    config: DictConfig, instruction: str, folder: Path, narrator: Narrator, progress: Meter
+    config: DictConfig, instruction: str, folder: Path, narrator: Narrator, progress: Meter, command: str
 ) -> list[dict[str, Any]]:
     """Put the loop together and run it through; return the record of every iteration."""
     torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
@@ -79,34 +89,39 @@ def improve(
     def seen() -> Sequence[Episode]:
         return seen_demonstrations(config, progress)
 
-    loop = SailLoop(
-        folder=folder,
-        settings=SailSettings(
-            task=config.task,
-            instruction=instruction,
-            iterations=int(config.iterations),
-            rollouts=int(config.rollouts),
-            seed=int(config.seed),
-            accumulate=bool(config.learner.accumulate),
-            finetune_from=config.learner.finetune_from,
-            keep_above=float(config.learner.keep_above),
-            sampler=sampler_of(config),
-            rollout=rollout_settings(config),
-            method=config.method,
-        ),
-        make_pool=pools.make,
-        planner=planner,
-        inverse_dynamics=inverse_dynamics,
-        judge=build(config.judge),
-        store=EpisodeStore(folder / "episodes"),
-        planner_learner=planner_learner(config, planner, seen, pools.spec.action.rate_hz, tracker),
-        inverse_dynamics_learner=inverse_dynamics_learner(
-            config, inverse_dynamics, planner, seen, pools.spec.camera_matrices, tracker
-        ),
-        exploration=exploration_of(config, instruction),
-        on_event=narrator.hear,
-    )
     try:
+        check_fit(planner.current, pools.spec)
+        loop = SailLoop(
+            folder=folder,
+            settings=SailSettings(
+                task=config.task,
+                instruction=instruction,
+                iterations=int(config.iterations),
+                rollouts=int(config.rollouts),
+                seed=int(config.seed),
+                accumulate=bool(config.learner.accumulate),
+                finetune_from=config.learner.finetune_from,
+                enough=float(config.learner.enough),
+                keep_above=float(config.learner.keep_above),
+                sampler=sampler_of(config),
+                rollout=rollout_settings(config),
+                method=config.method,
+            ),
+            make_pool=pools.make,
+            planner=planner,
+            inverse_dynamics=inverse_dynamics,
+            judge=build(config.judge),
+            store=EpisodeStore(folder / "episodes"),
+            planner_learner=planner_learner(config, planner, seen, pools.spec.action.rate_hz, tracker),
+            inverse_dynamics_learner=inverse_dynamics_learner(
+                config, inverse_dynamics, planner, seen, pools.spec.camera_matrices, tracker
+            ),
+            exploration=exploration_of(config, instruction),
+            on_event=narrator.hear,
+        )
+        state = loop.journal.state()
+        if state is None or state["phase"] != "done":
+            loop.journal.add_session({"command": command, "revision": git_revision(PROJECT)})
         return loop.run()
     finally:
         pools.close()

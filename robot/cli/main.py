@@ -37,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A ValueError of this project is a sentence too; whoever suspects a defect asks for the traceback.
             if isinstance(error, ValueError) and not os.environ.get("SAIL_TRACEBACK"):
                 return _complain(f"{error} (SAIL_TRACEBACK=1 shows where this was found.)")
+            if isinstance(error, OSError) and error.filename and not os.environ.get("SAIL_TRACEBACK"):
+                return _complain(
+                    f"{error.filename}: {error.strerror}. Give the same command again once that is mended."
+                )
             raise
         where = getattr(error, "filename", None)
         return _complain(
@@ -74,8 +78,8 @@ def _check_settings(verb: Verb, arguments: Arguments) -> None:
     from sim.tasks import tasks_of
 
     config = compose(verb.configs[arguments.subject], arguments.overrides)
-    for key in ("task", "tasks"):
-        if config.get(key):
+    for key in ("task", "tasks", "play_tasks"):
+        if config.get(key) and verb.tasks_are_ours:
             tasks_of(str(config[key]))
 
 
@@ -98,6 +102,8 @@ def parse(verb: Verb, words: Sequence[str]) -> Arguments:
             if word not in verb.subjects:
                 raise UnknownNameError(f"subject of `sail {verb.name}`", word, list(verb.subjects))
             subject = word
+        elif subject in verb.words and not any(pair.startswith(f"{verb.words[subject]}=") for pair in overrides):
+            overrides.append(f"{verb.words[subject]}={word}")
         else:
             raise SailError(
                 f"`sail {verb.name}` does not understand {word!r}: settings are written KEY=VALUE, "

@@ -7,7 +7,7 @@ from typing import Any
 
 from robot.bench.machine import describe_machine
 from robot.cli.compose import PROJECT
-from robot.learn.report import git_revision
+from robot.revision import git_revision
 
 
 def origin(command: str, began: float) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,8 +14,19 @@ from sim.collect import DataKind, Request, collect
 
 
 def episode_name(request: Request) -> str:
-    """Return the id under which the episode asked for is stored."""
-    return f"{request.task}-{request.kind}-{request.seed:06d}"
+    """Return the id under which the episode asked for is stored: the same request, options included, the same id."""
+    asked = dataclasses.asdict(request)
+    options = {name: asked[name] for name in asked if name not in ("task", "kind", "seed")}
+    return f"{request.task}-{request.kind}-{request.seed:06d}-{_digest(options)}"
+
+
+def form_of(request: Request) -> str:
+    """Return a name for what episodes must share to be learnt from together: cameras, picture size and rate."""
+    return _digest({name: getattr(request, name) for name in ("cameras", "image_size", "action_repeat")})
+
+
+def _digest(options: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def requests_for(
@@ -34,7 +48,7 @@ def record_missing(store: EpisodeStore, requests: Sequence[Request], meter: Mete
         return 0
     meter.begin(what, len(missing))
     for request, episode in zip(missing, collect(missing, workers or None), strict=True):
-        store.add(episode, episode_id=episode_name(request))
+        store.add(dataclasses.replace(episode, config_hash=form_of(request)), episode_id=episode_name(request))
         meter.advance(f"{request.task}, {len(episode)} steps")
     meter.end()
     return len(missing)

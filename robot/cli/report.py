@@ -8,7 +8,8 @@ from robot.cli.compose import compose
 from robot.cli.screen import print_json, screen
 from robot.cli.verbs import Arguments
 from robot.errors import SailError
-from robot.learn.results import read_results, results_page, write_results
+from robot.learn.page import results_page, write_results
+from robot.learn.results import read_results
 
 
 def run(arguments: Arguments) -> int:
@@ -20,7 +21,7 @@ def run(arguments: Arguments) -> int:
     else:
         from robot.cli.reporting import report_on
 
-        page = report_on(Path(config.run) if config.run else latest_run(Path("runs")), arguments.command)
+        page = report_on(Path(config.run) if config.run else latest_run(Path("runs")))
     if arguments.as_json:
         print_json({"page": str(page)})
     else:

@@ -7,21 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robot.cli.compose import PROJECT
 from robot.data import Episode
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
 from robot.learn.journal import Journal
-from robot.learn.report import ReportRow, chosen_examples, git_revision, write_report
-
-COMMAND = "command.txt"
+from robot.learn.report import ReportRow, chosen_examples, write_report
 
 
 def row_of(record: Mapping[str, Any]) -> ReportRow:
     """Return an iteration's record as a row of the report."""
-    seconds = sum(
-        value for name, value in record["timings"].items() if name == "rollouts_s" or name.endswith("_training_s")
-    )
+    memory = record["peak_memory_bytes"]
     return ReportRow(
         iteration=record["iteration"],
         successes=record["successes"],
@@ -29,16 +24,32 @@ def row_of(record: Mapping[str, Any]) -> ReportRow:
         exploration_successes=record["exploration"]["successes"],
         exploration_rollouts=record["exploration"]["rollouts"],
         kept=record["collected"],
-        minutes=seconds / 60,
-        memory_gib=sum(record["peak_memory_bytes"].values()) / 2**30,
+        minutes=seconds_of(record) / 60,
+        memory_gib=memory.get("together", sum(memory.values())) / 2**30,  # older runs: the process and a worker
     )
 
 
-def report_on(folder: Path, command: str) -> Path:
+def seconds_of(record: Mapping[str, Any]) -> float:
+    """Return how long an iteration's rollouts and training took, over all its sessions."""
+    timings: Mapping[str, float] = record["timings"]
+    return sum(value for name, value in timings.items() if name == "rollouts_s" or name.endswith("_training_s"))
+
+
+def origin_of(journal: Journal) -> tuple[str, str]:
+    """Return the command that began a run and the revision it ran at, with those of resumes where they differ."""
+    sessions = journal.sessions()
+    if not sessions:
+        return "not recorded", "not recorded"
+    revisions = list(dict.fromkeys(session["revision"] for session in sessions))
+    later = f" (resumed at {', '.join(revisions[1:])})" if revisions[1:] else ""
+    return sessions[0]["command"], revisions[0] + later
+
+
+def report_on(folder: Path) -> Path:
     """Draw the report of a run folder into its `report/` and return the page.
 
-    The examples come from the last iteration that has attempts with the true instruction. Raises SailError when the
-    folder holds no run.
+    It names the command and the revision of the run, not those it is drawn with. The examples come from the last
+    iteration that has attempts with the true instruction. Raises SailError when the folder holds no run.
     """
     journal = Journal(folder)
     state = journal.state()
@@ -53,8 +64,7 @@ def report_on(folder: Path, command: str) -> Path:
         rows,
         _examples(journal, EpisodeStore(folder / "episodes"), state["iteration"]),
         config.read_text(encoding="utf-8") if config.exists() else "",
-        command,
-        git_revision(PROJECT),
+        *origin_of(journal),
     )
 
 

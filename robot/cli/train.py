@@ -6,29 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 
 from planners.autoencoder import FrameAutoencoder, train_autoencoder
 from planners.diffusion import DiffusionSettings
 from planners.latent_video import LatentVideoPlanner
-from planners.text import MiniLM
 from planners.training import train_planner
-from planners.windows import LatentCache, Source, WindowSampler
+from planners.windows import LatentCache, Source, WindowSampler, clip_spread
 from policies.frame_pair_network import FramePairShape
 from policies.frame_set import FrameSource, gather_frames
 from policies.training import train_frame_pair, train_pose_network
 from robot.cli.assembly import training_settings
-from robot.cli.compose import PROJECT, build, compose
+from robot.cli.compose import PROJECT, build, compose, plain
 from robot.cli.provenance import hardware
 from robot.cli.recording import store_of
 from robot.cli.screen import meter, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.data import Episode, SamplerSettings
 from robot.errors import SailError
-from robot.learn.report import git_revision
 from robot.learn.sail import StoredEpisodes
 from robot.learn.starter import make_starter, requests
+from robot.revision import git_revision
 from sim.metaworld import MetaWorldRobot
 from sim.tasks import tasks_of
 
@@ -72,10 +72,12 @@ def _make_starter(config: DictConfig, as_json: bool) -> int:
 def stored(config: DictConfig, kind: str) -> StoredEpisodes:
     """Return the recorded episodes of a kind that the configuration asks for, read from disk one at a time.
 
-    Raises SailError, naming the command that records them, when there is none.
+    Raises SailError when there is none, naming the command that records them, and when they were recorded in several
+    ways, with other cameras, picture sizes or rates.
     """
     store = store_of(config.data, kind)
-    task_of = {name: str(store.about(name)["task"]) for name in store.ids()}
+    about = {name: store.about(name) for name in store.ids()}
+    task_of = {name: str(one["task"]) for name, one in about.items()}
     names = [
         name
         for task in tasks_of(config.tasks)
@@ -86,33 +88,42 @@ def stored(config: DictConfig, kind: str) -> StoredEpisodes:
             f"There are no {kind} of {config.tasks} in {store.folder}: record some with "
             f"`sail collect tasks={config.tasks} {kind}=10`."
         )
+    forms = {str(about[name].get("config_hash", "")) for name in names}
+    if len(forms) > 1:
+        raise SailError(
+            f"The {kind} in {store.folder} were recorded in {len(forms)} ways (cameras, image_size, action_repeat), "
+            "and one model cannot learn from all: record each in a folder of its own with `sail collect data=…`."
+        )
     return StoredEpisodes(store, names)
 
 
 def _train_autoencoder(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, float]:
-    episodes: list[Episode] = [
-        _only_pictures(one, config.camera) for kind in config.episodes for one in stored(config, kind)
-    ]
+    episodes: list[Episode] = []
+    for kind in config.episodes:
+        for one in stored(config, kind):
+            _check_size(one, config.camera, int(config.image_size))
+            episodes.append(_only_pictures(one, config.camera))
     model = FrameAutoencoder(widths=tuple(config.widths), image_size=int(config.image_size))
     settings = training_settings(config, int(config.seed), config.tracker)
     result = train_autoencoder(model, episodes, Path(config.output) / "training", settings, config.camera)
     data = {"kinds": list(config.episodes), "tasks": config.tasks, "episodes": len(episodes)}
     model.save(config.output, {**card, "data": data, "figures": result.metrics, "steps": result.steps}, config.half)
-    return result.metrics
+    return {**result.metrics, "training_s": result.wall_s}
 
 
 def _train_planner(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, float]:
-    autoencoder = FrameAutoencoder.load(config.autoencoder)
+    autoencoder, text = build(config.autoencoder), build(config.text)
     episodes = stored(config, "demonstrations")
+    check_recorded(episodes[0], config.camera, autoencoder.image_size, float(config.rate_hz))
     cache = LatentCache(autoencoder, config.camera, Path(config.data) / "latents")
     windows = WindowSampler(
         [Source(cache.get_all(episodes))], int(config.denoiser.frames), int(config.stride), float(config.text_drop)
     )
     planner = LatentVideoPlanner(
-        build(config.denoiser),
+        build(config.denoiser, text_dim=text.dim, latent_channels=autoencoder.latent_channels),
         autoencoder,
-        MiniLM(int(config.text_length)),
-        DiffusionSettings(**config.diffusion),
+        text,
+        _diffusion(config, windows),
         config.camera,
         float(config.stride) / float(config.rate_hz),
         SamplerSettings(config.sampler, int(config.sampling_steps), float(config.guidance_scale)),
@@ -132,6 +143,19 @@ def _train_planner(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, 
     return metrics
 
 
+def _diffusion(config: DictConfig, windows: WindowSampler) -> DiffusionSettings:
+    """Return the diffusion settings; a scale of `auto` brings the spread of the clips to one."""
+    values = plain(config.diffusion)
+    if values["scale"] == "auto":
+        spread = clip_spread(windows, delta=bool(values["delta"]))
+        if not spread > 0:
+            raise SailError("Nothing moves in these demonstrations, so there is no spread to scale by: record others.")
+        values["scale"] = 1.0 / spread
+    elif isinstance(values["scale"], str):
+        raise SailError(f"diffusion.scale must be a number above 0 or auto, got {values['scale']!r}.")
+    return DiffusionSettings(**values)
+
+
 def _train_inverse_dynamics(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, float]:
     if config.kind not in ("pose_tracking", "frame_pair"):
         raise SailError(f"kind must be pose_tracking or frame_pair, got {config.kind!r}.")
@@ -141,6 +165,7 @@ def _train_inverse_dynamics(config: DictConfig, card: Mapping[str, Any]) -> Mapp
     for kind, share in shares.items():
         if share > 0:
             episodes = stored(config, kind)
+            _check_camera(episodes[0], config.camera)
             frames = gather_frames(
                 episodes,
                 camera=config.camera,
@@ -156,14 +181,49 @@ def _train_inverse_dynamics(config: DictConfig, card: Mapping[str, Any]) -> Mapp
     card = {**card, "data": data}
     if config.kind == "pose_tracking":
         return train_pose_network(sources, config.output, settings, card=card, dtype=dtype)
-    shape = FramePairShape(backbone=config.backbone)
+    shape = FramePairShape(backbone=config.backbone, step_s=round(step_s(stored(config, next(iter(data)))[0]), 6))
     return train_frame_pair(sources, config.output, settings, shape=shape, card=card, dtype=dtype)
+
+
+def step_s(episode: Episode) -> float:
+    """Return how long a robot step of an episode took, in seconds."""
+    return float(np.diff(episode.times_s).mean()) if len(episode) else 0.0
+
+
+def check_recorded(episode: Episode, camera: str, size: int, rate_hz: float) -> None:
+    """Raise SailError, saying what to do, where an episode lacks a camera or has another picture size or rate."""
+    _check_rate(episode, rate_hz)
+    _check_size(episode, camera, size)
+
+
+def _check_camera(episode: Episode, camera: str) -> None:
+    if camera not in episode.frames:
+        raise SailError(f"The episodes have no camera {camera!r}, only {', '.join(sorted(episode.frames))}.")
+
+
+def _check_size(episode: Episode, camera: str, size: int) -> None:
+    _check_camera(episode, camera)
+    height, width = episode.frames[camera].shape[1:3]
+    if (height, width) != (size, size):
+        raise SailError(
+            f"The autoencoder takes images of {size}×{size} pixels and the episodes have {height}×{width}: record "
+            f"others with `sail collect image_size={size} data=…`, or take another autoencoder."
+        )
+
+
+def _check_rate(episode: Episode, rate_hz: float) -> None:
+    took_s = step_s(episode)
+    if took_s > 0 and abs(took_s * rate_hz - 1.0) > 0.01:
+        raise SailError(
+            f"The episodes were recorded at {1 / took_s:g} robot steps a second, not {rate_hz:g}: set "
+            f"rate_hz={1 / took_s:g}."
+        )
 
 
 def _reconstruction(config: DictConfig) -> Any:
     if float(config.reconstructed_share) == 0.0:
         return None
-    autoencoder = FrameAutoencoder.load(config.autoencoder)
+    autoencoder = build(config.autoencoder)
     return lambda frames: autoencoder.reconstruct(torch.from_numpy(frames)).numpy()
 
 

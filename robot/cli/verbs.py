@@ -26,7 +26,8 @@ class Verb:
     """Describe one verb: the module that carries it out, its help, and the config behind each of its subjects.
 
     `subjects` maps a subject to its summary; a verb without any takes none. `configs` maps a subject ("" where there
-    is none) to the root YAML file that holds its keys. `flags` maps a flag to what it does.
+    is none) to the root YAML file that holds its keys. `flags` maps a flag to what it does. `words` maps a subject to
+    the key that a bare word after it is taken for. `tasks_are_ours`: `task=` must name one of the fifty.
     """
 
     name: str
@@ -35,6 +36,8 @@ class Verb:
     subjects: Mapping[str, str] = field(default_factory=dict)
     configs: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
+    tasks_are_ours: bool = True
 
     def run(self, arguments: Arguments) -> int:
         """Import the verb's module and carry it out; return the exit code."""
@@ -73,6 +76,16 @@ _VERBS = (
         configs={"": "collect"},
     ),
     Verb(
+        "label",
+        "look at episodes in the browser and say what happened",
+        (
+            ("sail label", "the episodes of the latest run, those judges doubt first"),
+            ("sail label store=data/failures task=door-open", "another store, one task of it"),
+        ),
+        configs={"": "label"},
+        tasks_are_ours=False,
+    ),
+    Verb(
         "train",
         "train one model from episodes on disk",
         (
@@ -83,7 +96,7 @@ _VERBS = (
             "autoencoder": "camera frames to the latents that the planner imagines in, and back",
             "planner": "text and first frame to video",
             "inverse_dynamics": "imagined frames to actions",
-            "starter": "all three, from nothing: what `make starter` does",
+            "starter": "all of them, from nothing: what `make starter` does",
         },
         configs={
             "autoencoder": "train_autoencoder",
@@ -93,15 +106,52 @@ _VERBS = (
         },
     ),
     Verb(
+        "episodes",
+        "list, show, mend, replay and hand on what was recorded",
+        (
+            ("sail episodes list task=drawer-close verdict=success", "what worked"),
+            ("sail episodes doctor --repair", "save what a kill left open, mend what is damaged"),
+            ("sail episodes replay drawer-close-000000-000", "carry it out again and compare"),
+            ("sail episodes export format=lerobot out=exported", "for other tools"),
+        ),
+        subjects={
+            "list": "a table of episodes, which is what `sail episodes` alone prints too",
+            "show": "one episode, by its ID, in the Rerun viewer or in words",
+            "stats": "how many there are of each task and how they ended",
+            "doctor": "find open, truncated, missing and mismatched parts; --repair mends them",
+            "replay": "show an episode, by its ID, or carry it out again, and say how far the two differ",
+            "export": "write episodes as a data set that other tools read",
+            "import": "take in a data set of another tool, by its FOLDER",
+        },
+        configs={
+            "": "episodes_list",
+            "list": "episodes_list",
+            "show": "episodes_show",
+            "stats": "episodes_list",
+            "doctor": "episodes_doctor",
+            "replay": "episodes_replay",
+            "export": "episodes_export",
+            "import": "episodes_import",
+        },
+        flags={"--repair": "with `doctor`: mend what is found, and move aside what cannot be mended"},
+        words={"show": "id", "replay": "id", "import": "source"},
+        tasks_are_ours=False,
+    ),
+    Verb(
         "bench",
-        "measure the speed of this machine",
-        (("sail bench render --json", "frames a second beside MuJoCo's stock renderer"),),
+        "measure the speed of this machine, or how well training options do",
+        (
+            ("sail bench render --json", "frames a second beside MuJoCo's stock renderer"),
+            ("sail bench diffusion data=data/starter", "the planner's training options: some 25 minutes on two cores"),
+        ),
         subjects={
             "render": "frames a second, ours and MuJoCo's stock renderer, at several sizes",
             "planner": "milliseconds a plan, alone and in a batch of 8",
             "rollouts": "minutes for the rollouts of one iteration",
+            "store": "episodes written, listed and handed on, and windows a second for training",
+            "diffusion": "errors of imagined clips, one training option changed at a time",
         },
-        configs={"render": "bench_render", "planner": "bench_planner", "rollouts": "bench_rollouts"},
+        configs={name: f"bench_{name}" for name in ("render", "planner", "rollouts", "store", "diffusion")},
     ),
     Verb(
         "report",

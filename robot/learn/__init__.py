@@ -1,1 +1,1 @@
-"""Learning from rollouts: the SAIL loop, exploration, replay mixture and evaluation statistics."""
+"""Learning from rollouts: the SAIL loop, exploration and evaluation statistics."""

@@ -61,6 +61,12 @@ def attempt_seed(run_seed: int, iteration: int, explored: bool, number: int) -> 
     return int(words[0]) >> 1
 
 
+def training_seed(run_seed: int, iteration: int, learner: str) -> int:
+    """Return the seed, 0 … 2³¹ − 1, of a learner's training in an iteration: no two draw the same noise or batches."""
+    words = np.random.SeedSequence([run_seed, iteration, *learner.encode()]).generate_state(1, np.uint32)
+    return int(words[0]) >> 1
+
+
 @dataclass
 class IterationPlan:
     """Lay out one iteration's attempts wave by wave.

@@ -2,7 +2,8 @@
 
 A planner that never succeeds under a task's own instruction has often seen the motion under another one: "press the
 button" closes a door. Part of an iteration's rollouts therefore borrow other words, a bandit learns within the run
-which have worked in this scene, and whatever the judge calls a success is stored under the true instruction.
+which have worked in this scene, and whatever the judge calls a success is stored under the true instruction. The true
+instruction itself, with other guidance scales and negative prompts, is one of the choices.
 
 The bandit is Thompson sampling in two stages (Thompson 1933; Russo et al. 2018, A tutorial on Thompson sampling, §4):
 an instruction first, by the record of all its variants together, then a variant of it (negative prompt, guidance
@@ -123,7 +124,11 @@ class InstructionBandit:
     attempts that opinion is worth; `prior_weights` multiplies the rate per instruction (text similarity, say).
     `variant_strength`: how many attempts the instruction's rate is worth as the opinion of one variant of it.
     `pending_failure`: the failures counted for each attempt of the same wave whose result has not come, which spreads
-    a wave out while little is known. Raises ValueError for an empty choice or a number out of range.
+    a wave out while little is known.
+
+    `without` names arms that are not offered: the true instruction as it is asked anyway, outside exploration. Their
+    results count for their instruction at `outside_weight`, 0–1, of their number, for what fails at one guidance scale
+    may work at another. Raises ValueError for an empty choice or a number out of range.
     """
 
     instructions: Sequence[str]
@@ -134,6 +139,8 @@ class InstructionBandit:
     prior_strength: float = 1.5
     variant_strength: float = 2.0
     pending_failure: float = 1.0
+    without: Sequence[Arm] = ()
+    outside_weight: float = 0.25
     tallies: dict[Arm, _Tally] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -144,20 +151,23 @@ class InstructionBandit:
             raise ValueError("A bandit needs at least one negative prompt (it may be empty) and one guidance scale.")
         if not 0.0 < self.prior_rate < 1.0 or min(self.prior_strength, self.variant_strength) <= 0.0:
             raise ValueError("A bandit's prior rate must lie between 0 and 1 and its strengths above 0.")
+        if not 0.0 <= self.outside_weight <= 1.0:
+            raise ValueError(f"A bandit's outside_weight must lie within 0–1, got {self.outside_weight}.")
         if any(not (math.isfinite(weight) and weight > 0) for weight in self.prior_weights.values()):
             raise ValueError("Every prior weight of an instruction must be finite and above 0.")
         lonely = [text for text in self.instructions if not self.variants(text)]
         if lonely:
-            raise ValueError(f"Instruction {lonely[0]!r} has no negative prompt but itself.")
+            raise ValueError(f"Instruction {lonely[0]!r} has no arm: all are left out or have it as negative prompt.")
 
     def variants(self, instruction: str) -> list[Arm]:
         """Return the arms that say this instruction."""
-        return [
+        arms = [
             Arm(instruction, negative, scale)
             for negative in self.negatives
             if negative != instruction
             for scale in self.guidance_scales
         ]
+        return [arm for arm in arms if arm not in self.without]
 
     def choose(self, count: int, rng: np.random.Generator) -> list[Arm]:
         """Return `count` arms to try at the same time, none of their results being known yet."""
@@ -225,8 +235,9 @@ class InstructionBandit:
         failures = self.prior_strength * (1.0 - rate)
         for arm, tally in self.tallies.items():
             if arm.instruction == instruction:
-                successes += tally.successes
-                failures += tally.failures
+                weight = self.outside_weight if arm in self.without else 1.0
+                successes += weight * tally.successes
+                failures += weight * tally.failures
         failures += sum(many for arm, many in pending.items() if arm.instruction == instruction)
         return successes, failures
 

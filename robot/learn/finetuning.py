@@ -6,8 +6,8 @@ put in force at once: `PlannerInForce` and `InverseDynamicsInForce` are what the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,12 +19,18 @@ from planners.latent_video import LatentVideoPlanner
 from planners.training import train_planner
 from planners.windows import LatentCache, Source, WindowSampler
 from policies.frame_set import FrameSet, FrameSource, gather_frames
-from robot.data import Action, Episode, Observation, SamplerSettings, VideoPlan
+from robot.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan
 from robot.protocols import InverseDynamics, Metrics, Planner
 from robot.training import TrainingSettings
 
 Episodes = Callable[[], Sequence[Episode]]
 """Gives demonstrations of seen tasks; called when something is first trained, so a run that never trains needs none."""
+
+
+def kept(episodes: Sequence[Episode], verdicts: Sequence[Verdict], above: float) -> Iterator[Episode]:
+    """Yield the episodes whose probability of success exceeds `above`; the others are not even read."""
+    chosen = [number for number, verdict in enumerate(verdicts) if verdict.probability > above]
+    return (episodes[number] for number in chosen)
 
 
 class PlannerInForce:
@@ -65,10 +71,12 @@ class InverseDynamicsInForce:
 
 
 class PlannerLearner:
-    """Fine-tune a latent video planner on successes and seen demonstrations.
+    """Fine-tune a latent video planner on successes and seen demonstrations. A `Learner`.
 
-    `seen` gives the demonstrations, and `seen_share` of every batch comes from them. `stride` (steps) lies between
-    two frames of a window. `latents`: a folder in which encoded demonstrations are kept between runs.
+    A success is an episode whose probability of it exceeds `keep_above`. `seen` gives the demonstrations, and
+    `seen_share` of every batch comes from them. `stride` (steps) lies between two frames of a window; `pace` multiplies
+    it for the successes, which are slower than the plans they follow: a planner that learns from its own attempts as
+    they went plans more slowly every time. `latents`: a folder in which encoded demonstrations are kept between runs.
     """
 
     def __init__(
@@ -79,8 +87,10 @@ class PlannerLearner:
         settings: TrainingSettings,
         seen_share: float = 0.5,
         stride: int = 2,
+        pace: float = 1.0,
         text_drop: float = 0.1,
         latents: Path | None = None,
+        keep_above: float = 0.5,
     ) -> None:
         if not isinstance(planner.current, LatentVideoPlanner):
             raise ValueError(
@@ -96,7 +106,9 @@ class PlannerLearner:
         self._settings = settings
         self._seen_share = seen_share
         self._stride = stride
+        self._pace = pace
         self._text_drop = text_drop
+        self._keep_above = keep_above
         self._cache = LatentCache(self._starter.autoencoder, self._starter.camera, latents)
 
     @property
@@ -108,15 +120,18 @@ class PlannerLearner:
         """Put the planner saved in `folder` in force; None stands for the starter."""
         self._in_force.current = self._starter if folder is None else self._load(folder)
 
-    def update(self, successes: Sequence[Episode], rollouts: Sequence[Episode], folder: Path) -> Metrics:
-        """Fine-tune the planner in force on `successes`, save it in `folder` and put it in force."""
+    def update(self, episodes: Sequence[Episode], verdicts: Sequence[Verdict], folder: Path, seed: int) -> Metrics:
+        """Fine-tune the planner in force on the successes, save it in `folder` and put it in force."""
         base = self._in_force.current
         assert isinstance(base, LatentVideoPlanner)
-        sources = [Source(self._cache.get_all(successes), 1.0 - self._seen_share)]
+        successes = kept(episodes, verdicts, self._keep_above)
+        sources = [Source(self._cache.get_all(successes), 1.0 - self._seen_share, self._pace)]
         if self._seen_share > 0:
             sources.append(Source(self._cache.get_all(self._seen()), self._seen_share))
         windows = WindowSampler(sources, base.denoiser.frames, self._stride, self._text_drop)
-        improved, metrics = train_planner(base, windows, folder / "training", self._settings, folder)
+        improved, metrics = train_planner(
+            base, windows, folder / "training", replace(self._settings, seed=seed), folder
+        )
         self._in_force.current = improved
         return metrics
 
@@ -145,7 +160,7 @@ class FrameOptions:
     reconstruct: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
     reconstructed_share: float = 0.5
 
-    def gather(self, episodes: Sequence[Episode], seed: int) -> FrameSet:
+    def gather(self, episodes: Iterable[Episode], seed: int) -> FrameSet:
         """Return the frames of the episodes, labelled by proprioception."""
         return gather_frames(
             episodes,
@@ -159,10 +174,11 @@ class FrameOptions:
 
 
 class InverseDynamicsLearner:
-    """Fine-tune an inverse dynamics on what was collected and on seen demonstrations.
+    """Fine-tune an inverse dynamics on what was collected and on seen demonstrations. A `Learner`.
 
     `starter` is the folder its training began from, `load` reads a folder, `finetune` trains one into another.
-    `learn_from`: `rollouts`, everything attempted, since a pose or an action needs no success; or `successes`.
+    `learn_from`: `rollouts`, everything attempted, since a pose or an action needs no success; or `successes`,
+    whose probability of success exceeds `keep_above`.
     """
 
     def __init__(
@@ -176,6 +192,7 @@ class InverseDynamicsLearner:
         frames: FrameOptions,
         seen_share: float = 0.5,
         learn_from: Literal["rollouts", "successes"] = "rollouts",
+        keep_above: float = 0.5,
     ) -> None:
         if learn_from not in ("rollouts", "successes"):
             raise ValueError(f"learn_from must be 'rollouts' or 'successes', got {learn_from!r}.")
@@ -193,6 +210,7 @@ class InverseDynamicsLearner:
         self._frames = frames
         self._seen_share = seen_share
         self._learn_from = learn_from
+        self._keep_above = keep_above
 
     @property
     def needs_success(self) -> bool:
@@ -204,16 +222,17 @@ class InverseDynamicsLearner:
         self._base = self._starter if folder is None else folder
         self._in_force.current = self._first if folder is None else self._load(folder)
 
-    def update(self, successes: Sequence[Episode], rollouts: Sequence[Episode], folder: Path) -> Metrics:
+    def update(self, episodes: Sequence[Episode], verdicts: Sequence[Verdict], folder: Path, seed: int) -> Metrics:
         """Fine-tune the inverse dynamics in force, save it in `folder` and put it in force."""
-        new = successes if self._learn_from == "successes" else rollouts
-        seed = self._settings.seed
+        successes = self._learn_from == "successes"
+        new = kept(episodes, verdicts, self._keep_above) if successes else episodes
         sources = [FrameSource("new", self._frames.gather(new, seed), 1.0 - self._seen_share)]
         if self._seen_share > 0:
             if self._seen_frames is None:
-                self._seen_frames = self._frames.gather(self._seen(), seed)
+                # Kept for all updates, so its seed is none of theirs: a resumed run must gather the same.
+                self._seen_frames = self._frames.gather(self._seen(), self._settings.seed)
             sources.append(FrameSource("seen", self._seen_frames, self._seen_share))
-        metrics = self._finetune(self._base, sources, folder, self._settings)
+        metrics = self._finetune(self._base, sources, folder, replace(self._settings, seed=seed))
         self._in_force.current = self._load(folder)
         self._base = folder
         return dict(metrics)

@@ -1,8 +1,9 @@
 """Keep a run's book so that it can be killed at any point and taken up again.
 
-A run folder holds `state.json` (where the run is; replaced atomically after each phase), `iterations.jsonl` (one
-record per finished iteration) and `iteration-00/attempts.jsonl`, … (a line when an episode ends, another when it has
-been judged). Lines are appended and synchronised; one torn by a kill is ignored when read.
+A run folder holds `state.json` (where the run is; replaced atomically after each phase), `sessions.jsonl` (who worked
+at it: a line for its start and for each resume), `iterations.jsonl` (one record per finished iteration) and
+`iteration-00/attempts.jsonl`, … (a line when an episode ends, another when it has been judged). Lines are appended and
+synchronised; one torn by a kill is ignored when read.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ class RunState(TypedDict):
     """Say where a run is: what `state.json` holds.
 
     `phase` is the next thing to do in `iteration`. `models` maps a learner to the folder, relative to the run's, of
-    the model in force (None: the starter). `planner` names the one that acted; `timings` and `training` are
-    the numbers of the iteration under way.
+    the model in force (None: the starter), and `acted` says the same of each iteration's rollouts. `planner` names the
+    one that acted, `share` is what was meant to explore, `labels` names by a hash what was said about the episodes each
+    learner trained on; `timings`, `training` and `peak_memory_bytes` are the numbers of the iteration under way, over
+    all sessions that have worked at it.
     """
 
     format: int
@@ -33,10 +36,14 @@ class RunState(TypedDict):
     iteration: int
     phase: Phase
     models: dict[str, str | None]
+    acted: list[dict[str, str | None]]
     bandit: BanditState | None
     planner: str
+    share: float
     timings: dict[str, float]
     training: dict[str, dict[str, float]]
+    labels: dict[str, str]
+    peak_memory_bytes: int
 
 
 class AttemptRecord(TypedDict):
@@ -59,6 +66,13 @@ class AttemptRecord(TypedDict):
     truth: bool | None
     kept: NotRequired[bool]
     probability: NotRequired[float]
+
+
+class Session(TypedDict):
+    """Say with what a run was begun or resumed: the command as typed and the git revision of the project."""
+
+    command: str
+    revision: str
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -143,6 +157,14 @@ class Journal:
     def save(self, state: RunState) -> None:
         """Replace `state.json`."""
         write_atomically(self.folder / "state.json", json.dumps(state, indent=1))
+
+    def sessions(self) -> list[Session]:
+        """Return who has worked at the run, the one that began it first; none for a run of an earlier version."""
+        return [cast(Session, line) for line in read_lines(self.folder / "sessions.jsonl")]
+
+    def add_session(self, session: Session) -> None:
+        """Write down that a session begins to work at the run."""
+        _append_line(self.folder / "sessions.jsonl", session)
 
     def attempts(self, iteration: int) -> list[AttemptRecord]:
         """Return the finished attempts of an iteration in the order of their indices, with verdicts where given."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robot.learn.attempts import arm_of, counts
@@ -51,13 +49,9 @@ def describe_attempts(attempts: Sequence[AttemptRecord], share: float) -> dict[s
     }
 
 
-def peak_memory_bytes() -> dict[str, int]:
-    """Return the peak resident memory so far of this process and of the largest worker that has ended."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {
-        "process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-        "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit,
-    }
+def added(earlier: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
+    """Return `earlier` with every figure of `more` added to its namesake: a phase's time, over all its sessions."""
+    return {**earlier, **{name: earlier.get(name, 0.0) + value for name, value in more.items()}}
 
 
 def _agreement(sound: Sequence[AttemptRecord]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from robot.data import Episode, Image
+from robot.episodes.alignment import imagined_at
 from robot.learn.statistics import wilson_interval
 
 INK, PAPER, FAINT = (28, 32, 38), (250, 249, 246), (128, 134, 142)
@@ -97,16 +98,12 @@ def _dress(figure: Figure, axes, title: str, subtitle: str) -> None:  # type: ig
 def plan_frame(episode: Episode, step: int, camera: str) -> tuple[Image, int]:
     """Return the imagined frame of the instant at which observation `step` was made, and the number of its plan.
 
-    The frame nearest in time is taken: frame i of a plan is imagined for (i + 1) · `stride_s` seconds after the
-    observation it was planned from, and that observation itself stands for 0 s. The plan is the latest one that began
-    before `step` (at `step` 0, the first). An episode without plans gives a black frame and plan −1.
+    Which frame that is says `imagined_at`. An episode without plans gives a black frame and plan −1.
     """
-    if not episode.plans:
+    number, index = imagined_at(episode, step)
+    if number < 0:
         return np.zeros_like(episode.frames[camera][step]), -1
-    number = max((n for n, placed in enumerate(episode.plans) if placed.step < step), default=0)
     placed = episode.plans[number]
-    elapsed_s = float(episode.times_s[step] - episode.times_s[placed.step])
-    index = min(round(elapsed_s / placed.plan.stride_s), len(placed.plan)) - 1
     return (placed.plan.frames[index] if index >= 0 else episode.frames[camera][placed.step]), number
 
 

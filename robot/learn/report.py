@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,15 +127,6 @@ def write_contact_sheet(episode: Episode, path: Path, camera: str = "", moments:
     lower = [episode.frames[camera][step] for step in steps]
     words = [f"imagined {label}" for label in labels] + [f"executed {label}" for label in labels]
     return contact_sheet([*upper, *lower], path, words, columns=count, title=episode.instruction)
-
-
-def git_revision(folder: Path) -> str:
-    """Return the git revision of a folder, marked `-dirty` when something tracked has changed, or "unknown"."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
 
 
 def _page(

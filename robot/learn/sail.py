@@ -11,6 +11,7 @@ never attempted again and give the same results as an uninterrupted run.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import secrets
@@ -18,41 +19,23 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, overload
+from typing import Any, Literal, cast, overload
 
-from robot.data import Episode, SamplerSettings
+from robot.data import Episode, SamplerSettings, Verdict
+from robot.episodes.description import Origin
+from robot.episodes.labels import NOBODY, PERSON, snapshot_hash
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
-from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts
+from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts, training_seed
 from robot.learn.exploration import InstructionBandit
 from robot.learn.journal import AttemptRecord, Journal, Phase, RunState
-from robot.learn.numbers import describe_attempts, peak_memory_bytes
-from robot.protocols import InverseDynamics, Metrics, Planner, RewardModel, RobotPool
+from robot.learn.numbers import added, describe_attempts
+from robot.memory import MemoryWatch, own_peak_bytes
+from robot.protocols import InverseDynamics, Learner, Planner, RewardModel, RobotPool
 from robot.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
 
 LearnerName = Literal["planner", "inverse_dynamics"]
 LEARNERS: tuple[LearnerName, ...] = ("planner", "inverse_dynamics")
-
-
-class RolloutLearner(Protocol):
-    """Fine-tune one model, the very object the rollouts use, on what was collected."""
-
-    @property
-    def needs_success(self) -> bool:
-        """Return whether there is nothing to learn without a success; `update` is then not called."""
-        ...
-
-    def restore(self, folder: Path | None) -> None:
-        """Put the model saved by `update` in `folder` in force; None stands for the starter."""
-        ...
-
-    def update(self, successes: Sequence[Episode], rollouts: Sequence[Episode], folder: Path) -> Metrics:
-        """Fine-tune the model in force, save it in `folder`, leave the new one in force and return what was measured.
-
-        `successes` is what the judge kept, `rollouts` everything that was attempted; both load an episode from disk
-        each time it is asked for. Called again with the folder of an update that was killed, it goes on with it.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,8 +44,10 @@ class SailSettings:
 
     `iterations`: fine-tunings, so iterations 0 … `iterations` roll out, with `rollouts` attempts each. `accumulate`:
     learn from all iterations so far and not from the last alone. `finetune_from`: go on with the `previous`
-    iteration's model or take the `starter` each time. `keep_above`: the probability of success a judge must exceed.
-    `sampler`: what attempts with the true instruction are planned with. `method` names the run in the results.
+    iteration's models, with those that did `best` so far, or take the `starter` each time. `enough`: the judged success
+    rate with the true instruction from which on an iteration trains nothing; above 1 it always trains. `keep_above`:
+    the probability of success a judge must exceed. `sampler`: what attempts with the true instruction are planned
+    with. `method` names the run in the results.
     """
 
     task: str
@@ -71,7 +56,8 @@ class SailSettings:
     rollouts: int = 30
     seed: int = 0
     accumulate: bool = True
-    finetune_from: Literal["previous", "starter"] = "previous"
+    finetune_from: Literal["previous", "best", "starter"] = "previous"
+    enough: float = 2.0
     keep_above: float = 0.5
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
@@ -82,8 +68,10 @@ class SailSettings:
             raise ValueError(f"The instruction of task {self.task!r} is empty: say in words what the robot should do.")
         if self.iterations < 0 or self.rollouts < 1 or self.seed < 0:
             raise ValueError("A run needs iterations ≥ 0, rollouts ≥ 1 and seed ≥ 0.")
-        if self.finetune_from not in ("previous", "starter"):
-            raise ValueError(f"finetune_from must be 'previous' or 'starter', got {self.finetune_from!r}.")
+        if self.finetune_from not in ("previous", "best", "starter"):
+            raise ValueError(f"finetune_from must be 'previous', 'best' or 'starter', got {self.finetune_from!r}.")
+        if not self.enough > 0:
+            raise ValueError(f"The success rate that is enough must be above 0, got {self.enough}.")
 
 
 @dataclass(frozen=True)
@@ -142,8 +130,8 @@ class SailLoop:
         inverse_dynamics: InverseDynamics,
         judge: RewardModel,
         store: EpisodeStore,
-        planner_learner: RolloutLearner | None = None,
-        inverse_dynamics_learner: RolloutLearner | None = None,
+        planner_learner: Learner | None = None,
+        inverse_dynamics_learner: Learner | None = None,
         exploration: Exploration | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
@@ -157,6 +145,7 @@ class SailLoop:
         self.exploration = exploration
         self.on_event = on_event
         self.journal = Journal(Path(folder))
+        self.memory = MemoryWatch()
 
     def run(self) -> list[dict[str, Any]]:
         """Carry the run through to its end and return the record of every iteration.
@@ -166,12 +155,13 @@ class SailLoop:
         """
         state, resumed = self._open()
         self._emit("run_started", state, {"resumed": resumed, "run": state["run"]})
-        for name, learner in self.learners.items():
-            if learner is not None:
-                learner.restore(self._model_folder(state, name))
-        while state["phase"] != "done":
-            self._do(state)
-            self.journal.save(state)
+        with self.memory:
+            for name, learner in self.learners.items():
+                if learner is not None:
+                    learner.restore(self._model_folder(state, name))
+            while state["phase"] != "done":
+                self._do(state)
+                self._save(state)
         self._emit("run_finished", state, {})
         return self.journal.iterations()
 
@@ -190,6 +180,8 @@ class SailLoop:
                     f"{self.journal.folder} holds a run with another {differing[0]} "
                     f"({state['settings'].get(differing[0])}): take another folder, or the same settings to resume."
                 )
+            state.setdefault("peak_memory_bytes", 0)
+            state.setdefault("share", 0.0)
             return state, True
         state = RunState(
             format=1,
@@ -198,13 +190,42 @@ class SailLoop:
             iteration=0,
             phase="rollouts",
             models=dict.fromkeys(LEARNERS),
+            acted=[],
             bandit=None if self.exploration is None else self.exploration.bandit.state(),
             planner="",
+            share=0.0,
             timings={},
             training={},
+            labels={},
+            peak_memory_bytes=0,
         )
         self.journal.save(state)
         return state, False
+
+    def _save(self, state: RunState) -> None:
+        """Write down where the run is and what it has taken so far."""
+        state["peak_memory_bytes"] = max(state["peak_memory_bytes"], self.memory.peak_bytes())
+        self.journal.save(state)
+
+    @contextlib.contextmanager
+    def _timed(self, state: RunState, measure: Callable[[], Mapping[str, float]]) -> Iterator[Callable[[], None]]:
+        """Add what `measure` says to the iteration's timings: at the end, and whenever what is lent here is called.
+
+        What an interrupted session took is written down too, so that a resumed iteration's timings are those of all.
+        """
+        earlier = dict(state["timings"])
+
+        def note() -> None:
+            state["timings"] = added(earlier, measure())
+
+        try:
+            yield note
+        except BaseException:
+            note()
+            with contextlib.suppress(SailError):  # what went wrong is said, not that it could not be timed
+                self._save(state)
+            raise
+        note()
 
     def _described(self) -> dict[str, Any]:
         """Return, as JSON holds it, everything of the settings that decides what a run does."""
@@ -220,7 +241,7 @@ class SailLoop:
             exploration = {one.name: getattr(self.exploration, one.name) for one in dataclasses.fields(Exploration)}
             exploration["bandit"] = {name: value for name, value in bandit.items() if name != "tallies"}
         described["exploration"] = exploration
-        return cast(dict[str, Any], json.loads(json.dumps(described)))
+        return cast(dict[str, Any], json.loads(json.dumps(described, default=dataclasses.asdict)))
 
     def _do(self, state: RunState) -> None:
         """Do the next phase and move the state on."""
@@ -249,7 +270,8 @@ class SailLoop:
         state["phase"] = next_phase
         if not last:
             state["iteration"] += 1
-            state["timings"], state["training"] = {}, {}
+            state["timings"], state["training"], state["labels"], state["peak_memory_bytes"] = {}, {}, {}, 0
+            self.memory.forget()
             if self.exploration is not None and state["bandit"] is not None:
                 self.exploration.bandit.restore(state["bandit"])
                 self.exploration.bandit.forget(self.exploration.keep)
@@ -260,7 +282,30 @@ class SailLoop:
         began = time.perf_counter()
         timings = RolloutTimings()
         state["planner"] = self.planner.identity  # who acts, before it is trained
+        state["acted"][state["iteration"] :] = [dict(state["models"])]
         plan = self._plan(state)
+
+        def measure() -> Mapping[str, float]:
+            return {
+                "rollouts_s": time.perf_counter() - began,
+                "planning_s": timings.planning_s,
+                "acting_s": timings.acting_s,
+                "resetting_s": timings.resetting_s,
+                "plans": float(timings.plans),
+                "steps": float(timings.steps),
+                "retries": float(timings.retries),
+            }
+
+        with self._timed(state, measure) as note:
+            self._roll_out_waves(state, plan, timings, note)
+        if plan.exploration is not None:
+            state["bandit"] = plan.exploration.bandit.state()
+        state["share"] = plan.share
+
+    def _roll_out_waves(
+        self, state: RunState, plan: IterationPlan, timings: RolloutTimings, note: Callable[[], None]
+    ) -> None:
+        """Carry out wave after wave; `note` is called as attempts end, to write down the time they took."""
         pool: RobotPool | None = None
         wave = 0
         try:
@@ -273,7 +318,7 @@ class SailLoop:
                 fresh: dict[str, Episode] = {}
                 if missing:
                     pool = pool or self.make_pool()
-                    fresh = self._attempt(state, pool, missing, timings)
+                    fresh = self._attempt(state, pool, missing, timings, note)
                 self._judge_wave(state, wave, fresh)
                 if plan.exploration is not None:
                     judged = [record for record in self.journal.attempts(state["iteration"]) if record["wave"] == wave]
@@ -284,17 +329,6 @@ class SailLoop:
         finally:
             if pool is not None:
                 pool.close()
-        if plan.exploration is not None:
-            state["bandit"] = plan.exploration.bandit.state()
-        state["timings"] |= {
-            "rollouts_s": time.perf_counter() - began,
-            "planning_s": timings.planning_s,
-            "acting_s": timings.acting_s,
-            "resetting_s": timings.resetting_s,
-            "plans": float(timings.plans),
-            "steps": float(timings.steps),
-            "share": plan.share,
-        }
 
     def _plan(self, state: RunState) -> IterationPlan:
         exploration = self.exploration
@@ -314,7 +348,12 @@ class SailLoop:
         )
 
     def _attempt(
-        self, state: RunState, pool: RobotPool, missing: Sequence[PlannedAttempt], timings: RolloutTimings
+        self,
+        state: RunState,
+        pool: RobotPool,
+        missing: Sequence[PlannedAttempt],
+        timings: RolloutTimings,
+        note: Callable[[], None],
     ) -> dict[str, Episode]:
         """Roll out attempts; store and write down each episode the moment it ends; return them by id."""
         fresh: dict[str, Episode] = {}
@@ -322,8 +361,10 @@ class SailLoop:
         def finished(number: int, attempt: Attempt, episode: Episode) -> None:
             episode_id = self._episode_id(state, missing[number])
             fresh[episode_id] = dataclasses.replace(episode, episode_id=episode_id)
-            self.store.add(fresh[episode_id])
+            self.store.add(fresh[episode_id], origin=Origin(state["run"], state["iteration"]))
             self._write_down(state, missing[number], episode_id, episode)
+            note()
+            self._save(state)
 
         rollout(
             pool,
@@ -387,8 +428,40 @@ class SailLoop:
             kept = verdict.probability > self.settings.keep_above
             self.journal.add_verdict(state["iteration"], record["index"], kept, verdict.probability)
 
+    def _verdict(self, record: AttemptRecord) -> Verdict:
+        """Return what counts for training: what a person has said of an attempt, else what this run's judge said."""
+        probability = record.get("probability", 0.0)
+        stored = self.store.verdicts(record["episode"])
+        said = [one for one in stored if one.source == PERSON][-1:]
+        said += [one for one in stored if one.probability == probability]
+        return next(iter(said), Verdict(probability, "judge"))
+
     def _model_folder(self, state: RunState, name: str) -> Path | None:
         relative = state["models"][name]
+        return None if relative is None else self.journal.folder / relative
+
+    def _rate(self, iteration: int) -> float:
+        """Return the judged success rate of an iteration's attempts with the true instruction.
+
+        It is 0 without any, and where the judge keeps everything and so says nothing about how well it went.
+        """
+        plain = [one for one in self.journal.attempts(iteration) if not one["explored"] and counts(one)]
+        if plain and self._verdict(plain[0]).source == NOBODY:
+            return 0.0
+        return sum(one.get("kept", False) for one in plain) / len(plain) if plain else 0.0
+
+    def _base(self, state: RunState, name: LearnerName) -> Path | None:
+        """Return the folder of the model that training goes on from, None for the starter.
+
+        The best so far is the one that acted in the iteration with the highest success rate, the later of equals.
+        """
+        chosen: Mapping[str, str | None] = state["models"]
+        if self.settings.finetune_from == "starter":
+            return None
+        if self.settings.finetune_from == "best":
+            best = max(range(state["iteration"] + 1), key=lambda iteration: (self._rate(iteration), iteration))
+            chosen = state["acted"][best]
+        relative = chosen[name]
         return None if relative is None else self.journal.folder / relative
 
     def _train(self, state: RunState, name: LearnerName) -> None:
@@ -403,19 +476,26 @@ class SailLoop:
             for record in self.journal.attempts(iteration)
             if counts(record)
         ]
-        kept = [record["episode"] for record in records if record.get("kept", False)]
+        verdicts = [self._verdict(record) for record in records]
+        kept = sum(verdict.probability > self.settings.keep_above for verdict in verdicts)
         if learner.needs_success and not kept:
             return
-        self._emit("training_started", state, {"learner": name, "successes": len(kept), "rollouts": len(records)})
-        began = time.perf_counter()
-        previous = self.settings.finetune_from == "previous"
-        learner.restore(self._model_folder(state, name) if previous else None)
+        if self._rate(state["iteration"]) >= self.settings.enough:
+            return
+        self._emit("training_started", state, {"learner": name, "successes": kept, "rollouts": len(records)})
+        learner.restore(self._base(state, name))
         folder = self.journal.iteration_folder(state["iteration"]) / name
-        everything = [record["episode"] for record in records]
-        metrics = dict(learner.update(StoredEpisodes(self.store, kept), StoredEpisodes(self.store, everything), folder))
+        episodes = StoredEpisodes(self.store, [record["episode"] for record in records])
+        seed = training_seed(self.settings.seed, state["iteration"], name)
+        state["labels"][name] = snapshot_hash({one: self.store.labels(one) for one in episodes.ids})
+        began = time.perf_counter()
+        timing = f"{name}_training_s"
+        with self._timed(state, lambda: {timing: time.perf_counter() - began}):
+            metrics = dict(learner.update(episodes, verdicts, folder, seed))
+        # A session that was killed could write nothing down here, but the training's own state counts its seconds.
+        state["timings"][timing] = max(state["timings"][timing], metrics.get("training_s", 0.0))
         state["models"][name] = str(folder.relative_to(self.journal.folder))
-        state["training"][name] = metrics | {"successes": float(len(kept)), "rollouts": float(len(records))}
-        state["timings"][f"{name}_training_s"] = time.perf_counter() - began
+        state["training"][name] = metrics | {"seed": seed, "successes": float(kept), "rollouts": float(len(records))}
         self._emit("training_finished", state, {"learner": name, "metrics": metrics})
 
     def _record(self, state: RunState) -> dict[str, Any]:
@@ -427,17 +507,19 @@ class SailLoop:
             "task": settings.task,
             "seed": settings.seed,
         }
-        numbers = dict(state["timings"])
-        share = numbers.pop("share", 0.0)
         return (
             about
-            | describe_attempts(self.journal.attempts(state["iteration"]), share)
+            | describe_attempts(self.journal.attempts(state["iteration"]), state["share"])
             | {
                 "training": dict(state["training"]),
-                "timings": numbers,
+                "labels": dict(state["labels"]),
+                "timings": dict(state["timings"]),
                 "planner": state["planner"],
                 "models": dict(state["models"]),
-                "peak_memory_bytes": peak_memory_bytes(),
+                "peak_memory_bytes": {
+                    "together": max(state["peak_memory_bytes"], self.memory.sample()),
+                    "process": own_peak_bytes(),
+                },
                 "run": state["run"],
             }
         )

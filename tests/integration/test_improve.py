@@ -83,6 +83,10 @@ def test_a_run_stopped_in_the_middle_goes_on_and_ends_with_a_report(
     assert len(saved["records"]) == 2
     assert saved["meta"]["command"].startswith("sail improve")
 
+    assert saved["meta"]["command"] == json.loads((folder / "sessions.jsonl").read_text().splitlines()[0])["command"]
+    assert len((folder / "sessions.jsonl").read_text().splitlines()) == 2
+
     # A finished run is not repeated: the same command draws the report again.
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["iterations"] == told["iterations"]
+    assert len((folder / "sessions.jsonl").read_text().splitlines()) == 2

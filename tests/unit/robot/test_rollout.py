@@ -133,6 +133,50 @@ def test_a_robot_that_breaks_leaves_a_fault_and_the_others_go_on(raising: bool) 
     assert all(same(a, b) for a, b in zip(reference, episodes, strict=True) if a.seed != 4)
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_an_attempt_that_met_a_fault_is_begun_again_from_its_seed_and_not_for_ever(times: int) -> None:
+    class Flaky(ToyPool):
+        """Break in the attempt of seed 4, at step 5, so many times."""
+
+        def act(self, actions):  # type: ignore[no-untyped-def]
+            answers = super().act(actions)
+            for number in list(answers):
+                if self.robots[number].seed == 4 and self.robots[number].steps == 6 and self.left > 0:
+                    self.left -= 1
+                    del answers[number]
+            return answers
+
+        left = times
+
+    reference = run(ToyPool(1), attempts(8))
+    timings = RolloutTimings()
+    seen: list[int] = []
+    episodes = rollout(
+        Flaky(3),
+        ToyPlanner({"go right": 0.7}),
+        ToyInverseDynamics(),
+        attempts(8),
+        SETTINGS,
+        lambda index, *_: seen.append(index),
+        timings=timings,
+    )
+    assert timings.retries == min(times, 2)
+    assert sorted(seen) == list(range(8))  # a try that was given up is handed to nobody
+    assert (episodes[4].outcome is Outcome.INFRASTRUCTURE_FAULT) is (times == 3)
+    assert all(same(a, b) for a, b in zip(reference, episodes, strict=True) if times < 3 or a.seed != 4)
+
+
+def test_without_retries_the_first_fault_is_the_end() -> None:
+    settings = dataclasses.replace(SETTINGS, retries=0)
+    timings = RolloutTimings()
+    pool = ToyPool(1, breaks={0: 5})
+    (episode,) = rollout(pool, ToyPlanner(), ToyInverseDynamics(), attempts(1), settings, timings=timings)
+    assert episode.outcome is Outcome.INFRASTRUCTURE_FAULT
+    assert timings.retries == 0
+    with pytest.raises(ValueError, match="retries must not be negative"):
+        dataclasses.replace(SETTINGS, retries=-1)
+
+
 def test_a_robot_that_breaks_before_it_moved_still_gives_an_episode() -> None:
     (episode,) = run(ToyPool(1, breaks={0: 0}), attempts(1))
     assert episode.outcome is Outcome.INFRASTRUCTURE_FAULT

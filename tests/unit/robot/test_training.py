@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,6 +65,23 @@ def test_a_stopped_run_continues_exactly(tmp_path: Path) -> None:
     parts = run(tmp_path / "parts")
     assert all(torch.equal(whole.tensors[name], parts.tensors[name]) for name in whole.tensors)
     assert whole.metrics == parts.metrics
+
+
+def test_the_time_taken_adds_up_over_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("robot.training.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def slow(rng: np.random.Generator) -> dict[str, np.ndarray]:
+        clock[0] += 1.0
+        if clock[0] == 7.0:
+            raise KeyboardInterrupt
+        return batch(rng)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, source=slow)
+    clock[0] = 100.0  # what lies between two calls is not training
+    assert run(tmp_path, source=slow).wall_s == 12.0  # 4 up to the checkpoint, then the other 8
+    assert run(tmp_path, source=slow).wall_s == 12.0
 
 
 def test_a_run_killed_without_warning_continues_exactly(tmp_path: Path) -> None:

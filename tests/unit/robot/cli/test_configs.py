@@ -23,6 +23,8 @@ HOME = {
     "learner": "improve",
     "experiment": "improve",
     "denoiser": "train_planner",
+    "text": "train_planner",
+    "autoencoder": "train_planner",
 }
 OPTIONS = [(group, option) for group in group_names() for option in group_options(group)]
 
@@ -122,6 +124,21 @@ def test_the_same_settings_are_the_same_run_and_others_are_not() -> None:
     assert config_hash(compose("improve", ["runs=elsewhere", "robot.workers=1", "save=x.json"])) == base
     assert config_hash(compose("improve", ["learner.planner.steps=251"])) != base
     assert config_hash(compose("improve", ["planner=tiny"])) != base
+
+
+@pytest.mark.parametrize("option", group_options("inverse_dynamics"))
+def test_the_robot_s_rate_reaches_inverse_dynamics(option: str) -> None:
+    for repeat, step_s in ((2, 0.025), (4, 0.05)):
+        config = plain(compose("improve", [f"inverse_dynamics={option}", f"robot.action_repeat={repeat}"]))
+        assert config["inverse_dynamics"]["step_s"] == pytest.approx(step_s)
+        assert config["inverse_dynamics"].get("action_repeat", repeat) == repeat
+
+
+def test_the_oracle_s_simulator_is_like_the_robot_s() -> None:
+    words = ["planner=oracle", "robot.action_repeat=4", "robot.image_size=64"]
+    planner = plain(compose("evaluate", words))["planner"]
+    assert (planner["action_repeat"], planner["image_size"]) == (4, 64)
+    assert plain(compose("bench_planner", ["planner=oracle"]))["planner"]["action_repeat"] == 2
 
 
 def test_what_ships_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,30 +9,49 @@ import numpy as np
 import pytest
 
 from planners.autoencoder import FrameAutoencoder
-from planners.latent_video import LatentVideoPlanner
+from planners.latent_video import LatentVideoPlanner, pick_device
+from planners.text import CLIPText
+from planners.windows import LatentEpisode, Source, WindowSampler, clip_spread
 from policies.pose_tracking import PoseTracking
+from robot.cli.compose import build, compose
 from robot.cli.main import main
-from robot.data import Episode, Outcome
+from robot.cli.train import _diffusion
+from robot.data import Episode, Observation, Outcome
 from robot.episodes.store import EpisodeStore
+from robot.errors import SailError
+from tests.tiny_models import save_tiny_clip, save_tiny_vae
 
 SIZE = 64
 
 
-def record(folder: Path, kind: str, count: int = 2, steps: int = 5) -> None:
+def record(
+    folder: Path,
+    kind: str,
+    count: int = 2,
+    steps: int = 5,
+    step_s: float = 0.025,
+    form: str = "",
+    first: int = 0,
+    instruction: str = "reach the goal",
+    spoilt: bool = False,
+) -> None:
     rng = np.random.default_rng(0)
-    for seed in range(count):
+    for seed in range(first, first + count):
         episode = Episode(
             task="reach",
-            instruction="reach the goal",
+            instruction=instruction,
             robot="fake",
             frames={"corner2": rng.integers(0, 256, (steps + 1, SIZE, SIZE, 3), np.uint8)},
             proprio=rng.uniform(0, 1, (steps + 1, 4)).astype(np.float32),
             requested=np.zeros((steps, 4), np.float32),
             sent=np.zeros((steps, 4), np.float32),
-            times_s=np.arange(steps + 1) * 0.025,
+            times_s=np.arange(steps + 1) * step_s,
             outcome=Outcome.SUCCESS,
             seed=seed,
+            config_hash=form,
         )
+        if spoilt:
+            episode.proprio[2] = np.nan
         EpisodeStore(folder / kind).add(episode)
 
 
@@ -58,14 +77,15 @@ def test_each_model_trains_on_what_was_recorded(
     autoencoder = trained(capsys, "autoencoder", *common, *small, f"output={tmp_path / 'a'}")
     assert FrameAutoencoder.load(autoencoder).image_size == SIZE
 
-    denoiser = ["denoiser.widths=16,16", "denoiser.attention=false,true", f"autoencoder={autoencoder}"]
+    denoiser = ["denoiser.widths=16,16", "denoiser.attention=false,true", f"autoencoder.folder={autoencoder}"]
     planner = trained(capsys, "planner", *common, *denoiser, f"output={tmp_path / 'p'}")
     loaded = LatentVideoPlanner.load(planner, autoencoder)
     assert loaded.stride_s == pytest.approx(0.05)
     assert loaded.settings.guidance_scale == 2.0
+    assert loaded.diffusion.scale not in (0.0, 1.0)  # measured
 
     output = f"output={tmp_path / 'i'}"
-    pose = trained(capsys, "inverse_dynamics", *common, f"autoencoder={autoencoder}", output)
+    pose = trained(capsys, "inverse_dynamics", *common, f"autoencoder.folder={autoencoder}", output)
     assert PoseTracking.load(pose).identity
 
 
@@ -74,3 +94,139 @@ def test_missing_episodes_name_the_command_that_records_them(
 ) -> None:
     assert main(["train", "autoencoder", f"data={tmp_path}", "tasks=reach"]) == 2
     assert "sail collect tasks=reach play=10" in capsys.readouterr().err
+
+
+def test_episodes_recorded_in_several_ways_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path, "demonstrations", form="a")
+    record(tmp_path, "demonstrations", form="b", first=2)
+    assert main(["train", "planner", f"data={tmp_path}", "tasks=reach"]) == 2
+    assert "recorded in 2 ways" in capsys.readouterr().err
+
+
+def test_a_planner_is_not_trained_at_a_rate_the_episodes_do_not_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, "demonstrations", step_s=0.05)
+    assert main(["train", "planner", f"data={tmp_path}", "tasks=reach"]) == 2
+    assert "recorded at 20 robot steps a second, not 40: set rate_hz=20." in capsys.readouterr().err
+
+
+def test_a_planner_with_clip_and_stable_diffusion_s_autoencoder_loads_again_and_plans(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, "demonstrations", instruction="go up")
+    clip, vae = save_tiny_clip(tmp_path / "clip"), save_tiny_vae(tmp_path / "vae")
+    planner = trained(
+        capsys,
+        *("planner", f"data={tmp_path}", "steps=1", "batch_size=2", f"output={tmp_path / 'p'}"),
+        *("text=clip", f"text.folder={clip}", "text.length=8", "denoiser.widths=16,16"),
+        *("denoiser.attention=false,true", "diffusion.scale=0.5"),
+        *("autoencoder=stable_diffusion", f"autoencoder.folder={vae}", f"autoencoder.image_size={SIZE}"),
+    )
+    config = compose(
+        "improve", [f"planner.planner={planner}", f"planner.autoencoder={vae}", "planner.settings.steps=2"]
+    )
+    loaded: LatentVideoPlanner = build(config.planner)
+    assert isinstance(loaded.text_encoder, CLIPText)
+    assert loaded.autoencoder.identity == FrameAutoencoder.from_diffusers(vae).identity
+    assert loaded.diffusion.scale == 0.5
+    picture = np.zeros((SIZE, SIZE, 3), np.uint8)
+    (plan,) = loaded.plan([Observation({"corner2": picture}, np.zeros(4, np.float32), 0.0)], ["go up"], [0])
+    assert plan.frames.shape == (8, SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("text=clip", "text.folder=nowhere"), "There is no CLIP model at nowhere"),
+        (("autoencoder=stable_diffusion", "autoencoder.folder=nowhere"), "no autoencoder of the diffusers library at"),
+        (("autoencoder.folder=nowhere",), "nowhere holds no model.json"),
+        (("text=bert",), "There is no text 'bert'"),
+    ],
+)
+def test_weights_that_are_not_there_are_one_sentence(
+    words: tuple[str, ...], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "planner", f"data={tmp_path}", *words]) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert told.count("\n") == 1
+
+
+def test_a_scale_is_a_number_or_auto(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    windows = WindowSampler([Source([LatentEpisode(np.zeros((4, 4, 2, 2), np.float16), "stay")])])
+    with pytest.raises(SailError, match="Nothing moves"):
+        _diffusion(compose("train_planner"), windows)
+    with pytest.raises(SailError, match="a number above 0 or auto, got 'big'"):
+        _diffusion(compose("train_planner", ["diffusion.scale=big"]), windows)
+    rising = np.broadcast_to(np.arange(40).reshape(-1, 1, 1, 1), (40, 4, 2, 2)).astype(np.float16)
+    windows = WindowSampler([Source([LatentEpisode(rising, "rise")])])
+    for delta in (True, False):
+        scale = _diffusion(compose("train_planner", [f"diffusion.delta={delta}".lower()]), windows).scale
+        assert scale == pytest.approx(1 / clip_spread(windows, delta=delta))
+    assert clip_spread(windows, delta=False) != clip_spread(windows)
+
+
+def test_images_of_a_size_that_the_autoencoder_cannot_take_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, "demonstrations")
+    record(tmp_path, "play")
+    common = [f"data={tmp_path}", "tasks=reach"]
+    assert main(["train", "planner", *common]) == 2
+    assert "takes images of 128×128 pixels and the episodes have 64×64" in capsys.readouterr().err
+    assert main(["train", "autoencoder", *common]) == 2
+    assert "image_size=128" in capsys.readouterr().err
+    for subject in ("autoencoder", "planner", "inverse_dynamics"):
+        assert main(["train", subject, *common, "camera=wrist"]) == 2
+        assert "no camera 'wrist', only corner2" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="must be a multiple of 8 px, got 100"):
+        FrameAutoencoder(widths=(8, 8, 8), norm_groups=4, image_size=100)
+
+
+def test_numbers_that_are_none_stop_training_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robot.cli.train._camera_matrix", lambda episode, camera: None)
+    record(tmp_path, "demonstrations", spoilt=True)
+    words = [f"data={tmp_path}", "steps=2", "batch_size=16", "play_share=0", "reconstructed_share=0"]
+    assert main(["train", "inverse_dynamics", *words, f"output={tmp_path / 'i'}"]) == 2
+    told = capsys.readouterr().err
+    assert "must be finite" in told
+    assert "Traceback" not in told
+
+
+def test_a_batch_that_is_not_finite_stops_training_which_goes_on_when_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path, "demonstrations")
+    draw, drawn = WindowSampler.draw, [0]
+
+    def spoil(self: WindowSampler, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+        batch = draw(self, rng, count)
+        drawn[0] += 1
+        if drawn[0] == 2:
+            batch["first"][0] = np.nan
+        return batch
+
+    monkeypatch.setattr(WindowSampler, "draw", spoil)
+    words = [
+        *("train", "planner", f"data={tmp_path}", f"output={tmp_path / 'p'}", "steps=3", "batch_size=2"),
+        *("checkpoint_every=1", "diffusion.scale=1", "denoiser.widths=16,16", "denoiser.attention=false,true"),
+        *("autoencoder=stable_diffusion", f"autoencoder.folder={save_tiny_vae(tmp_path / 'vae')}"),
+        f"autoencoder.image_size={SIZE}",
+    ]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "Training stopped at step 1: the training batch has NaN or infinity in 'first'" in told
+    assert "last good checkpoint" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "p" / "model.json").exists()
+    assert main(words) == 0
+    assert drawn[0] == 4  # the first step was not repeated
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "abacus"])
+def test_a_device_that_is_not_there_is_named(device: str) -> None:
+    with pytest.raises(ValueError, match=f"There is no device '{device}' here"):
+        pick_device(device)

@@ -161,6 +161,30 @@ def test_negative_prompts_are_nothing_the_opposite_and_the_nearest_seen() -> Non
     assert negative_prompts("juggle", SEEN) == ("",)
 
 
+def test_the_true_instruction_is_tried_otherwise_than_it_is_asked_anyway() -> None:
+    plain = Arm("close the drawer", "", 2.0)
+    one = InstructionBandit(("close the drawer", *SEEN), ("", "open the drawer"), (1.5, 2.0, 2.5), without=[plain])
+    chosen = {arm for arm in one.choose(600, np.random.default_rng(0)) if arm.instruction == "close the drawer"}
+    assert chosen == set(one.variants("close the drawer"))
+    assert len(chosen) == 5
+    assert plain not in chosen
+
+
+def test_what_is_asked_anyway_counts_for_its_instruction_but_less() -> None:
+    plain, other = Arm("close the drawer", "", 2.0), Arm("close the drawer", "", 2.5)
+
+    def rate(arm: Arm, success: bool, **options: float) -> float:
+        one = InstructionBandit(("close the drawer", *SEEN), without=[plain], **options)
+        one.update([(arm, success)] * 8)
+        return one.rate("close the drawer")
+
+    untried = InstructionBandit(SEEN).rate(SEEN[0])
+    assert rate(other, False) < rate(plain, False) < untried < rate(plain, True) < rate(other, True)
+    assert rate(plain, False, outside_weight=0.0) == pytest.approx(untried)
+    with pytest.raises(ValueError, match="outside_weight"):
+        rate(plain, False, outside_weight=2.0)
+
+
 def test_an_arm_changes_the_sampler_it_is_given_and_nothing_else() -> None:
     arm = Arm("press the button", "open the door", 2.5)
     assert arm.sampler(SamplerSettings("dpm", 5, 1.0, "x")) == SamplerSettings("dpm", 5, 2.5, "open the door")
@@ -169,7 +193,7 @@ def test_an_arm_changes_the_sampler_it_is_given_and_nothing_else() -> None:
 def test_bad_bandits_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one instruction"):
         InstructionBandit(())
-    with pytest.raises(ValueError, match="no negative prompt but itself"):
+    with pytest.raises(ValueError, match="all are left out or have it as negative prompt"):
         InstructionBandit(("open the door",), ("open the door",))
     with pytest.raises(ValueError, match="prior weight"):
         InstructionBandit(SEEN, prior_weights={"hit the nail": 0.0})

@@ -17,19 +17,21 @@ from planners.latent_video import LatentVideoPlanner
 from policies.pose_network import PoseNetwork, PoseNetworkShape, save_pose_network
 from policies.pose_tracking import PoseTracking
 from policies.training import finetune_pose_network
-from robot.data import Episode, Outcome
+from robot.data import Episode, Outcome, Verdict
 from robot.learn.finetuning import (
     FrameOptions,
     InverseDynamicsInForce,
     InverseDynamicsLearner,
     PlannerInForce,
     PlannerLearner,
+    kept,
     reconstruction,
 )
 from robot.training import TrainingSettings
 
 SIZE = 32
 SETTINGS = TrainingSettings(steps=2, batch_size=4, learning_rate=1e-2, warmup_steps=1, ema_decay=0.0, precision="fp32")
+GOOD, BAD = Verdict(0.9, "truth"), Verdict(0.2, "truth")
 
 
 class Words:
@@ -67,7 +69,7 @@ def make_episode(seed: int, steps: int = 6) -> Episode:
     )
 
 
-def make_planner_learner(in_force: PlannerInForce, asked: list[int]) -> PlannerLearner:
+def make_planner_learner(in_force: PlannerInForce, asked: list[int], **options: Any) -> PlannerLearner:
     starter = in_force.current
     assert isinstance(starter, LatentVideoPlanner)
 
@@ -76,7 +78,7 @@ def make_planner_learner(in_force: PlannerInForce, asked: list[int]) -> PlannerL
         return [make_episode(100)]
 
     load = partial(_load_planner, starter=starter)
-    return PlannerLearner(in_force, load, seen, SETTINGS)
+    return PlannerLearner(in_force, load, seen, SETTINGS, **options)
 
 
 def _load_planner(folder: Path, starter: LatentVideoPlanner) -> LatentVideoPlanner:
@@ -96,7 +98,7 @@ def test_a_trained_planner_is_in_force_at_once_and_the_starter_stays_as_it_was(t
     starter, before = in_force.current, weights(in_force.current)
     learner = make_planner_learner(in_force, asked)
     assert asked == []
-    metrics = learner.update([make_episode(1)], [make_episode(1), make_episode(2)], tmp_path / "a")
+    metrics = learner.update([make_episode(1), make_episode(2)], [GOOD, BAD], tmp_path / "a", 5)
     assert asked == [1]
     assert np.isfinite(metrics["loss"])
     trained = weights(in_force.current)
@@ -113,7 +115,7 @@ def test_an_update_that_was_finished_but_not_written_down_gives_the_same_planner
     results = []
     for _ in range(2):
         in_force = PlannerInForce(make_planner())
-        make_planner_learner(in_force, []).update([make_episode(1)], [], tmp_path / "a")
+        make_planner_learner(in_force, []).update([make_episode(1)], [GOOD], tmp_path / "a", 5)
         results.append(weights(in_force.current))
     assert same(*results)
 
@@ -140,7 +142,7 @@ def test_a_trained_inverse_dynamics_is_in_force_and_goes_on_from_there(tmp_path:
     assert learner.needs_success is (learn_from == "successes")
     identities = [in_force.current.identity]  # type: ignore[attr-defined]
     for name in ("a", "b"):
-        metrics = learner.update([make_episode(1)], [make_episode(1), make_episode(2)], tmp_path / name)
+        metrics = learner.update([make_episode(1), make_episode(2)], [GOOD, BAD], tmp_path / name, 5)
         assert np.isfinite(metrics["loss"])
         identities.append(in_force.current.identity)  # type: ignore[attr-defined]
     assert len(set(identities)) == 3
@@ -158,3 +160,31 @@ def test_only_a_latent_video_planner_can_be_trained(tmp_path: Path) -> None:
 def test_shares_that_leave_nothing_new_are_refused() -> None:
     with pytest.raises(ValueError, match="seen_share"):
         PlannerLearner(PlannerInForce(make_planner()), make_planner, list, SETTINGS, seen_share=1.0)  # type: ignore[arg-type]
+
+
+def test_only_what_is_kept_is_read() -> None:
+    class Stored(list[Episode]):
+        def __init__(self, episodes: Sequence[Episode]) -> None:
+            super().__init__(episodes)
+            self.read: list[int] = []
+
+        def __getitem__(self, index: Any) -> Any:
+            self.read.append(index)
+            return super().__getitem__(index)
+
+    stored = Stored([make_episode(number) for number in range(4)])
+    verdicts = [Verdict(probability, "classifier") for probability in (0.7, 0.6, 0.2, 0.9)]
+    assert [episode.seed for episode in kept(stored, verdicts, 0.65)] == [0, 3]
+    assert stored.read == [0, 3]
+
+
+def test_a_planner_learns_from_what_exceeds_the_threshold_and_nothing_else(tmp_path: Path) -> None:
+    results = []
+    episodes = [make_episode(1), make_episode(2)]
+    for name, probabilities, keep_above in (("a", (0.9, 0.1), 0.5), ("b", (0.9, 0.7), 0.8), ("c", (0.9, 0.7), 0.5)):
+        in_force = PlannerInForce(make_planner())
+        learner = make_planner_learner(in_force, [], keep_above=keep_above)
+        learner.update(episodes, [Verdict(one, "classifier") for one in probabilities], tmp_path / name, 5)
+        results.append(weights(in_force.current))
+    assert same(results[0], results[1])
+    assert not same(results[0], results[2])

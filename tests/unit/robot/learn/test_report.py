@@ -18,7 +18,8 @@ from robot.learn.pictures import (
     plan_frame,
     write_gif,
 )
-from robot.learn.report import ReportRow, chosen_examples, git_revision, interval_text, write_report
+from robot.learn.report import ReportRow, chosen_examples, interval_text, write_report
+from robot.revision import git_revision
 
 STEP_S = 0.025
 SIZE = 32

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from robot.data import Episode, Verdict
+from robot.data import Episode, SamplerSettings, Verdict
+from robot.episodes.labels import snapshot_hash
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
 from robot.judges.everything import KeepEverything
 from robot.judges.truth import GroundTruth
-from robot.learn.attempts import Exploration
-from robot.learn.exploration import InstructionBandit
+from robot.learn.attempts import Exploration, arm_of, training_seed
+from robot.learn.exploration import Arm, InstructionBandit
 from robot.learn.journal import Journal
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings
 from robot.learn.statistics import wilson_interval
@@ -100,6 +101,26 @@ def test_the_budget_is_kept_and_reported_success_is_of_the_true_instruction(tmp_
     assert len({seed for record in records for seed in record["seeds"]}) > 40
 
 
+def test_the_true_words_asked_otherwise_count_as_exploration(tmp_path: Path) -> None:
+    plain = Arm("go right", "", SamplerSettings().guidance_scale)
+    bandit = InstructionBandit(("go right",), ("", "go left"), (1.5, 2.0, 3.0), without=[plain])
+    explore = Exploration(bandit, start_share=1.0, minimum_true=6)
+    settings = dataclasses.replace(SETTINGS, iterations=1)
+    records, loop, learner = run(tmp_path, {"go right": 0.3}, explore, settings)
+    first = records[0]
+    attempts = loop.journal.attempts(0)
+    explored = [attempt for attempt in attempts if attempt["explored"]]
+    assert explored
+    assert {attempt["spoken"] for attempt in attempts} == {"go right"}
+    assert all(arm_of(attempt) != plain for attempt in explored)
+    assert all(arm_of(attempt) == plain for attempt in attempts if not attempt["explored"])
+    assert first["rollouts"] == 30 - len(explored)
+    assert first["exploration"]["rollouts"] == len(explored)
+    # What worked is learnt from all the same, and the run can be taken up again.
+    assert learner.updates[0][0] == first["collected"] >= first["exploration"]["successes"] > 0
+    assert run(tmp_path, {"go right": 0.3}, explore, settings)[0] == records
+
+
 def test_exploration_ends_when_the_true_instruction_works(tmp_path: Path) -> None:
     records, _, _ = run(
         tmp_path, {"go right": 0.95}, exploration(explore_last=True), dataclasses.replace(SETTINGS, iterations=1)
@@ -143,7 +164,7 @@ def test_fine_tuning_goes_on_from_the_previous_model_or_from_the_starter(tmp_pat
         learner = ToyLearner(planner)
         before: list[float] = []
         update = learner.update
-        learner.update = lambda s, r, f, b=before, u=update, p=planner: (b.append(p.skills["go right"]), u(s, r, f))[1]  # type: ignore[method-assign]
+        learner.update = lambda *given, b=before, u=update, p=planner: (b.append(p.skills["go right"]), u(*given))[1]  # type: ignore[method-assign]
         SailLoop(
             tmp_path / source,
             settings,
@@ -157,6 +178,110 @@ def test_fine_tuning_goes_on_from_the_previous_model_or_from_the_starter(tmp_pat
         starts[source] = before
     assert starts["starter"] == [0.6] * 3
     assert starts["previous"][0] == 0.6 < starts["previous"][1] < starts["previous"][2]
+
+
+def spoiled_starts(tmp_path: Path, source: str) -> list[float]:
+    """Return the skill each training began from where training always leaves a planner that can do nothing."""
+    settings = dataclasses.replace(SETTINGS, finetune_from=source, rollouts=8)  # type: ignore[arg-type]
+    planner = ToyPlanner({"go right": 0.8})
+    learner = ToyLearner(planner)
+    before: list[float] = []
+
+    def spoil(episodes: Sequence[Episode], verdicts: Sequence[Verdict], folder: Path, seed: int) -> dict[str, float]:
+        before.append(planner.skills["go right"])
+        planner.skills = {"go right": 0.0}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.json").write_text(json.dumps(planner.skills))
+        return {}
+
+    learner.update = spoil  # type: ignore[method-assign]
+    SailLoop(
+        tmp_path / source,
+        settings,
+        lambda: ToyPool(8),
+        planner,
+        ToyInverseDynamics(),
+        GroundTruth(),
+        EpisodeStore(tmp_path / source / "episodes"),
+        learner,
+    ).run()
+    return before
+
+
+def test_training_that_made_things_worse_is_not_built_upon(tmp_path: Path) -> None:
+    assert spoiled_starts(tmp_path, "previous") == [0.8, 0.0, 0.0]
+    assert spoiled_starts(tmp_path, "best") == [0.8, 0.8, 0.8]
+
+
+def test_an_iteration_that_does_well_enough_trains_nothing(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, enough=0.9, rollouts=8)
+    records, _, learner = run(tmp_path, {"go right": 1.0}, settings=settings)
+    assert [record["successes"] for record in records] == [8] * len(records)
+    assert learner.updates == []
+    _, _, learner = run(tmp_path / "unjudged", {"go right": 1.0}, settings=settings, judge=KeepEverything())
+    assert len(learner.updates) == settings.iterations  # nobody said that it does well
+    always = dataclasses.replace(SETTINGS, rollouts=8)
+    _, _, learner = run(tmp_path / "always", {"go right": 1.0}, settings=always)
+    assert len(learner.updates) == always.iterations
+
+
+def test_a_training_names_what_was_said_about_its_episodes(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=1, rollouts=8)
+    records, loop, _ = run(tmp_path, {"go right": 0.8}, settings=settings)
+    ids = [one for one in loop.store.ids() if "-i00-" in one]
+    assert records[0]["labels"]["planner"] == snapshot_hash({one: loop.store.labels(one) for one in ids})
+    assert "planner" not in records[1]["labels"]  # the last iteration trains nothing
+    loop.store.append_verdict(ids[0], Verdict(0.0, "person"))
+    assert records[0]["labels"]["planner"] != snapshot_hash({one: loop.store.labels(one) for one in ids})
+
+
+def test_what_a_person_said_counts_for_training(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=1, rollouts=8)
+    corrected: list[str] = []
+
+    def correct(event: LoopEvent) -> None:
+        if event.kind == "rollouts_finished" and event.iteration == 0:
+            store = EpisodeStore(tmp_path / "episodes")
+            corrected.extend(store.ids()[:1])
+            store.append_verdict(corrected[0], Verdict(0.0, "person"))
+
+    planner = ToyPlanner({"go right": 1.0})
+    learner = ToyLearner(planner)
+    SailLoop(
+        tmp_path,
+        settings,
+        lambda: ToyPool(8),
+        planner,
+        ToyInverseDynamics(),
+        GroundTruth(),
+        EpisodeStore(tmp_path / "episodes"),
+        learner,
+        on_event=correct,
+    ).run()
+    assert learner.updates[0] == (7, 8)
+
+
+def test_every_training_has_a_seed_of_its_own_that_the_record_names(tmp_path: Path) -> None:
+    seeds: dict[int, list[int]] = {}
+    for run_seed in (0, 1):
+        planner = ToyPlanner({"go right": 0.8})
+        learners = ToyLearner(planner), ToyLearner(ToyPlanner({}), needs_success=False)
+        loop = SailLoop(
+            tmp_path / str(run_seed),
+            dataclasses.replace(SETTINGS, seed=run_seed, rollouts=8),
+            lambda: ToyPool(8),
+            planner,
+            ToyInverseDynamics(),
+            GroundTruth(),
+            EpisodeStore(tmp_path / str(run_seed) / "episodes"),
+            *learners,
+        )
+        records = loop.run()
+        assert [record["training"]["planner"]["seed"] for record in records[:3]] == learners[0].seeds
+        assert [record["training"]["inverse_dynamics"]["seed"] for record in records[:3]] == learners[1].seeds
+        assert learners[0].seeds == [training_seed(run_seed, iteration, "planner") for iteration in range(3)]
+        seeds[run_seed] = learners[0].seeds + learners[1].seeds
+    assert len({*seeds[0], *seeds[1]}) == 12
 
 
 def test_learners_switched_off_leave_the_models_alone(tmp_path: Path) -> None:
@@ -202,6 +327,7 @@ def test_faults_count_for_nothing(tmp_path: Path) -> None:
         pool=lambda: ToyPool(4, breaks={seeds[3]: 2, seeds[7]: 0}),
     )
     assert record["faults"] == 2
+    assert record["timings"]["retries"] == 4  # each was begun again twice
     assert record["rollouts"] == 28
     assert record["seeds"] == [seed for seed in sound["seeds"] if seed not in (seeds[3], seeds[7])]
     assert "kept" not in loop.journal.attempts(0)[3]
@@ -235,6 +361,7 @@ def test_a_record_is_plain_json_with_numbers_measured(tmp_path: Path) -> None:
     assert first["timings"]["planner_training_s"] >= 0
     assert first["training"]["planner"]["skill"] > 0.8
     assert first["peak_memory_bytes"]["process"] > 10**6
+    assert first["peak_memory_bytes"]["together"] > 10**6
     assert first["models"]["planner"] == "iteration-00/planner"
     assert 10 <= first["steps_to_success"] <= 40
     assert loop.journal.state() is not None

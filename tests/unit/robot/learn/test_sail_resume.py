@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from robot.episodes.steps import write_steps
+from robot.errors import SailError
 from robot.learn.journal import Journal
 from tests.unit.robot.learn.toy_loop import make_loop
 
 ROOT = Path(__file__).parents[4]
-MEASURED = ("timings", "peak_memory_bytes", "run")
+MEASURED = ("timings", "peak_memory_bytes", "run", "labels")  # the last is a hash over names that hold the run's
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -35,10 +37,10 @@ def outcome(folder: Path) -> dict[str, Any]:
         "models": [json.loads(path.read_text()) for path in sorted((folder / "run").glob("iteration-*/*/model.json"))],
         "episodes": sorted(path.name for path in (folder / "run" / "episodes").iterdir() if path.name[0] != "."),
         "verdicts": [
-            len(path.read_text().splitlines())
-            for path in sorted((folder / "run" / "episodes").glob("*/verdicts.jsonl"))
+            len(path.read_text().splitlines()) for path in sorted((folder / "run" / "episodes").glob("*/labels.jsonl"))
         ],
     }
+    assert left["verdicts"], "judges' labels are not where they are looked for"
     replaced: dict[str, Any] = json.loads(json.dumps(left).replace(name, "NAME"))
     return replaced
 
@@ -115,6 +117,26 @@ def test_an_episode_stored_before_it_was_written_down_is_not_attempted_again(
     lines = book.read_text().splitlines(keepends=True)
     last = max(number for number, line in enumerate(lines) if "outcome" in line)
     book.write_text("".join(lines[:last]) + lines[last][:17])  # torn in the middle
+    make_loop(tmp_path).run()
+    assert outcome(tmp_path) == uninterrupted
+
+
+def test_a_full_disk_leaves_a_state_to_resume(
+    tmp_path: Path, uninterrupted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [5]
+
+    def full(*args: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(28, "No space left on device")
+        write_steps(*args)
+
+    monkeypatch.setattr("robot.episodes.writer.write_steps", full)
+    with pytest.raises(SailError, match="No space left"):
+        make_loop(tmp_path).run()
+    monkeypatch.undo()
+    monkeypatch.setattr("os.fsync", lambda _: None)
     make_loop(tmp_path).run()
     assert outcome(tmp_path) == uninterrupted
 

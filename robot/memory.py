@@ -1,0 +1,97 @@
+"""Watch how much memory a process and everything it has started hold together.
+
+A page that several processes share counts once: the proportional set size divides it among them. Where /proc does not
+tell that, resident sizes are added up, which counts it in each; without /proc there is this process's own peak only.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+class MemoryWatch:
+    """Take a sample every `interval_s` seconds in a thread of its own, from `with` to its end, and keep the highest."""
+
+    def __init__(self, interval_s: float = 2.0) -> None:
+        if not interval_s > 0:
+            raise ValueError(f"The interval between two samples of memory must be above 0 s, got {interval_s}.")
+        self._interval_s = interval_s
+        self._peak = 0
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> MemoryWatch:
+        self._ended.clear()
+        self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def peak_bytes(self) -> int:
+        """Return the most that a sample has found since the watch, or the last `forget`, began; 0 before the first."""
+        return self._peak
+
+    def sample(self) -> int:
+        """Take a sample now, too, and return the peak."""
+        self._peak = max(self._peak, held_bytes())
+        return self._peak
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._peak = 0
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._interval_s):
+            self.sample()
+
+
+def held_bytes(process: int | None = None) -> int:
+    """Return what a process (this one by default) and all its descendants hold now."""
+    held = sum(map(_held_by, family(os.getpid() if process is None else process)))
+    return held or own_peak_bytes()
+
+
+def own_peak_bytes() -> int:
+    """Return the peak resident size of this process alone, so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def family(process: int) -> Iterator[int]:
+    """Yield a process's id and those of all its descendants; just the one where /proc cannot be read."""
+    children: dict[int, list[int]] = {}
+    for folder in PROC.glob("[0-9]*"):
+        try:
+            # The name in brackets may hold anything; what follows the last bracket is state, then the parent.
+            parent = int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue  # it ended just now
+        children.setdefault(parent, []).append(int(folder.name))
+    waiting = [process]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        waiting += children.get(one, [])
+
+
+def _held_by(process: int) -> int:
+    for file, name in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
+        try:
+            lines = (PROC / str(process) / file).read_text().splitlines()
+        except OSError:
+            continue
+        found = next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+        if found:
+            return found
+    return 0

@@ -1,0 +1,184 @@
+"""`sail episodes`: tables, filters, JSON, mending, replaying and handing on, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robot.cli import main as front
+from robot.data import Outcome, Verdict
+from robot.episodes import viewer
+from robot.episodes.description import Origin
+from robot.episodes.store import EpisodeStore
+from tests.unit.robot.episodes.samples import episode
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EpisodeStore:
+    """Work in a folder with one run's store, of two episodes, and one of data, of one."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr(viewer, "has_viewer", lambda: False)
+    monkeypatch.setattr("robot.cli.replaying.has_display", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    EpisodeStore("data/play").add(episode(task="push"), episode_id="alone")
+    made = EpisodeStore("runs/one/episodes")
+    made.add(episode(12, size=16), [Verdict(1.0, "truth")], "good", Origin("one", 0))
+    made.add(episode(outcome=Outcome.TIMEOUT), [Verdict(0.0, "truth")], "bad", Origin("one", 1))
+    return made
+
+
+def sail(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
+    assert front.main(["episodes", *words]) == status
+    captured = capsys.readouterr()
+    return captured.err if status == 2 else captured.out
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    said = sail(capsys, *words, status=2)
+    assert said.count("\n") == 1 and said.startswith("sail: ")
+    return said
+
+
+def ids(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    return [row["id"] for row in json.loads(sail(capsys, "list", *words, "--json"))]
+
+
+def test_every_store_is_listed_and_filtered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ids(capsys) == ["alone", "bad", "good"]
+    assert ids(capsys, "task=push") == ["alone"] and ids(capsys, "iteration=1") == ["bad"]
+    assert ids(capsys, "verdict=success") == ["good"] and ids(capsys, "outcome=timeout") == ["bad"]
+    assert ids(capsys, "judged_by=truth", "store=runs/one/episodes") == ["bad", "good"]
+    shown = sail(capsys)
+    assert "truth: success" in shown and "3 episodes, 18 steps" in shown and "data/play" in shown
+    assert "and 2 more" in sail(capsys, "list", "limit=1")
+
+
+def test_stats_count_by_task(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(sail(capsys, "stats", "--json"))
+    assert rows["episodes"] == 3
+    reach = next(row for row in rows["tasks"] if row["task"] == "reach")
+    assert reach["outcomes"] == {"success": 1, "timeout": 1} and reach["judged success"] == 1
+    assert "push" in sail(capsys, "stats")
+
+
+def test_an_episode_is_shown_in_words_with_how_to_get_the_viewer(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = sail(capsys, "show", "good")
+    assert "success after 12 steps" in shown and "bit for bit" in shown and "run          one, iteration 0" in shown
+    assert "pip install 'sail-stack[rerun]'" in shown and "“push the puck”" in shown
+    assert json.loads(sail(capsys, "show", "id=good", "--json"))["verdicts"][0]["source"] == "truth"
+
+
+def test_an_episode_opens_in_the_viewer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    fake: Any = types.ModuleType("rerun")
+    for name in ("init", "spawn", "save", "set_time", "reset_time", "disconnect"):
+        setattr(fake, name, lambda *_, name=name, **__: logged.append(name))
+    fake.log = lambda path, *_, **__: logged.append(path)
+    for name in ("Image", "Scalars", "TextDocument"):
+        setattr(fake, name, lambda value: value)
+    monkeypatch.setitem(sys.modules, "rerun", fake)
+    monkeypatch.setattr(viewer, "has_viewer", lambda: True)
+    monkeypatch.setattr(viewer, "has_display", lambda: False)
+    assert "rerun good.rrd" in sail(capsys, "show", "good")
+    assert "save" in logged and "spawn" not in logged
+    assert logged.count("seen/top") == 13 and logged.count("imagined") > 0 and logged.count("action/x/sent") == 12
+    monkeypatch.setattr(viewer, "has_display", lambda: True)
+    assert "Opened" in sail(capsys, "show", "good") and "spawn" in logged
+
+
+def test_the_doctor_says_what_it_would_do_and_does_it(store: EpisodeStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "sound" in sail(capsys, "doctor")
+    path = store.path("good") / "camera-top.mkv"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    shown = sail(capsys, "doctor", status=1)
+    assert "camera-top.mkv is damaged" in shown and "--repair" in shown
+    found = json.loads(sail(capsys, "doctor", "--json", status=1))
+    assert found["sound"] is False and found["findings"][0]["name"] == "good"
+    assert "All that could be mended is" in sail(capsys, "doctor", "--repair")
+    assert "sound" in sail(capsys, "doctor")
+
+
+def test_the_recorded_video_becomes_a_file_where_there_is_no_display(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "good.mp4" in sail(capsys, "replay", "good") and Path("good.mp4").stat().st_size > 0
+    assert json.loads(sail(capsys, "replay", "good", "save=a.gif", "--json"))["file"] == "a.gif"
+
+
+def test_episodes_go_out_and_come_back(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "12 frames in" in sail(capsys, "export", "format=lerobot", "out=set", "verdict=success")
+    assert "1 episodes added" in sail(capsys, "import", "set", "store=back")
+    assert EpisodeStore("back").about("good")["source"] == "set"
+    again = json.loads(sail(capsys, "import", "set", "store=back", "--json"))
+    assert (again["added"], again["passed_over"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["show", "goood"], "Did you mean good"),
+        (["show", "../good"], "not an episode's id"),
+        (["show"], "Say which episode"),
+        (["list", "store=nowhere"], "There is no store in nowhere"),
+        (["list", "verdict=fine"], "verdict must be"),
+        (["list", "data=x", "runs=y"], "no episodes in x or y"),
+        (["replay", "good", "mode=backwards"], "There is no mode"),
+        (["replay", "good", "mode=actions"], "no simulator here"),
+        (["replay", "good", "speed=-1"], "speed must be 0"),
+        (["replay", "good", "save=a.txt"], "must end in .gif or .mp4"),
+        (["export", "format=zip", "out=x"], "There is no format"),
+        (["export"], "out=FOLDER"),
+        (["export", "out=x", "task=nothing"], "No episode passes"),
+        (["export", "out=x"], "does not fit into one data set"),
+        (["import"], "Say which data set"),
+        (["import", "data"], "is no LeRobot data set"),
+        (["lst"], "Did you mean list"),
+        (["show", "good", "twice"], "KEY=VALUE"),
+    ],
+)
+def test_every_mistake_is_one_sentence(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert says in complaint(capsys, *words)
+
+
+def test_an_id_in_two_stores_must_be_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    EpisodeStore("data/play").add(episode(), episode_id="good")
+    assert "say which with store=" in complaint(capsys, "show", "good")
+    assert "data/play" in sail(capsys, "show", "good", "store=data/play")
+
+
+def test_a_damaged_episode_is_listed_and_refused(store: EpisodeStore, capsys: pytest.CaptureFixture[str]) -> None:
+    (store.path("bad") / "episode.json").write_text('{"schema": 99}')
+    assert "1 cannot be read" in sail(capsys, "list")
+    assert "schema 99" in complaint(capsys, "show", "bad")
+    (store.path("good") / "steps.parquet").write_bytes(b"PAR1")
+    assert "steps.parquet is damaged" in complaint(capsys, "replay", "good")
+
+
+@pytest.mark.slow
+def test_a_simulated_episode_replays_exactly_and_on_the_robot_configured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Record in one process's simulator; put it back, feed it, and feed another robot of the same kind."""
+    from sim.collect import Request, collect_one
+
+    recorded = collect_one(Request("drawer-close", "play", 7, max_steps=25, image_size=32))
+    simulated = EpisodeStore("data/simulated")
+    simulated.add(recorded, episode_id="simulated")
+    for mode in ("states", "actions", "robot"):
+        words = ("replay", "simulated", f"mode={mode}", "speed=0", "robot.image_size=32", "robot.workers=1")
+        report = json.loads(sail(capsys, *words, "--json"))["report"]
+        assert report["passed"] and report["exact"] is True and report["steps"] == 25, (mode, report)
+        assert max(report["largest"].values()) == 0.0
+    sail(capsys, "replay", "simulated", "mode=actions", "speed=0", "save=again.mp4")
+    assert Path("again.mp4").exists()
+
+    assert recorded.states is not None
+    states = recorded.states.copy()
+    states[-1, -1] = np.nextafter(states[-1, -1], 9)
+    other = {name: getattr(recorded, name) for name in recorded.__slots__} | {"states": states}
+    simulated.add(type(recorded)(**other), episode_id="other")
+    sail(capsys, "replay", "other", "mode=actions", "speed=0", status=1)

@@ -1,0 +1,67 @@
+"""What was recorded with other options is never taken for what is asked for now."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from robot.cli import recording
+from robot.cli.recording import episode_name, form_of, record_missing, requests_for
+from robot.cli.screen import Meter
+from robot.data import Episode
+from robot.episodes.store import EpisodeStore
+from sim.collect import Request
+from tests.fakes import toy_episode
+
+BASE = Request("reach", "demonstrations", 10_000)
+CHANGES = {"noise": 0.2, "max_steps": 50, "image_size": 64, "action_repeat": 4, "cameras": ("corner2", "corner3")}
+
+
+def silent() -> Meter:
+    return Meter(Console(file=io.StringIO()))
+
+
+@pytest.fixture
+def collected(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """Record toy episodes in place of simulated ones and return the list of what was asked of the simulator."""
+    asked: list[Request] = []
+
+    def collect(requests: Sequence[Request], workers: int | None = None) -> Iterator[Episode]:
+        for request in requests:
+            asked.append(request)
+            yield toy_episode([True], request.task, request.seed)
+
+    monkeypatch.setattr(recording, "collect", collect)
+    return asked
+
+
+@pytest.mark.parametrize("option", list(CHANGES))
+def test_every_option_is_part_of_the_id(option: str) -> None:
+    other = dataclasses.replace(BASE, **{option: CHANGES[option]})  # type: ignore[arg-type]
+    assert episode_name(other) != episode_name(BASE)
+    assert episode_name(dataclasses.replace(BASE)) == episode_name(BASE)
+    assert episode_name(BASE).startswith("reach-demonstrations-010000-")
+
+
+def test_what_episodes_must_share_is_how_they_look_and_how_fast_they_are() -> None:
+    forms = {name: form_of(dataclasses.replace(BASE, **{name: value})) for name, value in CHANGES.items()}  # type: ignore[arg-type]
+    assert [name for name in CHANGES if forms[name] == form_of(BASE)] == ["noise", "max_steps"]
+    assert len({forms[name] for name in ("image_size", "action_repeat", "cameras")}) == 3
+
+
+def test_demonstrations_with_other_options_are_recorded_and_the_same_ones_are_not(
+    tmp_path: Path, collected: list[Request]
+) -> None:
+    store = EpisodeStore(tmp_path)
+    small = requests_for(("reach", "push"), "demonstrations", 2, 1, {"image_size": 64})
+    large = requests_for(("reach", "push"), "demonstrations", 2, 1, {"image_size": 128})
+    assert record_missing(store, small, silent(), "recording") == 4
+    assert record_missing(store, small, silent(), "recording") == 0
+    assert record_missing(store, large, silent(), "recording") == 4
+    assert [request.image_size for request in collected] == [64] * 4 + [128] * 4
+    assert {store.about(episode_name(request))["config_hash"] for request in large} == {form_of(large[0])}

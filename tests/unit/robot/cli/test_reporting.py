@@ -1,0 +1,84 @@
+"""A report names the run it is about, not the command that draws it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robot.cli.main import main
+from robot.cli.reporting import origin_of, report_on, row_of
+from robot.errors import SailError
+from robot.learn.journal import Journal, RunState
+
+STATE = RunState(
+    format=1,
+    run="ab12",
+    settings={"task": "door-close", "instruction": "close the door"},
+    iteration=0,
+    phase="rollouts",
+    models={},
+    bandit=None,
+    planner="",
+    share=0.0,
+    timings={},
+    training={},
+    peak_memory_bytes=0,
+)
+
+
+def test_a_report_drawn_again_shows_the_run_s_own_command_and_revision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal(tmp_path)
+    journal.save(STATE)
+    journal.add_session({"command": "sail improve task=door-close", "revision": "aaaaaaaaaaaa"})
+    assert main(["report", f"run={tmp_path}"]) == 0
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<code>sail improve task=door-close</code>" in page
+    assert "<code>aaaaaaaaaaaa</code>" in page
+    assert "sail report" not in page
+
+
+@pytest.mark.parametrize(
+    ("revisions", "told"),
+    [
+        (["aaa"], "aaa"),
+        (["aaa", "aaa"], "aaa"),
+        (["aaa", "bbb", "aaa", "ccc-dirty"], "aaa (resumed at bbb, ccc-dirty)"),
+    ],
+)
+def test_revisions_of_resumes_are_told_where_they_differ(revisions: list[str], told: str, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for number, revision in enumerate(revisions):
+        journal.add_session({"command": f"command {number}", "revision": revision})
+    assert origin_of(journal) == ("command 0", told)
+
+
+def test_a_run_of_an_earlier_version_says_that_it_does_not_know(tmp_path: Path) -> None:
+    assert origin_of(Journal(tmp_path)) == ("not recorded", "not recorded")
+
+
+def test_no_run_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SailError, match="holds no run"):
+        report_on(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("memory", "gib"),
+    [({"together": 3 * 2**30, "process": 2**30}, 3.0), ({"process": 2**30, "largest_worker": 2**30}, 2.0)],
+)
+def test_the_memory_shown_is_that_of_all_processes_together(memory: dict[str, int], gib: float) -> None:
+    record: dict[str, Any] = {
+        "iteration": 0,
+        "successes": 1,
+        "rollouts": 2,
+        "exploration": {"successes": 0, "rollouts": 0},
+        "collected": 1,
+        "timings": {"rollouts_s": 60.0, "planner_training_s": 60.0, "planning_s": 30.0},
+        "peak_memory_bytes": memory,
+    }
+    row = row_of(record)
+    assert row.memory_gib == gib
+    assert row.minutes == 2.0
