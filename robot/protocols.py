@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from robot.data import Action, Episode, Feedback, Observation, RobotSpec, SamplerSettings, Verdict, VideoPlan
+from robot.arm import ArmDescription, Joints, JointState
+from robot.data import Action, Episode, Feedback, Image, Observation, RobotSpec, SamplerSettings, Verdict, VideoPlan
 
 Metrics = Mapping[str, float]
 
@@ -70,24 +71,67 @@ class RobotPool(Protocol):
         ...
 
 
+@runtime_checkable
 class ArmDriver(Protocol):
-    """The maker's interface to one physical arm, behind the server's safety governor."""
+    """The maker's interface to one physical arm, behind the server's safety governor.
+
+    It is used from one thread. A driver knows no safety of its own beyond the maker's: the governor has seen to limits
+    before `write` is called, some 250 times a second.
+    """
 
     @property
-    def joint_names(self) -> tuple[str, ...]:
-        """Return the joint names, in the order of every joint vector."""
+    def description(self) -> ArmDescription:
+        """Return the joints and their limits; known without a connection where the maker publishes them."""
         ...
 
-    def read(self) -> Mapping[str, Sequence[float]]:
-        """Return `position_rad`, `velocity_rad_s` and, where measured, `effort_nm`, one entry a joint."""
+    def connect(self) -> None:
+        """Connect without moving; raise SailError in one sentence where the arm, or the maker's package, is missing."""
         ...
 
-    def write(self, position_rad: Sequence[float]) -> None:
-        """Command joint positions."""
+    def read(self) -> JointState:
+        """Return where the joints are now; raise SailError where the arm does not answer."""
+        ...
+
+    def write(self, position: Joints) -> None:
+        """Command joint positions, float64 (J,), to be reached one servo period from now. Returns at once."""
         ...
 
     def stop(self) -> None:
-        """Hold the present position."""
+        """Hold the present position, with power; may be called at any time after `connect`, and again."""
+        ...
+
+    def close(self) -> None:
+        """Hold, release what is held and disconnect; closing twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class Camera(Protocol):
+    """One camera. It is read by a thread of its own and never by the control loop."""
+
+    @property
+    def name(self) -> str:
+        """Return what the camera is called in observations."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the image size (H, W) in pixels."""
+        ...
+
+    def open(self) -> None:
+        """Begin to capture; raise SailError in one sentence where there is no such camera."""
+        ...
+
+    def read(self) -> tuple[Image, float]:
+        """Wait for the next frame; return it, uint8 (H, W, 3) RGB, and when it was captured (monotonic clock, s).
+
+        Raises SailError where the camera fails.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop capturing; closing twice is allowed."""
         ...
 
 
