@@ -119,6 +119,18 @@ class MetaWorldRobot:
             self._succeeded = self._succeeded or bool(info["success"])
         return Action(sent)
 
+    def sense(self, sent: NDArray[np.float32]) -> None:
+        """Take in what has come of physics that was stepped from outside (`scene`), as `act` does after each action.
+
+        `sent`, float32 (4,): the action that the physics carried out; some tasks' success depends on the gripper's.
+        """
+        env = self._env
+        self._mujoco.mj_forward(env.model, env.data)
+        bounds = env.sawyer_observation_space
+        self._vector = np.clip(np.asarray(env._get_obs(), np.float64), bounds.low, bounds.high, dtype=np.float64)
+        _, info = env.evaluate_state(self._vector, sent)
+        self._succeeded = self._succeeded or bool(info["success"])
+
     def succeeded(self) -> bool:
         """Return the simulator's ground truth: whether the task has been done since the last reset."""
         return self._succeeded

@@ -1,0 +1,100 @@
+"""Cameras of a simulated arm. They look at a copy of its pose, so that drawing never holds the physics up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot.data import Image
+from robot.errors import SailError, UnknownNameError
+from sim.arms.painter import PainterProcess
+
+
+class Scene(Protocol):
+    """What a camera looks at."""
+
+    @property
+    def model(self) -> Any:
+        """Return the physics' own mujoco.MjModel."""
+        ...
+
+    @property
+    def snapshot(self) -> tuple[NDArray[np.float64], float]:
+        """Return the latest pose (`painter.read_pose`), never changed afterwards, and when it was so (s)."""
+        ...
+
+
+class SimulatedCamera:
+    """Draw what a camera of the scene sees, `rate_hz` times a second, in a process of its own.
+
+    Drawn in a thread of the servo's process, pictures come some milliseconds sooner; but then single servo calls take
+    up to three times as long as the longest otherwise, since the interpreter is held between what draws.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        name: str,
+        size: tuple[int, int] = (128, 128),
+        rate_hz: float = 30.0,
+        upside_down: bool = False,
+        sites: bool = True,
+    ) -> None:
+        """Look at `scene` with the model's camera `name`; pictures are of `size` (H, W) pixels.
+
+        Raises ValueError for a rate or a size that is not positive.
+        """
+        if rate_hz <= 0 or min(size) < 1:
+            raise ValueError(f"Camera {name!r} needs a positive rate and size, got {rate_hz} Hz and {size}.")
+        self._scene, self._name, self._size = scene, name, size
+        self._period_s = 1 / rate_hz
+        self._upside_down, self._sites = upside_down, sites
+        self._painter: PainterProcess | None = None
+        self._closed = threading.Event()
+        self._closed.set()
+        self._due_s = 0.0
+
+    @property
+    def name(self) -> str:
+        """Return what the camera is called in observations."""
+        return self._name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the image size (H, W) in pixels."""
+        return self._size
+
+    def open(self) -> None:
+        """Begin to capture; raise UnknownNameError where the scene has no such camera, RenderingError without one."""
+        model = self._scene.model
+        known = tuple(model.camera(index).name for index in range(model.ncam))
+        if self._name not in known:
+            raise UnknownNameError("camera", self._name, known)
+        if self._painter is None:
+            self._painter = PainterProcess(model, self._name, self._size, self._upside_down, self._sites)
+            self._due_s = time.monotonic()
+            self._closed.clear()
+
+    def read(self) -> tuple[Image, float]:
+        """Wait for the next frame; return it, uint8 (H, W, 3) RGB, and when the scene was so (the arm's clock, s).
+
+        Raises SailError where the camera is closed, also while it is read, or what draws it has died.
+        """
+        painter, now_s = self._painter, time.monotonic()
+        self._due_s = max(self._due_s, now_s - self._period_s)  # frames that were missed are not made up for
+        if self._closed.wait(self._due_s - now_s) or painter is None:
+            raise SailError(f"Camera {self._name!r} is closed; open it before reading.")
+        self._due_s += self._period_s
+        pose, time_s = self._scene.snapshot
+        return painter.draw(pose), time_s
+
+    def close(self) -> None:
+        """Stop capturing; closing twice is allowed."""
+        self._closed.set()
+        painter, self._painter = self._painter, None
+        if painter is not None:
+            painter.close()
