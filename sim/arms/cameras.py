@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from robot.data import Image
 from robot.errors import SailError, UnknownNameError
 from sim.arms.painter import PainterProcess
+from sim.rendering import camera_matrix
 
 
 class Scene(Protocol):
@@ -46,13 +48,16 @@ class SimulatedCamera:
     ) -> None:
         """Look at `scene` with the model's camera `name`; pictures are of `size` (H, W) pixels.
 
-        Raises ValueError for a rate or a size that is not positive.
+        Raises UnknownNameError where it has no such camera, ValueError for a rate or a size that is not positive.
         """
         if rate_hz <= 0 or min(size) < 1:
             raise ValueError(f"Camera {name!r} needs a positive rate and size, got {rate_hz} Hz and {size}.")
+        known = tuple(scene.model.camera(index).name for index in range(scene.model.ncam))
+        if name not in known:
+            raise UnknownNameError("camera", name, known)
         self._scene, self._name, self._size = scene, name, size
         self._period_s = 1 / rate_hz
-        self._upside_down, self._sites = upside_down, sites
+        self.upside_down, self._sites = upside_down, sites
         self._painter: PainterProcess | None = None
         self._closed = threading.Event()
         self._closed.set()
@@ -69,13 +74,9 @@ class SimulatedCamera:
         return self._size
 
     def open(self) -> None:
-        """Begin to capture; raise UnknownNameError where the scene has no such camera, RenderingError without one."""
-        model = self._scene.model
-        known = tuple(model.camera(index).name for index in range(model.ncam))
-        if self._name not in known:
-            raise UnknownNameError("camera", self._name, known)
+        """Begin to capture; raise RenderingError where nothing can be drawn here, SailError where it takes too long."""
         if self._painter is None:
-            self._painter = PainterProcess(model, self._name, self._size, self._upside_down, self._sites)
+            self._painter = PainterProcess(self._scene.model, self._name, self._size, self.upside_down, self._sites)
             self._due_s = time.monotonic()
             self._closed.clear()
 
@@ -98,3 +99,12 @@ class SimulatedCamera:
         painter, self._painter = self._painter, None
         if painter is not None:
             painter.close()
+
+
+def fixed_camera_matrices(model: Any, data: Any, cameras: Sequence[SimulatedCamera]) -> dict[str, NDArray[np.float64]]:
+    """Return world_to_image, float64 (3, 4), of those of the cameras that hang on the world and not on the arm."""
+    return {
+        camera.name: camera_matrix(data, model, camera.name, camera.size, camera.upside_down)
+        for camera in cameras
+        if model.camera(camera.name).bodyid[0] == 0
+    }

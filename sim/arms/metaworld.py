@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from robot.arm import ArmDescription, Joints, JointState
 from robot.data import Observation
 from robot.errors import SailError
-from sim.arms.cameras import SimulatedCamera
+from sim.arms.cameras import SimulatedCamera, fixed_camera_matrices
 from sim.arms.pacing import Clock, Pacer
 from sim.arms.painter import read_pose
 from sim.metaworld import PHYSICS_HZ, UPSIDE_DOWN, MetaWorldRobot
@@ -37,6 +37,11 @@ OPEN_M = 0.1
 def opening_from_effort(effort: float) -> float:
     """Return the opening (m) to write for one of MetaWorld's gripper efforts, −1 (open) … 1 (close)."""
     return OPEN_M * (1 - effort) / 2
+
+
+def tool_position(position: Joints) -> NDArray[np.float64]:
+    """Return where the tool is, float64 (3,) in m, world frame, for positions (4,) of the joints."""
+    return position[:3]
 
 
 def effort_from_opening(opening_m: float) -> float:
@@ -64,7 +69,7 @@ class MetaWorldArm:
 
         `image_size` is (H, W) in pixels or the side of a square; `goal_visible` says whether pictures show the goal.
 
-        Raises UnknownNameError for an unknown task, RenderingError when nothing can be drawn here.
+        Raises UnknownNameError for an unknown task or camera, RenderingError when nothing can be drawn here.
         """
         self._robot = MetaWorldRobot(task, cameras=())
         import mujoco
@@ -99,6 +104,11 @@ class MetaWorldArm:
     def cameras(self) -> tuple[SimulatedCamera, ...]:
         """Return the scene's cameras that were asked for, not yet open."""
         return self._cameras
+
+    @property
+    def camera_matrices(self) -> dict[str, NDArray[np.float64]]:
+        """Return world_to_image, float64 (3, 4), of each camera that stands still; see `camera_matrix`."""
+        return fixed_camera_matrices(self._model, self._data, self._cameras)
 
     @property
     def model(self) -> Any:

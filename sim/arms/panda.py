@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from robot.arm import ArmDescription, Joints, JointState
 from robot.errors import SailError
-from sim.arms.cameras import SimulatedCamera
+from sim.arms.cameras import SimulatedCamera, fixed_camera_matrices
 from sim.arms.pacing import Clock, Pacer
 from sim.arms.painter import read_pose
 
@@ -65,7 +65,8 @@ class SimulatedPanda:
         """Load the scene.
 
         `image_size` is (H, W) in pixels or the side of a square. Targets are expected `servo_hz` times a second and
-        reached one such period after they were written. `seed` fixes where the objects are at first.
+        reached one such period after they were written. `seed` fixes where the objects are at first. Raises
+        UnknownNameError for an unknown camera.
         """
         if servo_hz <= 0:
             raise ValueError(f"servo_hz must be positive, got {servo_hz}.")
@@ -77,6 +78,7 @@ class SimulatedPanda:
         self._description = describe_panda()
         self._model: Any = mujoco.MjModel.from_xml_path(str(scene_path()))
         self._data: Any = mujoco.MjData(self._model)
+        self._imagined: Any = mujoco.MjData(self._model)
         self._pacer = Pacer(self._model.opt.timestep, clock)
         joint_ids = [self._model.joint(name).id for name in (*JOINTS, *FINGERS)]
         self._places = self._model.jnt_qposadr[joint_ids]
@@ -100,6 +102,11 @@ class SimulatedPanda:
     def cameras(self) -> tuple[SimulatedCamera, ...]:
         """Return the scene's cameras that were asked for, not yet open."""
         return self._cameras
+
+    @property
+    def camera_matrices(self) -> dict[str, NDArray[np.float64]]:
+        """Return world_to_image, float64 (3, 4), of each camera that stands still; see `camera_matrix`."""
+        return fixed_camera_matrices(self._model, self._data, self._cameras)
 
     @property
     def model(self) -> Any:
@@ -165,6 +172,12 @@ class SimulatedPanda:
         self._advance()
         if not self._holding:  # once: the arm hangs a little below its target, and would sink with every stop
             self._hold(np.append(self._data.qpos[self._places[:7]], self._goal[7]))
+
+    def tool_position(self, position: Joints) -> NDArray[np.float64]:
+        """Return where the tool is, float64 (3,) in m, arm's base frame, for joint positions (8,)."""
+        self._imagined.qpos[self._places[:7]] = position[:7]
+        self._mujoco.mj_kinematics(self._model, self._imagined)
+        return np.array(self._imagined.site("tool").xpos)
 
     def objects(self) -> dict[str, float]:
         """Return how far the drawer is open and the button pressed (m), and where the cube is (m, arm's base)."""

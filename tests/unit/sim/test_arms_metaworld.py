@@ -10,7 +10,7 @@ import pytest
 from robot.arm import Joints
 from robot.data import Action
 from robot.errors import UnknownNameError
-from sim.arms.metaworld import ACTION_M, MetaWorldArm, effort_from_opening, opening_from_effort
+from sim.arms.metaworld import ACTION_M, MetaWorldArm, effort_from_opening, opening_from_effort, tool_position
 from sim.experts import ScriptedExpert
 from sim.metaworld import MetaWorldRobot
 from sim.tasks import INSTRUCTIONS
@@ -151,6 +151,16 @@ def test_every_motion_of_a_policy_is_within_what_a_governor_allows(connect: Conn
     reached_s = fastest_m_s / description.acceleration[:3] + description.acceleration[:3] / description.jerk[:3]
     assert np.all(description.velocity[:3] > 1.2 * fastest_m_s)
     assert np.all(reached_s < 0.05)
+
+
+def test_its_camera_is_where_the_robots_is_and_its_tool_where_its_joints_say(
+    make_robot: MakeRobot, connect: Connect
+) -> None:
+    robot, (arm, _) = make_robot("drawer-close"), connect("drawer-close")
+    matrices = arm.camera_matrices
+    assert matrices.keys() == robot.spec.camera_matrices.keys() == {"corner2"}
+    np.testing.assert_array_equal(matrices["corner2"], robot.spec.camera_matrices["corner2"])
+    np.testing.assert_array_equal(tool_position(arm.read().position), arm.read().position[:3])
 
 
 def test_a_target_outside_the_workspace_is_brought_back_into_it(connect: Connect) -> None:

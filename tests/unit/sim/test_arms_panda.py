@@ -32,13 +32,13 @@ class Table:
         self.target = self.arm.read().position.copy()
         self._down = None
 
-    def go(self, place_m: tuple[float, float, float], opening_m: float, speed_m_s: float = 0.2) -> None:
+    def go(self, place_m: tuple[float, float, float], opening_m: float, speed_m_s: float = 0.4) -> None:
         """Bring the tool to a place (arm's base frame), the hand turned as it was at home."""
         here = self._tool()[0]
         count = max(1, round(float(np.linalg.norm(place_m - here)) / (speed_m_s * PERIOD_S)))
         for number in range(1, count + 1):
             self._servo(here + (place_m - here) * number / count, opening_m)
-        for _ in range(100):
+        for _ in range(150):
             self._servo(np.asarray(place_m), opening_m)
 
     def _servo(self, wanted_m: NDArray[np.float64], opening_m: float) -> None:
@@ -105,6 +105,18 @@ def test_the_joints_follow_a_fast_smooth_motion_without_lag(table: Table) -> Non
     assert np.all(farthest < 0.5 * description.velocity * PERIOD_S)
 
 
+def test_the_tool_is_where_it_is_seen(table: Table) -> None:
+    """At home, published figures place it: 0.307 m ahead, 0.487 m up, in the middle."""
+    table.begin(0)
+    arm = table.arm
+    place_m = arm.tool_position(arm.description.home)
+    np.testing.assert_allclose(place_m, [0.307, 0.0, 0.487], atol=1e-3)
+    assert arm.camera_matrices.keys() == {"front"}  # the other moves with the hand
+    column, row, depth = arm.camera_matrices["front"] @ np.array([*place_m, 1.0])
+    assert 1 < depth < 2
+    assert 0 < column / depth < 127 and 0 < row / depth < 64
+
+
 def test_gravity_does_not_pull_it_down_and_is_felt(table: Table) -> None:
     table.begin(0)
     arm = table.arm
@@ -127,7 +139,7 @@ def test_a_jump_of_the_target_is_met_with_no_more_than_the_motors_have(table: Ta
     assert np.all(np.isfinite(arm.read().position))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_the_cube_can_be_lifted(table: Table, seed: int) -> None:
     table.begin(seed)
     cube = table.arm.objects()
