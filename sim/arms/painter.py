@@ -26,8 +26,6 @@ from sim.rendering import OffscreenRenderer, choose_backend
 READY = b"ready"
 START_TIMEOUT_S = 120.0
 DRAW_TIMEOUT_S = 20.0
-NICENESS = 5
-"""The servo comes first where there are fewer cores than there is to do."""
 
 
 def read_pose(model: Any, data: Any) -> NDArray[np.float64]:
@@ -150,7 +148,6 @@ def serve(painter: Painter, source: BinaryIO, sink: BinaryIO) -> None:
 def main() -> None:
     """Draw for the process that started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
-    os.nice(NICENESS)
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
     parser.add_argument("--camera", required=True)
