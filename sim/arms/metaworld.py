@@ -184,12 +184,10 @@ class MetaWorldArm:
             self._holding = True
 
     def close(self) -> None:
-        """Hold and disconnect, and close the cameras; closing twice is allowed."""
+        """Hold and disconnect; closing twice is allowed. Cameras are closed by whoever opened them."""
         if self._connected:
             self.stop()
             self._connected = False
-        for camera in self._cameras:
-            camera.close()
         self._robot.close()
 
     def _describe(self) -> ArmDescription:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +27,8 @@ from sim.rendering import OffscreenRenderer, choose_backend
 READY = b"ready"
 START_TIMEOUT_S = 120.0
 DRAW_TIMEOUT_S = 20.0
+_CHOOSING = threading.Lock()
+"""Several cameras open at once; the first finds out for all of them what can draw here."""
 
 
 def read_pose(model: Any, data: Any) -> NDArray[np.float64]:
@@ -73,7 +76,8 @@ class PainterProcess:
 
         Raises RenderingError where nothing can be drawn here, SailError where the process does not start.
         """
-        choose_backend()
+        with _CHOOSING:
+            choose_backend()
         import mujoco
 
         self._camera, self._shape = camera, (*size, 3)

@@ -192,12 +192,10 @@ class SimulatedPanda:
         }
 
     def close(self) -> None:
-        """Hold and disconnect, and close the cameras; closing twice is allowed."""
+        """Hold and disconnect; closing twice is allowed. Cameras are closed by whoever opened them."""
         if self._connected:
             self.stop()
             self._connected = False
-        for camera in self._cameras:
-            camera.close()
 
     def _hold(self, position: Joints) -> None:
         self._from = self._goal = np.array(position)

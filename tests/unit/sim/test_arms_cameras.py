@@ -168,5 +168,7 @@ def test_metaworlds_camera_sees_what_metaworlds_robot_observes(make_robot: MakeR
     arm.reset(6)
     np.testing.assert_array_equal(camera.read()[0], robot.reset(6).images["corner2"])
     arm.close()
+    camera.read()  # whoever opened it closes it
+    camera.close()
     with pytest.raises(SailError, match="closed"):
         camera.read()
