@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from robot.arm import ArmDescription, Joints, JointState
-from robot.data import Action, Episode, Feedback, Image, Observation, RobotSpec, SamplerSettings, Verdict, VideoPlan
+from robot.data import (
+    Action,
+    Episode,
+    Feedback,
+    Image,
+    Observation,
+    Outcome,
+    RobotSpec,
+    SamplerSettings,
+    Verdict,
+    VideoPlan,
+)
 
 Metrics = Mapping[str, float]
 
@@ -169,6 +180,45 @@ class InverseDynamics(Protocol):
 
     def act(self, observations: Sequence[Observation], handles: Sequence[object], steps: Sequence[int]) -> list[Action]:
         """Return one action per observation, `steps[i]` (0, 1, …) robot steps after plan i began."""
+        ...
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """One attempt being written down while it runs: `observe` once, then `plan` and `step` as they happen.
+
+    It ends by `seal`, by `set_aside`, or, where the program is stopped, by `leave`. All but `leave` raise SailError
+    where what is to be written cannot be, such as on a full disk.
+    """
+
+    def observe(self, observation: Observation) -> None:
+        """Record the first observation."""
+        ...
+
+    def plan(self, plan: VideoPlan) -> None:
+        """Record a plan that begins to be executed now."""
+        ...
+
+    def step(self, requested: Action, sent: Action, observation: Observation, success: bool | None = None) -> None:
+        """Record an action, as asked for and as sent, and what was seen after it.
+
+        `success` is known after every step of an attempt or after none; ValueError otherwise.
+        """
+        ...
+
+    def seal(self, outcome: Outcome) -> str:
+        """Finish it and return the id under which the episode is stored."""
+        ...
+
+    def set_aside(self) -> None:
+        """Give it up, because the attempt is begun again: it becomes no episode, and nothing of it is deleted."""
+        ...
+
+    def leave(self) -> None:
+        """Let go of it unfinished, so that what there is can be saved later; after `seal` do nothing.
+
+        Never raises.
+        """
         ...
 
 

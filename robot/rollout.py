@@ -8,6 +8,7 @@ the attempt's seed and the plan's number, never from its place in a batch.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from robot.data import (
     VideoPlan,
 )
 from robot.errors import SailError
-from robot.protocols import InverseDynamics, Planner, Robot, RobotPool
+from robot.protocols import InverseDynamics, Planner, Recording, Robot, RobotPool
 
 FAULTS = (OSError, EOFError, RuntimeError, SailError)
 """What a pool may raise when a robot breaks. A ValueError is a bad action, the caller's mistake, and goes through."""
@@ -103,6 +104,9 @@ Named = TypeVar("Named")
 OnEpisode = Callable[[int, Attempt, Episode], None]
 """Called as each episode ends with its attempt's index among the requests."""
 
+Record = Callable[[int, Attempt], Recording]
+"""Called as a robot begins an attempt, with its index among the requests; returns where it is written down."""
+
 
 def plan_seed(attempt_seed: int, index: int) -> int:
     """Return the seed of plan `index` (0, 1, …) of the attempt with this seed: 0 … 2⁶³ − 1, the same everywhere."""
@@ -174,6 +178,7 @@ class _Running:
     sent: list[Action] = field(default_factory=list)
     success: list[bool | None] = field(default_factory=list)
     plans: list[PlacedPlan] = field(default_factory=list)
+    recording: Recording | None = None
     handle: object = None
     round_steps: int = 0
     outcome: Outcome | None = None
@@ -183,6 +188,8 @@ class _Running:
         self.sent.append(feedback.sent)
         self.observations.append(feedback.observation)
         self.success.append(feedback.success)
+        if self.recording is not None:
+            self.recording.step(requested, feedback.sent, feedback.observation, feedback.success)
         if feedback.success and settings.stop_on_success:
             self.outcome = Outcome.SUCCESS
         elif len(self.sent) >= settings.max_steps:
@@ -198,13 +205,19 @@ def rollout(
     on_episode: OnEpisode | None = None,
     config_hash: str = "",
     timings: RolloutTimings | None = None,
+    record: Record | None = None,
 ) -> list[Episode]:
     """Carry out every attempt and return its episode, in the order of `requests`.
 
-    `on_episode` is called the moment an episode ends, so that nothing finished is lost when the process dies.
-    `timings`, where given, is added to. A robot that breaks in the middle (see `FAULTS`, or a robot missing from the
-    pool's answer) costs its attempt another try, `settings.retries` times, and then leaves an episode with the outcome
-    `infrastructure fault`; the others go on. A robot that cannot be reset is left out and its attempt goes to another.
+    `record`, where given, opens a recording for each try of an attempt; it is written step by step, sealed when the
+    episode ends, which then bears the id it was sealed under, set aside when the attempt is begun again after a fault,
+    and left as it is when an exception ends the rollout.
+    `on_episode` is called the moment an episode has ended, and been sealed, so that nothing finished is lost when the
+    process dies. `timings`, where given, is added to.
+
+    A robot that breaks in the middle (see `FAULTS`, or a robot missing from the pool's answer) costs its attempt
+    another try, `settings.retries` times, and then leaves an episode with the outcome `infrastructure fault`; the
+    others go on. A robot that cannot be reset is left out and its attempt goes to another.
     Raises SailError when no robot is left, ValueError when an action or a plan's stride does not fit the robot.
     """
     crew = _Crew(
@@ -215,6 +228,7 @@ def rollout(
         on_episode,
         config_hash,
         timings if timings is not None else RolloutTimings(),
+        record,
     )
     return crew.run(requests)
 
@@ -231,6 +245,7 @@ class _Crew:
         on_episode: OnEpisode | None,
         config_hash: str,
         timings: RolloutTimings,
+        record: Record | None,
     ) -> None:
         self.pool = pool
         self.planner = planner
@@ -239,6 +254,7 @@ class _Crew:
         self.on_episode = on_episode
         self.config_hash = config_hash
         self.timings = timings
+        self.record = record
         self.running: dict[int, _Running] = {}
         self.fit = list(range(pool.size))
         self.episodes: dict[int, Episode] = {}
@@ -247,11 +263,16 @@ class _Crew:
 
     def run(self, requests: Sequence[Attempt]) -> list[Episode]:
         self.waiting.extend(enumerate(requests))
-        while self.waiting or self.running:
-            self._start(self.waiting)
-            self._plan()
-            self._act()
-            self.timings.rounds += 1
+        try:
+            while self.waiting or self.running:
+                self._start(self.waiting)
+                self._plan()
+                self._act()
+                self.timings.rounds += 1
+        finally:
+            for running in self.running.values():  # there are any only where an exception ends it all
+                if running.recording is not None:
+                    running.recording.leave()
         return [self.episodes[index] for index in range(len(requests))]
 
     def _start(self, waiting: deque[tuple[int, Attempt]]) -> None:
@@ -265,13 +286,19 @@ class _Crew:
             first, problem = self._reset({robot: attempt.seed for robot, (_, attempt) in taken.items()})
             for robot, (index, attempt) in reversed(taken.items()):
                 if robot in first:
-                    self.running[robot] = _Running(index, attempt, [first[robot]])
+                    self._begin(robot, index, attempt, first[robot])
                 else:
                     waiting.appendleft((index, attempt))
                     self.fit.remove(robot)
             if not self.fit:
                 raise SailError(f"No robot of {self.pool.spec.name!r} can be reset any more: {problem}") from problem
         self.timings.resetting_s += time.perf_counter() - began
+
+    def _begin(self, robot: int, index: int, attempt: Attempt, first: Observation) -> None:
+        running = self.running[robot] = _Running(index, attempt, [first])
+        if self.record is not None:
+            running.recording = self.record(index, attempt)
+            running.recording.observe(first)
 
     def _reset(self, seeds: Mapping[int, int]) -> tuple[dict[int, Observation], Exception | None]:
         """Reset together; where that fails, one by one, so that a broken robot takes no other with it."""
@@ -312,6 +339,8 @@ class _Crew:
         handles = self.inverse_dynamics.begin(now, plans)
         for running, plan, handle in zip(batch, plans, handles, strict=True):
             running.plans.append(PlacedPlan(len(running.sent), plan))
+            if running.recording is not None:
+                running.recording.plan(plan)
             running.handle = handle
             running.round_steps = self._steps(plan)
         self.timings.plans += len(plans)
@@ -347,14 +376,21 @@ class _Crew:
         self.timings.acting_s += time.perf_counter() - began
 
     def _finish(self, robot: int) -> None:
-        running = self.running.pop(robot)
+        running = self.running[robot]
+        recording = running.recording
         if running.outcome is Outcome.INFRASTRUCTURE_FAULT and self.faults[running.index] < self.settings.retries:
             # It waits for whichever robot is idle next; its seed makes it the same attempt there.
             self.faults[running.index] += 1
             self.timings.retries += 1
+            if recording is not None:
+                recording.set_aside()
+            del self.running[robot]
             self.waiting.append((running.index, running.attempt))
             return
         episode = _sealed(running, self.pool.spec, self.config_hash)
+        if recording is not None:
+            episode = dataclasses.replace(episode, episode_id=recording.seal(episode.outcome))
+        del self.running[robot]
         self.episodes[running.index] = episode
         if self.on_episode is not None:
             self.on_episode(running.index, running.attempt, episode)

@@ -107,7 +107,8 @@ class _Doctor:
         if saved is None:
             return self._moved(path, wrong, "nothing in it can be saved")
         episode, origin = saved
-        name = self._free(episode.episode_id or f"{episode.task}-{episode.seed:06d}-recovered")
+        # Never under its own id: a run that goes on begins this very attempt again and seals it under that.
+        name = self._free(f"{episode.episode_id or f'{episode.task}-{episode.seed:06d}'}-recovered")
         if self.repair:
             self.store.add(episode, episode_id=name, origin=origin, more={"recovered": wrong})
             set_aside(path, self.folder)

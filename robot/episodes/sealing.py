@@ -18,17 +18,23 @@ from robot.errors import SailError
 OPEN_PREFIX = ".open-"
 SET_ASIDE = ".set-aside"
 LOCK = ".lock"
+TOKEN_BYTES = 4
 
 
 class OpenFolder:
     """Make a hidden folder beside the others and hold it until it is sealed or let go."""
 
     def __init__(self, store: Path, name: str) -> None:
-        self.path = store / f"{OPEN_PREFIX}{name}-{secrets.token_hex(4)}"
+        self.path = store / f"{OPEN_PREFIX}{name}-{secrets.token_hex(TOKEN_BYTES)}"
         store.mkdir(parents=True, exist_ok=True)
         self.path.mkdir()
         self._lock: int | None = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    @property
+    def held(self) -> bool:
+        """Return whether it is neither sealed nor let go yet."""
+        return self._lock is not None
 
     def seal(self, target: Path) -> bool:
         """Give the folder its name, all its content on the disk; return False where the name is taken already."""
@@ -43,6 +49,17 @@ class OpenFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def left_open(store: Path, name: str) -> list[Path]:
+    """Return the hidden folders that were to become episode `name` and that no living process writes any more."""
+    start = f"{OPEN_PREFIX}{name}-"
+    try:
+        found = [entry.path for entry in os.scandir(store) if entry.name.startswith(start)]
+    except FileNotFoundError:
+        return []
+    token = 2 * TOKEN_BYTES
+    return [path for path in map(Path, sorted(found)) if len(path.name) == len(start) + token and not is_held(path)]
 
 
 def is_held(folder: Path) -> bool:

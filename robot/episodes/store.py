@@ -13,6 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from robot.data import Action, Episode, Outcome, PlacedPlan, Verdict
 from robot.episodes.description import (
     ABOUT,
@@ -27,9 +29,10 @@ from robot.episodes.description import (
 )
 from robot.episodes.first_format import read_first_format
 from robot.episodes.labels import Label, append_labels, read_labels, verdict_labels, verdicts_of
+from robot.episodes.sealing import left_open, set_aside
 from robot.episodes.steps import DONE, STEPS, read_steps
 from robot.episodes.video import Quality, VideoFacts, read_video
-from robot.episodes.writer import USUAL_RATE_HZ, EpisodeWriter
+from robot.episodes.writer import FLUSH_EVERY, USUAL_RATE_HZ, EpisodeWriter
 from robot.errors import SailError
 
 TEXTS = ("task", "instruction", "spoken", "robot", "seed", "config_hash", "episode_id")
@@ -69,6 +72,20 @@ class EpisodeStore:
             with contextlib.suppress(OSError):
                 shutil.rmtree(writer.folder)
             raise
+
+    def record(self, heading: Heading, episode_id: str, flush_every: int = FLUSH_EVERY) -> EpisodeWriter:
+        """Begin to record an episode and return its writer, which is a `robot.protocols.Recording`.
+
+        What a process that died left open under this id is moved aside: nobody is going to finish it. Raises SailError
+        where the id is taken already or the disk is full.
+        """
+        if self.path(episode_id).exists():
+            raise SailError(f"Episode {episode_id!r} is already stored in {self.folder}; choose another id.")
+        for left in left_open(self.folder, episode_id):
+            set_aside(left, self.folder)
+        writer = EpisodeWriter(self.folder, heading, episode_id, flush_every=flush_every)
+        writer.no_actions["success"] = np.zeros(0, np.bool_)
+        return writer
 
     def ids(self, task: str | None = None) -> list[str]:
         """Return the ids of all episodes, sorted; with `task`, of that task only."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from robot.data import Action, Image, Observation, Outcome, PlacedPlan, Verdict, VideoPlan
 from robot.episodes.description import ABOUT, SCHEMA, Heading, check_id, measured_rate_hz, plan_as_json, to_bytes
 from robot.episodes.labels import append_labels, verdict_labels
-from robot.episodes.sealing import OpenFolder
+from robot.episodes.sealing import OpenFolder, set_aside
 from robot.episodes.steps import STEPS, STREAM, StepStream, write_steps
 from robot.episodes.video import CAMERA, LOSSLESS, Quality, VideoFacts, VideoWriter
 from robot.errors import SailError
@@ -162,6 +162,8 @@ class EpisodeWriter:
         if not self._rows:
             raise ValueError("An episode without an observation cannot be sealed.")
         with self._told():
+            if self._flush_every:
+                self.flush()  # so that a kill from here on loses no step
             cameras = {name: video.close() for name, video in self._cameras.items()}
             imagined = [video.close() for video in self._imagined.values()]
             if self._stream is not None:
@@ -173,8 +175,17 @@ class EpisodeWriter:
             about = self._about(outcome, arrays, cameras, imagined) | dict(more or {})
             return self._name_it(about)
 
+    def set_aside(self) -> None:
+        """Give the episode up: what there is of it goes to where the store keeps what nobody asks for."""
+        self.leave()
+        with self._told():
+            set_aside(self.folder, self._store)
+
     def leave(self) -> None:
-        """Let go of the episode as it is: it stays open, for the doctor to save."""
+        """Let go of the episode as it is: it stays open, for the doctor to save. Once it is sealed, do nothing."""
+        if self._flush_every and self._open.held:
+            with contextlib.suppress(SailError, ValueError):  # the last step may be there in part
+                self.flush()
         for video in (*self._cameras.values(), *self._imagined.values()):
             video.abandon()
         if self._stream is not None:
@@ -186,9 +197,6 @@ class EpisodeWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind is not None:
-            with contextlib.suppress(SailError):
-                self.flush()
         self.leave()
 
     def _see(self, observation: Observation) -> None:

@@ -30,6 +30,7 @@ from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm
 from robot.learn.exploration import InstructionBandit
 from robot.learn.journal import AttemptRecord, Journal, Phase, RunState
 from robot.learn.numbers import added, describe_attempts
+from robot.learn.recording import recorder
 from robot.memory import MemoryWatch, own_peak_bytes
 from robot.protocols import InverseDynamics, Learner, Planner, RewardModel, RobotPool
 from robot.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
@@ -355,14 +356,13 @@ class SailLoop:
         timings: RolloutTimings,
         note: Callable[[], None],
     ) -> dict[str, Episode]:
-        """Roll out attempts; store and write down each episode the moment it ends; return them by id."""
+        """Roll out attempts, recording each as it runs; write each down the moment it ends; return episodes by id."""
         fresh: dict[str, Episode] = {}
+        ids = [self._episode_id(state, item) for item in missing]
 
         def finished(number: int, attempt: Attempt, episode: Episode) -> None:
-            episode_id = self._episode_id(state, missing[number])
-            fresh[episode_id] = dataclasses.replace(episode, episode_id=episode_id)
-            self.store.add(fresh[episode_id], origin=Origin(state["run"], state["iteration"]))
-            self._write_down(state, missing[number], episode_id, episode)
+            fresh[ids[number]] = episode
+            self._write_down(state, missing[number], ids[number], episode)
             note()
             self._save(state)
 
@@ -375,6 +375,7 @@ class SailLoop:
             finished,
             state["run"],
             timings,
+            recorder(self.store, ids, pool.spec, state["run"], Origin(state["run"], state["iteration"])),
         )
         return fresh
 

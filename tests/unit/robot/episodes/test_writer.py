@@ -138,11 +138,11 @@ def test_what_was_flushed_of_a_killed_episode_is_saved(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL
     assert EpisodeStore(tmp_path).ids() == []
     (finding,) = examine(tmp_path, repair=True)
-    assert finding.done and "39 steps are saved as mine" in finding.remedy
-    saved = EpisodeStore(tmp_path).load("mine")
+    assert finding.done and "39 steps are saved as mine-recovered" in finding.remedy
+    saved = EpisodeStore(tmp_path).load("mine-recovered")
     assert len(saved) == 39 and saved.outcome is Outcome.INFRASTRUCTURE_FAULT
     assert_same(saved, episode(steps=43, size=32), steps=39)
-    assert EpisodeStore(tmp_path).about("mine")["recovered"]
+    assert EpisodeStore(tmp_path).about("mine-recovered")["recovered"]
     assert len(list((tmp_path / ".set-aside").iterdir())) == 1
 
 
@@ -202,5 +202,5 @@ def test_a_disk_that_fills_up_leaves_what_was_recorded(tmp_path: Path, monkeypat
             writer.seal(whole.outcome)
     monkeypatch.undo()
     (finding,) = examine(tmp_path, repair=True)
-    assert "11 steps are saved as mine" in finding.remedy
-    assert_same(EpisodeStore(tmp_path).load("mine"), whole, steps=11)
+    assert "11 steps are saved as mine-recovered" in finding.remedy
+    assert_same(EpisodeStore(tmp_path).load("mine-recovered"), whole, steps=11)

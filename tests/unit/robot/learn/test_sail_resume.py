@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 
+from robot.data import Outcome
+from robot.episodes.repair import examine
 from robot.episodes.steps import write_steps
+from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
 from robot.learn.journal import Journal
+from tests.unit.robot.episodes.samples import assert_same
 from tests.unit.robot.learn.toy_loop import make_loop
 
 ROOT = Path(__file__).parents[4]
@@ -86,6 +90,29 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
     assert before["phase"] != "done"
     make_loop(tmp_path, size=2).run()
     assert outcome(tmp_path) == uninterrupted
+    assert list(examine(tmp_path / "run" / "episodes")) == []  # nor is anything left open
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_what_was_flushed_of_attempts_that_were_killed_is_there(
+    repaired: bool, tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    assert start(tmp_path, "act", "34") == -signal.SIGKILL  # three robots, 33 steps each
+    store = EpisodeStore(tmp_path / "run" / "episodes")
+    assert store.ids() == []
+    if repaired:
+        assert [finding.done for finding in examine(store.folder, repair=True)] == [True] * 3
+    recovered = {name: store.load(name) for name in store.ids()}
+    make_loop(tmp_path, size=2).run()
+    left = outcome(tmp_path)
+    left["episodes"] = [name for name in left["episodes"] if not name.endswith("-recovered")]
+    assert left == uninterrupted
+    assert len(recovered) == 3 * repaired
+    for name, saved in recovered.items():
+        assert len(saved) == 29 and saved.outcome is Outcome.INFRASTRUCTURE_FAULT
+        assert_same(saved, store.load(name.removesuffix("-recovered")), steps=29)
+    assert len(list((store.folder / ".set-aside").iterdir())) == 3
+    assert list(examine(store.folder)) == []
 
 
 def test_killed_again_and_again(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
