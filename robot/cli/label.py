@@ -21,9 +21,6 @@ from robot.episodes.labels import LONGEST_TEXT
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
 
-ACTION_NAMES = ("x", "y", "z", "gripper")
-"""What the page calls the four entries of MetaWorld's actions."""
-
 
 def run(arguments: Arguments) -> int:
     """Serve the label page on the loopback address until Ctrl-C."""
@@ -104,7 +101,7 @@ def _serve(store: EpisodeStore, ids: list[str], person: str, token: str, listene
 
     from robot.episodes.labelling.application import Desk, make_application
 
-    application = make_application(Desk(store, ids, person, ACTION_NAMES), token, listener.getsockname()[1])
+    application = make_application(Desk(store, ids, person), token, listener.getsockname()[1])
     settings = uvicorn.Config(
         application, log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none"
     )

@@ -104,8 +104,9 @@ class _Steps(Dataset[Sample]):  # type: ignore[misc]
 class FrameWindows(_Steps):
     """Windows of `frames` frames, `stride` steps apart, beginning at every step: what a planner learns from.
 
-    A sample: `frames`, uint8 (F, S, S, 3); `episode` and `step`, int64, where it begins. Past an episode's end its last
-    frame repeats, so that holding still once the task is done is learnt too.
+    A sample: `frames`, uint8 (F, S, S, 3); `known`, bool (F,); `episode` and `step`, int64, where it begins. Past an
+    episode's end its last frame repeats and is marked as not known: an episode stops at success, and a planner that
+    took that for the world standing still would learn to imagine robots that rest.
     """
 
     def __init__(self, recordings: Recordings, frames: int = 9, stride: int = 2) -> None:
@@ -115,8 +116,9 @@ class FrameWindows(_Steps):
         self._offsets = np.arange(frames, dtype=np.int64) * stride
 
     def _batch(self, episodes: Indices, steps: Indices) -> dict[str, NDArray[Any]]:
-        frames = self._frames(episodes, steps[:, None] + self._offsets)
-        return {"frames": frames, "episode": episodes, "step": steps}
+        wanted = steps[:, None] + self._offsets
+        known = wanted < self.recordings.cached.count[episodes][:, None]
+        return {"frames": self._frames(episodes, wanted), "known": known, "episode": episodes, "step": steps}
 
 
 class FramePairs(_Steps):

@@ -20,6 +20,8 @@ SCHEMA = 2
 FIRST_SCHEMA = 1
 """Before there were videos and Parquet: still read (`robot.episodes.first_format`), never written."""
 ABOUT = "episode.json"
+KEPT = ("recorded", "revision", "source", "recovered", "renamed_from")
+"""What a description says of where an episode comes from: it stays true of one that is mended."""
 KEYS = ("task", "instruction", "spoken", "robot", "seed", "config_hash", "episode_id", "outcome", "steps", "plans")
 
 
@@ -97,6 +99,11 @@ def read_about(folder: Path, name: str) -> dict[str, Any]:
     if missing:
         raise SailError(f"{path} is damaged: it has no {missing[0]!r}.")
     return about
+
+
+def kept(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a description is said again when the episode is mended."""
+    return {key: about[key] for key in KEPT if key in about}
 
 
 def to_bytes(about: Mapping[str, Any]) -> bytes:

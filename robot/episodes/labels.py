@@ -11,6 +11,7 @@ import enum
 import hashlib
 import json
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -226,7 +227,7 @@ def _row(label: Label) -> dict[str, Any]:
     return {"schema": SCHEMA, "id": row.pop("label_id")} | row
 
 
-def _from_row(row: Mapping[str, Any], _: int) -> list[Label]:
+def _from_row(row: Mapping[str, Any], _: str) -> list[Label]:
     schema = row.get("schema")
     if schema != SCHEMA:
         raise SailError(f"it has schema {schema}, this version reads {SCHEMA}")
@@ -240,40 +241,51 @@ def _from_row(row: Mapping[str, Any], _: int) -> list[Label]:
     return [Label(**known, label_id=row["id"])]
 
 
-def _from_verdict_row(row: Mapping[str, Any], number: int) -> list[Label]:
-    """Return a line of an older store's verdicts; its ids follow from its place, so that it can be retracted too."""
+def _from_verdict_row(row: Mapping[str, Any], name: str) -> list[Label]:
+    """Return a line of an older store's verdicts, under an id that was made for it."""
     progress = row.get("progress")
     verdict = Verdict(**{**row, "progress": None if progress is None else np.asarray(progress, np.float32)})
     first, *more = verdict_labels(verdict)
-    name = f"verdict-{number}"
     return [
         dataclasses.replace(first, label_id=name),
         *(dataclasses.replace(label, label_id=f"{name}-progress", said_with=name) for label in more),
     ]
 
 
+def _verdict_id(line: bytes, time: int) -> str:
+    """Return the id of a verdict of an older store, which has none written down, so that it can be retracted too.
+
+    It follows from what the line says and how often that was said before, not from its place: other lines may be taken
+    out.
+    """
+    again = f"-{time}" if time > 1 else ""
+    return f"verdict-{hashlib.sha256(line).hexdigest()[:12]}{again}"
+
+
 def sound_lines(path: Path) -> tuple[list[str], int]:
     """Return the lines of a file of labels or verdicts that can be read, and how many cannot."""
     from_row = _from_verdict_row if path.name == OLD_FILE else _from_row
     sound, damaged = [], 0
-    for number, line in enumerate(filter(None, whole_lines(path)), start=1):
+    for line in filter(None, whole_lines(path)):
         try:
             row = json.loads(line)
             if not (path.name == FILE and int(row["schema"]) > SCHEMA):  # a newer version's is no damage
-                from_row(row, number)
+                from_row(row, "")
             sound.append(line.decode())
         except DAMAGE:
             damaged += 1
     return sound, damaged
 
 
-def _read(path: Path, from_row: Callable[[Mapping[str, Any], int], list[Label]]) -> list[Label]:
+def _read(path: Path, from_row: Callable[[Mapping[str, Any], str], list[Label]]) -> list[Label]:
     labels: list[Label] = []
+    met: Counter[bytes] = Counter()
     for number, line in enumerate(whole_lines(path), start=1):
         if not line:
             continue
+        met[line] += 1
         try:
-            labels += from_row(json.loads(line), number)
+            labels += from_row(json.loads(line), _verdict_id(line, met[line]))
         except DAMAGE as problem:
             raise SailError(f"Line {number} of {path} cannot be read: {str(problem).rstrip('.')}.") from None
     return labels

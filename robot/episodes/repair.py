@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from robot.data import Episode
-from robot.episodes.description import ABOUT, FIRST_SCHEMA, SCHEMA, Origin, read_about, to_bytes
+from robot.episodes.description import ABOUT, FIRST_SCHEMA, SCHEMA, Origin, kept, read_about, to_bytes
 from robot.episodes.labels import FILE, OLD_FILE, sound_lines
 from robot.episodes.salvage import salvage_damaged, salvage_unfinished
 from robot.episodes.sealing import LOCK, OPEN_PREFIX, SET_ASIDE, is_held, seal, set_aside, write_whole
@@ -106,11 +106,11 @@ class _Doctor:
         saved = salvage_unfinished(path)
         if saved is None:
             return self._moved(path, wrong, "nothing in it can be saved")
-        episode, origin = saved
+        episode, origin, known = saved
         # Never under its own id: a run that goes on begins this very attempt again and seals it under that.
         name = self._free(f"{episode.episode_id or f'{episode.task}-{episode.seed:06d}'}-recovered")
         if self.repair:
-            self.store.add(episode, episode_id=name, origin=origin, more={"recovered": wrong})
+            self.store.add(episode, episode_id=name, origin=origin, more=known | {"recovered": wrong})
             set_aside(path, self.folder)
         return self._finding(name, wrong, f"its first {len(episode)} steps are saved as {name}; the rest is set aside")
 
@@ -126,7 +126,7 @@ class _Doctor:
                 write_whole(path / ABOUT, to_bytes(about | {"episode_id": name, "renamed_from": about["episode_id"]}))
             yield self._finding(name, f"calls itself {about['episode_id']!r}", "named after its folder")
         if about["schema"] == FIRST_SCHEMA:
-            yield self._first_format(path)
+            yield self._first_format(path, about)
         elif damage := self._damage(path, about):
             yield self._mend(path, about, damage)
         yield from self._labels(path)
@@ -154,14 +154,14 @@ class _Doctor:
                 return f"The pictures in {path / row['file']} are not those that were recorded."
         return None
 
-    def _first_format(self, path: Path) -> Finding:
+    def _first_format(self, path: Path, about: Mapping[str, Any]) -> Finding:
         wrong = "is in the first format"
         try:
             episode = self.store.load(path.name)
         except SailError as problem:
             return self._moved(path, str(problem), "nothing else holds its numbers")
         if self.repair:
-            self._replace(path, episode, {"mended": wrong}, whole=True)
+            self._replace(path, episode, kept(about) | {"mended": wrong}, whole=True)
         return self._finding(path.name, wrong, "written in the present one", harmless=True)
 
     def _mend(self, path: Path, about: Mapping[str, Any], damage: str) -> Finding:
@@ -170,10 +170,10 @@ class _Doctor:
             return self._moved(path, damage, "what is left is no episode")
         episode, whole = rest
         if self.repair:
-            self._replace(path, episode, {"mended": damage}, whole, Origin(**about["origin"]))
-        kept = f"{len(episode)} of {about['steps']} steps, {len(episode.plans)} of {len(about['plans'])} plans"
+            self._replace(path, episode, kept(about) | {"mended": damage}, whole, Origin(**about["origin"]))
+        left = f"{len(episode)} of {about['steps']} steps, {len(episode.plans)} of {len(about['plans'])} plans"
         cameras = ", ".join(episode.frames)
-        return self._finding(path.name, damage, f"{kept} and the pictures of {cameras} are kept; all is set aside")
+        return self._finding(path.name, damage, f"{left} and the pictures of {cameras} are kept; all is set aside")
 
     def _replace(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot.data import Episode, Outcome, PlacedPlan
-from robot.episodes.description import Heading, Origin, plan_from_json
+from robot.episodes.description import Heading, Origin, kept, plan_from_json
 from robot.episodes.steps import STREAM, read_stream
 from robot.episodes.store import read_episode
 from robot.episodes.video import VideoFacts, checksum, read_what_is_there
@@ -20,8 +20,11 @@ from robot.episodes.writer import CAMERAS, OPENING, PLANS
 from robot.errors import SailError
 
 
-def salvage_unfinished(path: Path) -> tuple[Episode, Origin] | None:
-    """Return the steps that an unfinished folder holds in full, None where there are none."""
+def salvage_unfinished(path: Path) -> tuple[Episode, Origin, dict[str, Any]] | None:
+    """Return the steps that an unfinished folder holds in full, None where there are none.
+
+    With the episode comes its run, and what else its description says of where it comes from.
+    """
     try:
         opening = json.loads((path / OPENING).read_bytes())
         heading = Heading.from_json(opening)
@@ -54,7 +57,7 @@ def salvage_unfinished(path: Path) -> tuple[Episode, Origin] | None:
         outcome=_outcome(rows.get("success"), steps),
         episode_id=opening.get("episode_id", ""),
     )
-    return episode, heading.origin
+    return episode, heading.origin, kept(opening)
 
 
 def salvage_damaged(path: Path, about: Mapping[str, Any]) -> tuple[Episode, bool] | None:

@@ -76,7 +76,8 @@ class EpisodeWriter:
         self._stream: StepStream | None = None
         with self._told():
             self._open = OpenFolder(self._store, self._id or _stem(heading))
-            (self._open.path / OPENING).write_bytes(to_bytes({"episode_id": self._id, **heading.as_json()}))
+            opening = {"episode_id": self._id, **heading.as_json(), **_made_now()}
+            (self._open.path / OPENING).write_bytes(to_bytes(opening))
 
     @property
     def folder(self) -> Path:
@@ -253,8 +254,7 @@ class EpisodeWriter:
             "rate_measured_hz": measured_rate_hz(arrays["time_s"]),
             "outcome": outcome.value,
             "steps": self.steps,
-            "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
-            "revision": program_revision(),
+            **_made_now(),
             "cameras": {name: facts.as_json() for name, facts in cameras.items()},
             "imagined": [facts.as_json() for facts in imagined],
             "plans": self._plans,
@@ -280,6 +280,11 @@ class EpisodeWriter:
             raise SailError(
                 f"An episode could not be written to {self._store} ({said}); all that was stored before is untouched."
             ) from problem
+
+
+def _made_now() -> dict[str, str]:
+    """Return when and by which program an episode is recorded."""
+    return {"recorded": datetime.now(UTC).isoformat(timespec="seconds"), "revision": program_revision()}
 
 
 def _stem(heading: Heading) -> str:

@@ -39,12 +39,11 @@ class Desk:
     `ids`: the episodes offered, but for links that lead out of the store.
     """
 
-    def __init__(self, store: EpisodeStore, ids: Sequence[str], person: str, action_names: Sequence[str] = ()) -> None:
+    def __init__(self, store: EpisodeStore, ids: Sequence[str], person: str) -> None:
         self.store = store
         self.ids = tuple(name for name in ids if self._is_inside(name))
         self.person = person
         self._known = frozenset(ids)
-        self._action_names = action_names
         self._views: OrderedDict[str, EpisodeView] = OrderedDict()
         self._making = threading.Lock()
         self._writing = threading.Lock()
@@ -53,7 +52,7 @@ class Desk:
         """Return an episode's view; SailError when it is not offered here or damaged."""
         self._check(name)
         with self._making:
-            view = self._views.pop(name, None) or view_of(self.store.load(name), self._action_names)
+            view = self._views.pop(name, None) or view_of(self.store.load(name))
             self._views[name] = view
             if len(self._views) > KEPT_VIEWS:
                 self._views.popitem(last=False)

@@ -68,12 +68,12 @@ def make_sheet(frames: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], pixels: 
     return Sheet(file.getvalue(), columns, *tile)
 
 
-def view_of(episode: Episode, action_names: Sequence[str] = ()) -> EpisodeView:
-    """Return the view of an episode; actions without a name are numbered."""
+def view_of(episode: Episode) -> EpisodeView:
+    """Return the view of an episode; the entries of its actions are numbered where it does not name them."""
     executed = {camera: make_sheet(frames) for camera, frames in episode.frames.items()}
     first, tiles = _plan_tiles(episode)
     imagined = make_sheet(tiles) if tiles else None
-    names = list(action_names)
+    names = [] if episode.spec is None else list(episode.spec.action.names)
     if len(names) != episode.sent.shape[1]:
         names = [f"action {number + 1}" for number in range(episode.sent.shape[1])]
     about = {

@@ -40,7 +40,7 @@ def frames_of(store: EpisodeStore, name: str) -> np.ndarray:
     return store.load(name).frames["top"]
 
 
-def test_windows_hold_the_frames_and_repeat_the_last(store: EpisodeStore) -> None:
+def test_windows_hold_the_frames_and_say_where_they_repeat_the_last(store: EpisodeStore) -> None:
     windows = FrameWindows(gathered(store), frames=3, stride=2)
     assert len(windows) == 7 + 4
     assert np.array_equal(windows[1]["frames"], frames_of(store, "a")[[1, 3, 5]])
@@ -48,6 +48,13 @@ def test_windows_hold_the_frames_and_repeat_the_last(store: EpisodeStore) -> Non
     last = windows[-1]
     assert np.array_equal(last["frames"], frames_of(store, "b")[[3, 3, 3]])
     assert (int(last["episode"]), int(last["step"])) == (1, 3)
+    assert [windows[number]["known"].tolist() for number in (1, 2, 3, 6, 7)] == [
+        [True, True, True],
+        [True, True, True],  # the last frame itself is known
+        [True, True, False],
+        [True, False, False],
+        [True, True, False],  # the first of the next episode
+    ]
     batch = windows[[1, 10]]
     assert batch["frames"].shape == (2, 3, 8, 8, 3) and batch["frames"].dtype == torch.uint8
     assert torch.equal(batch["frames"][0], windows[1]["frames"])

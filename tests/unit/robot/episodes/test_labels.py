@@ -24,6 +24,7 @@ from robot.episodes.labels import (
     rank,
     read_labels,
     snapshot_hash,
+    sound_lines,
     verdict_labels,
     verdicts_of,
 )
@@ -221,11 +222,26 @@ def test_verdicts_of_older_stores_are_read_first_and_can_be_taken_back(tmp_path:
         ("vlm", 0.3),
         ("classifier", 0.2),
     ]
-    append_labels(tmp_path, [Label(Field.RETRACTION, "verdict-1", "person")], STEPS)
+    first = read_labels(tmp_path)[0].label_id
+    append_labels(tmp_path, [Label(Field.RETRACTION, first, "person")], STEPS)
     left = verdicts_of(read_labels(tmp_path))
     assert [one.source for one in left] == ["vlm", "classifier"]
     assert left[0].progress is not None and left[0].progress.tolist() == [0, 0, 0.5, 1]
     assert (tmp_path / "verdicts.jsonl").read_text() == old
+
+
+def test_a_verdict_of_an_older_store_keeps_its_id_when_a_line_before_it_is_taken_out(tmp_path: Path) -> None:
+    row = {"probability": 0.3, "source": "vlm", "model": "ab", "progress": [0, 0, 0.5, 1], "rationale": "?"}
+    said = [json.dumps(row), json.dumps(row | {"probability": 1.0}), json.dumps(row)]
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text("".join(line + "\n" for line in said))
+    before = read_labels(tmp_path)
+    assert len({label.label_id for label in before}) == 6  # the same said twice has two ids
+    path.write_text("".join(line + "\n" for line in ["{damaged", *said]))
+    sound, damaged = sound_lines(path)
+    assert damaged == 1
+    path.write_text("".join(line + "\n" for line in sound))
+    assert read_labels(tmp_path) == before
 
 
 def test_a_snapshot_names_what_is_said_and_nothing_else(tmp_path: Path) -> None:

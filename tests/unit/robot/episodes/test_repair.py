@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from robot.data import Outcome, Verdict
+from robot.episodes.description import Origin
 from robot.episodes.repair import Finding, examine
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
@@ -65,6 +66,18 @@ def test_a_truncated_video_keeps_the_steps_it_shows(tmp_path: Path) -> None:
     assert "damaged" in store.about("hurt")["mended"]
     assert store.verdicts("hurt") == []  # they were about all of it
     assert store.ids() == ["hurt", "well"]
+
+
+def test_a_mended_episode_says_still_where_it_comes_from(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    said = {"recorded": "2026-01-31T09:12:45+00:00", "revision": "abc", "source": "somewhere", "recovered": "was open"}
+    store.add(episode(steps=30, size=32), episode_id="hurt", origin=Origin("mine", 3), more=said)
+    path = tmp_path / "hurt" / "camera-top.mkv"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    cure(tmp_path)
+    about = store.about("hurt")
+    assert {key: about[key] for key in said} == said
+    assert about["origin"] == {"run": "mine", "iteration": 3} and "damaged" in about["mended"]
 
 
 def test_a_camera_that_is_missing_leaves_the_others(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from robot.data import ActionSpec, RobotSpec
 from robot.episodes.alignment import imagined_at
 from robot.episodes.labelling.view import Sheet, make_sheet, view_of
 from tests.unit.robot.episodes.labelling.episodes import SIDE, moving_square
@@ -58,9 +60,19 @@ def test_a_long_or_large_episode_is_made_smaller_and_no_frame_left_out() -> None
 
 
 def test_an_episode_without_plans_and_with_two_cameras() -> None:
-    view = view_of(moving_square(plans=False, cameras=("corner2", "gripper")), ("x", "y", "z", "gripper"))
+    view = view_of(moving_square(plans=False, cameras=("corner2", "gripper")))
     assert view.imagined is None and view.about["imagined"] is None
     assert set(view.about["shown"][0]) == {-1}
     assert list(view.about["executed"]) == ["corner2", "gripper"]
-    assert view.about["action_names"] == ["x", "y", "z", "gripper"]
-    assert view_of(moving_square(), ("one",)).about["action_names"][0] == "action 1"
+
+
+def test_the_entries_of_an_action_are_called_what_the_robot_calls_them() -> None:
+    episode = moving_square()
+    assert episode.spec is None
+    numbered = [f"action {number + 1}" for number in range(episode.sent.shape[1])]
+    assert view_of(episode).about["action_names"] == numbered
+    names = tuple("abcdefgh"[: len(numbered)])
+    low = np.zeros(len(names), np.float32)
+    action = ActionSpec(names, names, low, low + 1, 20.0)
+    known = dataclasses.replace(episode, spec=RobotSpec("arm", action, (), (), {}))
+    assert view_of(known).about["action_names"] == list(names)
