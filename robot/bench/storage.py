@@ -8,14 +8,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from robot.bench.machine import describe_machine
-from robot.data import Episode, PlacedPlan, VideoPlan
+from robot.data import Action, Episode, PlacedPlan, VideoPlan
 from robot.episodes.catalogue import Catalogue
 from robot.episodes.dataset import FrameWindows, Recordings, batches
+from robot.episodes.description import Heading
 from robot.episodes.lerobot_export import export_lerobot
 from robot.episodes.store import EpisodeStore
 from sim.collect import Request, collect_one
@@ -49,6 +50,7 @@ def bench_store(
         store = EpisodeStore(folder / "store")
         write_s, write_cpu_s = _timed(lambda: [store.add(recorded[n % len(recorded)]) for n in range(episodes)])
         size = sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file())
+        live_cpu_s = _recording_cpu_s(EpisodeStore(folder / "live"), recorded)
         read_s, _ = _timed(lambda: [store.load(name) for name in store.ids()])
         first_s, _ = _timed(lambda: Recordings.gather(store, camera=camera, size=window_size))
         windows = _windows_per_s(store, camera, window_size, frames, batch_size, seconds)
@@ -73,6 +75,12 @@ def bench_store(
             "target": "",
         },
         {"what": "processor time to write one", "value": write_cpu_s / episodes, "unit": "s", "target": "< 1"},
+        {
+            "what": "processor time to record a step while it runs",
+            "value": 1e3 * live_cpu_s,
+            "unit": "ms",
+            "target": "",
+        },
         {"what": "reading one whole", "value": read_s / episodes, "unit": "s", "target": ""},
         {"what": "size of one", "value": size / episodes / 2**20, "unit": "MiB", "target": ""},
         {"what": f"listing {listed} episodes", "value": listing_s, "unit": "s", "target": "< 0.5"},
@@ -92,6 +100,23 @@ def _recorded(task: str, steps: int, image_size: int, seed: int) -> Episode:
         for step in range(0, len(episode), PLAN_EVERY)
     )
     return dataclasses.replace(episode, plans=plans)
+
+
+def _recording_cpu_s(store: EpisodeStore, recorded: Sequence[Episode]) -> float:
+    """Return seconds of processor time that a step takes which is written down as it happens, plans and sealing in."""
+    began, steps = time.process_time(), 0
+    for number, episode in enumerate(recorded):
+        plans = {placed.step: placed.plan for placed in episode.plans}
+        with store.record(Heading.of(episode), f"live-{number}") as writer:
+            writer.observe(episode.observation(0))
+            for step in range(len(episode)):
+                if step in plans:
+                    writer.plan(plans[step])
+                sent = Action(episode.sent[step])
+                writer.step(Action(episode.requested[step]), sent, episode.observation(step + 1))
+            writer.seal(episode.outcome)
+        steps += len(episode)
+    return (time.process_time() - began) / steps
 
 
 def _windows_per_s(store: EpisodeStore, camera: str, size: int, frames: int, batch_size: int, seconds: float) -> float:

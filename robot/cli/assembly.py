@@ -197,6 +197,11 @@ def inverse_dynamics_learner(
         finetune = finetune_frame_pair
     else:
         raise SailError(f"A {type(current).__name__} cannot be fine-tuned: set learner.inverse_dynamics.train=false.")
+    if "folder" not in config.inverse_dynamics:
+        raise SailError(
+            "This inverse dynamics comes from no folder of weights, so it cannot be fine-tuned: name one with "
+            "inverse_dynamics=pose_tracking inverse_dynamics.folder=…, or set learner.inverse_dynamics.train=false."
+        )
     options = {
         str(key): value
         for key, value in OmegaConf.to_container(config.inverse_dynamics, resolve=True).items()  # type: ignore[union-attr]

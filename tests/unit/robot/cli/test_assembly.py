@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from robot.cli.assembly import check_fit, exploration_of, instruction_of
+from policies.pose_network import PoseNetwork, PoseNetworkShape
+from policies.pose_tracking import PoseTracking
+from robot.cli.assembly import check_fit, exploration_of, instruction_of, inverse_dynamics_learner
 from robot.cli.compose import compose
 from robot.data import RobotSpec
 from robot.errors import SailError
@@ -66,3 +68,11 @@ def test_exploration_offers_the_true_instruction_but_not_as_it_is_asked_anyway()
     without = exploration_of(config, "close the drawer")
     assert without is not None
     assert "close the drawer" not in without.bandit.instructions
+
+
+def test_inverse_dynamics_without_a_folder_of_weights_cannot_be_fine_tuned() -> None:
+    config = compose("improve", ["task=drawer-close", "inverse_dynamics=tiny"])
+    shape = PoseNetworkShape(widths=(8, 8, 16, 16), keypoints=8, hidden=16)
+    acting: Any = SimpleNamespace(current=PoseTracking(PoseNetwork(shape)))
+    with pytest.raises(SailError, match=r"no folder of weights.*inverse_dynamics\.train=false"):
+        inverse_dynamics_learner(config, acting, acting, lambda: (), {}, "")
