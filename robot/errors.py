@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MOST_NAMED = 60
+"""Known names that are listed at most where none is near."""
+
 
 class SailError(Exception):
     """Say in one sentence what was wrong, where, and what to do."""
@@ -25,8 +28,10 @@ class UnknownNameError(SailError):
     def __init__(self, kind: str, name: str, known: tuple[str, ...] | list[str]) -> None:
         import difflib
 
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        hint = f" Did you mean {' or '.join(near)}?" if near else f" Known: {', '.join(known)}."
+        names = list(dict.fromkeys(known))
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        hint = f" Did you mean {' or '.join(near)}?" if near else f" Known: {', '.join(names[:MOST_NAMED])}{more}."
         super().__init__(f"There is no {kind} {name!r}.{hint}")
         self._said = (kind, name, known)
 

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from rich.console import Console
 
 from robot.cli.compose import compose
 from robot.cli.screen import print_json, screen, table
 from robot.cli.verbs import VERBS, Arguments
 from robot.episodes import viewer
 from robot.episodes.catalogue import Catalogue, Entry, Filters, as_json, stores_in, summary
-from robot.episodes.repair import examine
+from robot.episodes.repair import examine, is_begun
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError, UnknownNameError
 
 EXIT_UNSOUND = 1
 """What `doctor` returns when something is left to be mended."""
+
+
+COLUMNS = ("episode", "task", "outcome", "verdict", "recorded", "iteration", "steps", "plans")
+WORDS = COLUMNS[:5]
+FIRST_TO_GO = ("plans", "iteration", "recorded", "task", "steps", "verdict")
+"""Columns of the table that a narrow terminal does without, in this order."""
 
 
 def run(arguments: Arguments) -> int:
@@ -51,12 +60,19 @@ def stores_of(config: DictConfig) -> list[Path]:
         if not folder.is_dir():
             raise SailError(f"There is no store in {folder}.")
         return [folder]
+    found = stores_in(_candidates(config))
+    if not found:
+        raise SailError(
+            f"There are no episodes in {config.data} or {config.runs} yet: name their folder with store=… ."
+        )
+    return found
+
+
+def _candidates(config: DictConfig) -> list[Path]:
+    """Return the folders of data and runs that may be stores."""
     data, runs = Path(config.data), Path(config.runs)
     candidates = [*sorted(data.glob("*/")), *sorted(data.glob("*/*/")), *sorted(runs.glob("*/episodes"))]
-    found = stores_in([folder for folder in candidates if folder.name[0] != "."])
-    if not found:
-        raise SailError(f"There are no episodes in {data} or {runs} yet: name their folder with store=… .")
-    return found
+    return [folder for folder in candidates if folder.name[0] != "." and folder.is_dir()]
 
 
 def find(config: DictConfig) -> tuple[EpisodeStore, str]:
@@ -68,6 +84,10 @@ def find(config: DictConfig) -> tuple[EpisodeStore, str]:
     stores = [store for store in map(EpisodeStore, folders) if store.path(name).is_dir()]
     if not stores:
         known = [entry for folder in folders for entry in EpisodeStore(folder).ids()]
+        if not difflib.get_close_matches(name, known, cutoff=0.4):
+            raise SailError(
+                f"There is no episode {name!r}: `sail episodes list` shows the {len(set(known))} there are."
+            )
         raise UnknownNameError("episode", name, known)
     if len(stores) > 1:
         where = " and ".join(str(store.folder) for store in stores)
@@ -90,20 +110,46 @@ def _list(config: DictConfig, arguments: Arguments) -> int:
         return 0
     console = screen(False)
     shown = rows[: int(config.limit)] if int(config.limit) > 0 else rows
-    columns = ["episode", "task", "outcome", "verdict", "recorded", "iteration", "steps", "plans"]
+    columns = _fitting({name: [_cell(name, entry) for _, entry in shown] for name in COLUMNS}, console)
     several = len({folder for folder, _ in rows}) > 1
-    cells = []
-    for folder, entry in shown:
-        said = f"{entry.judge}: {entry.verdict}" if entry.judge else ""
-        iteration = "" if entry.iteration < 0 else str(entry.iteration)
-        words = [entry.id, entry.task, entry.outcome or "cannot be read", said, entry.recorded[:16].replace("T", " ")]
-        cells.append([*words, iteration, str(entry.steps), str(entry.plans), *([str(folder)] if several else [])])
-    console.print(table("", [*columns, *(["store"] if several else [])], cells, left=4))
+    for folder, numbered in groupby(enumerate(shown), lambda row: row[1][0]):
+        if several:
+            console.print(f"[bold]{folder}[/]", soft_wrap=True)
+        lines = [number for number, _ in numbered]
+        left = sum(name in WORDS for name in columns)
+        cells = [[cells[line] for cells in columns.values()] for line in lines]
+        console.print(table("", list(columns), cells, left))
     if len(shown) < len(rows):
         console.print(f"… and {len(rows) - len(shown)} more: limit=0 lists all, or filter them.", style="dim")
     console.print(f"{len(rows)} episodes, {sum(entry.steps for _, entry in rows)} steps")
     _complain(console, [entry for _, entry in rows])
     return 0
+
+
+def _cell(column: str, entry: Entry) -> str:
+    """Return what the table of episodes says of one in a column."""
+    said = {
+        "episode": entry.id,
+        "outcome": entry.outcome or "cannot be read",
+        "verdict": f"{entry.judge}: {entry.verdict}" if entry.judge else "",
+        "recorded": entry.recorded[:16].replace("T", " "),
+        "iteration": "" if entry.iteration < 0 else str(entry.iteration),
+    }
+    return said[column] if column in said else str(getattr(entry, column))
+
+
+def _fitting(columns: dict[str, list[str]], console: Console) -> dict[str, list[str]]:
+    """Return the columns for which there is room, all cells of one as wide as the widest; a pipe has room for all."""
+    widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
+    for name in FIRST_TO_GO:
+        if console.is_terminal and sum(widths.values()) + 4 * (len(widths) - 1) > console.width:
+            del widths[name]
+    if not console.is_terminal:
+        console.width = max(console.width, sum(widths.values()) + 4 * len(widths))
+    return {
+        name: [cell.ljust(width) if name in WORDS else cell.rjust(width) for cell in columns[name]]
+        for name, width in widths.items()
+    }
 
 
 def _stats(config: DictConfig, arguments: Arguments) -> int:
@@ -197,19 +243,20 @@ def _doctor(config: DictConfig, arguments: Arguments) -> int:
 
 
 def _stores_to_examine(config: DictConfig) -> list[Path]:
-    """Return the stores to look at, those with nothing but an open episode among them."""
-    try:
+    """Return the stores to look at, those with nothing but open or half mended episodes among them."""
+    if config.store:
         return stores_of(config)
+    started = [folder for folder in _candidates(config) if is_begun(folder)]
+    try:
+        return sorted({*stores_of(config), *started})
     except SailError:
-        if config.store:
+        if not started:
             raise
-        runs = [folder for folder in sorted(Path(config.runs).glob("*/episodes")) if folder.is_dir()]
-        if not runs:
-            raise
-        return runs
+        return started
 
 
 def _complain(console: Any, entries: Sequence[Entry]) -> None:
     broken = [entry for entry in entries if entry.problem]
     if broken:
-        console.print(f"{len(broken)} cannot be read ({broken[0].problem}): `sail episodes doctor` says more.")
+        why = broken[0].problem.rstrip(".")
+        console.print(f"{len(broken)} cannot be read ({why}): `sail episodes doctor` says more.", soft_wrap=True)

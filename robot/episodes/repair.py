@@ -55,6 +55,11 @@ def examine(folder: str | Path, repair: bool = False) -> Iterator[Finding]:
     yield from doctor.look()
 
 
+def is_begun(folder: Path) -> bool:
+    """Return whether a folder holds something that was begun in a store and never brought to its end."""
+    return (folder / MENDING).is_dir() or any(folder.glob(f"{OPEN_PREFIX}*/"))
+
+
 class _Doctor:
     def __init__(self, folder: Path, repair: bool) -> None:
         self.folder = folder
@@ -84,9 +89,9 @@ class _Doctor:
         yield self._finding(path.name, "was mended by a repair that was stopped", "put in its place")
 
     def _left_open(self, path: Path) -> Finding:
-        name = path.name.removeprefix(OPEN_PREFIX)
+        left = path.name.removeprefix(OPEN_PREFIX)
         if is_held(path):
-            return Finding(name, "is being recorded by a running process", "left alone", False, harmless=True)
+            return Finding(left, "is being recorded by a running process", "left alone", False, harmless=True)
         wrong = "was never sealed"
         try:
             about = json.loads((path / ABOUT).read_bytes())
@@ -102,7 +107,7 @@ class _Doctor:
                     if (path / leftover).exists():
                         set_aside(path / leftover, self.folder)
                 seal(path, self.folder / name)
-            return self._finding(name, wrong, f"whole, so sealed as {name}")
+            return self._finding(left, wrong, f"whole, so sealed as {name}")
         saved = salvage_unfinished(path)
         if saved is None:
             return self._moved(path, wrong, "nothing in it can be saved")
@@ -112,7 +117,7 @@ class _Doctor:
         if self.repair:
             self.store.add(episode, episode_id=name, origin=origin, more=known | {"recovered": wrong})
             set_aside(path, self.folder)
-        return self._finding(name, wrong, f"its first {len(episode)} steps are saved as {name}; the rest is set aside")
+        return self._finding(left, wrong, f"its first {len(episode)} steps are saved as {name}; the rest is set aside")
 
     def _sealed(self, path: Path) -> Iterator[Finding]:
         name = path.name

@@ -52,7 +52,8 @@ def read_steps(path: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError:
         raise SailError(f"{path} is missing.") from None
     except (OSError, pa.ArrowException, ValueError) as problem:
-        raise SailError(f"{path} is damaged ({str(problem).splitlines()[0].rstrip('.')}).") from None
+        said = str(problem).splitlines()[0].replace(f"Could not open Parquet input source '{path}': ", "").rstrip(".")
+        raise SailError(f"{path} is damaged ({said}).") from None
 
 
 class StepStream:

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from robot.cli import main as front
 from robot.data import Outcome, Verdict
 from robot.episodes import viewer
-from robot.episodes.description import Origin
+from robot.episodes.description import Heading, Origin
 from robot.episodes.store import EpisodeStore
-from tests.unit.robot.episodes.samples import episode
+from tests.unit.robot.episodes.samples import episode, record
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,12 @@ def test_every_store_is_listed_and_filtered(capsys: pytest.CaptureFixture[str]) 
     assert ids(capsys, "verdict=success") == ["good"] and ids(capsys, "outcome=timeout") == ["bad"]
     assert ids(capsys, "judged_by=truth", "store=runs/one/episodes") == ["bad", "good"]
     shown = sail(capsys)
-    assert "truth: success" in shown and "3 episodes, 18 steps" in shown and "data/play" in shown
+    assert "truth: success" in shown and "3 episodes, 18 steps" in shown
+    assert [line.split()[0] for line in shown.splitlines()] == [
+        *("data/play", "episode", "alone"),
+        *("runs/one/episodes", "episode", "bad", "good"),
+        "3",
+    ]
     assert "and 2 more" in sail(capsys, "list", "limit=1")
 
 
@@ -104,6 +110,31 @@ def test_the_doctor_says_what_it_would_do_and_does_it(store: EpisodeStore, capsy
     assert "sound" in sail(capsys, "doctor")
 
 
+def test_the_doctor_looks_into_a_store_with_nothing_but_an_open_episode(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = episode(steps=12)
+    with EpisodeStore("runs/two/episodes").record(Heading.of(whole), "first", flush_every=1) as writer:
+        record(writer, whole)
+    assert "first 11 steps are saved as first-recovered" in sail(capsys, "doctor", status=1)
+    sail(capsys, "doctor", "--repair")
+    assert ids(capsys, "store=runs/two/episodes") == ["first-recovered"]
+    assert "sound" in sail(capsys, "doctor")
+
+
+@pytest.mark.parametrize("width", [200, 80, 30])
+def test_the_table_leaves_columns_out_before_it_squeezes_any(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "robot.cli.episodes.screen", lambda _: Console(width=width, force_terminal=True, color_system=None)
+    )
+    shown = sail(capsys)
+    lines = [line for line in shown.splitlines() if line.startswith(("alone", "good", "bad"))]
+    assert len(lines) == 3 and all(len(line.rstrip()) <= width and "…" not in line for line in lines)
+    assert any("timeout" in line for line in lines)
+    assert ("plans" in shown) is (width == 200) and ("recorded" in shown) is (width > 30)
+    assert ("truth: failure" in shown) is (width > 30)
+
+
 def test_the_recorded_video_becomes_a_file_where_there_is_no_display(capsys: pytest.CaptureFixture[str]) -> None:
     assert "good.mp4" in sail(capsys, "replay", "good") and Path("good.mp4").stat().st_size > 0
     assert json.loads(sail(capsys, "replay", "good", "save=a.gif", "--json"))["file"] == "a.gif"
@@ -121,6 +152,7 @@ def test_episodes_go_out_and_come_back(capsys: pytest.CaptureFixture[str]) -> No
     ("words", "says"),
     [
         (["show", "goood"], "Did you mean good"),
+        (["show", "zzzzzzzz"], "`sail episodes list` shows the 3 there are"),
         (["show", "../good"], "not an episode's id"),
         (["show"], "Say which episode"),
         (["list", "store=nowhere"], "There is no store in nowhere"),
