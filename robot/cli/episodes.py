@@ -98,7 +98,10 @@ def find(config: DictConfig) -> tuple[EpisodeStore, str]:
 def entries_of(config: DictConfig) -> list[tuple[Path, Entry]]:
     """Return what passes the filters of a configuration, each with its store."""
     names = ("task", "outcome", "verdict", "date", "run")
-    iteration = None if config.iteration is None else int(config.iteration)
+    try:
+        iteration = None if config.iteration is None else int(config.iteration)
+    except ValueError:
+        raise SailError(f"iteration must be a whole number, got {config.iteration!r}.") from None
     filters = Filters(**{name: str(config[name]) for name in names}, judge=str(config.judged_by), iteration=iteration)
     return [(folder, entry) for folder in stores_of(config) for entry in Catalogue(folder).entries(filters)]
 

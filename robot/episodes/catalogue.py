@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from robot.data import Outcome
 from robot.episodes.description import ABOUT, read_about
 from robot.episodes.labels import read_labels, verdicts_of
 from robot.episodes.verdicts import settled, signature
@@ -59,6 +61,9 @@ class Entry:
         return "unsure" if self.probability == 0.5 else "success" if self.probability > 0.5 else "failure"
 
 
+DATE = re.compile(r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Choose episodes; what is empty or None lets all through.
@@ -78,7 +83,11 @@ class Filters:
 
     def __post_init__(self) -> None:
         if self.verdict not in ("", "success", "failure", "unsure", "none"):
-            raise ValueError(f"verdict must be success, failure, unsure or none, got {self.verdict!r}.")
+            raise SailError(f"verdict must be success, failure, unsure or none, got {self.verdict!r}.")
+        if self.outcome and self.outcome not in set(Outcome):
+            raise SailError(f"outcome must be one of {', '.join(Outcome)}, got {self.outcome!r}.")
+        if self.date and not DATE.fullmatch(self.date):
+            raise SailError(f"date must be like 2026, 2026-11 or 2026-11-24, got {self.date!r}.")
 
     def clause(self) -> tuple[str, list[object]]:
         """Return the filters as an SQL condition and its values."""

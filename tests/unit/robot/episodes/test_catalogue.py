@@ -47,7 +47,7 @@ def test_filters(store: EpisodeStore) -> None:
     today = str(store.about("one")["recorded"])[:10]
     assert ids(store, date=today) == ids(store, date=today[:7]) == ["one", "three", "two"]
     assert ids(store, date="1999") == []
-    with pytest.raises(ValueError, match="verdict must be"):
+    with pytest.raises(SailError, match="verdict must be"):
         Filters(verdict="good")
 
 
