@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -144,12 +145,17 @@ class Source:
 
     `pace` multiplies the steps between two frames of a window: episodes acted out slower than they were imagined are
     shown at the tempo they were meant to have. `silent` episodes are always shown with the empty text, such as play.
+
+    `half_life` (frames; infinite: every episode counts alike) is for episodes that end in success: a window counts by
+    how soon after its start the success came, half as much for every half-life, which is that moment's discounted
+    return. Long wanderings before a success then teach little, and so does a start from which nothing was left to do.
     """
 
     episodes: Sequence[LatentEpisode]
     share: float = 1.0
     pace: float = 1.0
     silent: bool = False
+    half_life: float = math.inf
 
 
 class WindowSampler:
@@ -158,7 +164,8 @@ class WindowSampler:
     A window may start at any frame of an episode but its last few, so that something follows. Past the episode's end
     its last frame repeats and is marked as not known: an episode stops at success, and a planner that took that for
     standing still would learn to stop short of it. Each window's source is drawn by share, its episode uniformly in
-    there. With chance `text_drop` the text is the empty one. `texts[i]` is what text index i means.
+    there, or, where the source has a half-life, the window by its weight. With chance `text_drop` the text is the empty
+    one. `texts[i]` is what text index i means.
     """
 
     def __init__(
@@ -182,7 +189,10 @@ class WindowSampler:
         total = sum(source.share for source in self._sources)
         self._shares = np.array([source.share / total for source in self._sources])
         self.frames = frames
+        if any(not source.half_life > 0 for source in self._sources):
+            raise ValueError("A source's half-life must be a positive number of frames.")
         self._offsets = [np.arange(1, frames + 1) * round(pace) for pace in paces]
+        self._chances = [_chances(source, round(pace)) for source, pace in zip(self._sources, paces, strict=True)]
         self._text_drop = text_drop
         spoken = [source for source in self._sources if not source.silent]
         said = {episode.instruction for source in spoken for episode in source.episodes}
@@ -199,10 +209,9 @@ class WindowSampler:
         """
         firsts, futures, known, texts = [], [], [], []
         for chosen in rng.choice(len(self._sources), size=count, p=self._shares):
-            source, offsets = self._sources[chosen], self._offsets[chosen]
-            episode = source.episodes[int(rng.integers(len(source.episodes)))]
+            source, offsets, chances = self._sources[chosen], self._offsets[chosen], self._chances[chosen]
+            episode, start = chances.draw(rng, source.episodes)
             last = len(episode.latents) - 1
-            start = int(rng.integers(max(1, last - offsets[0] + 1)))
             firsts.append(episode.latents[start])
             futures.append(episode.latents[np.minimum(start + offsets, last)])
             known.append(start + offsets <= last)
@@ -214,6 +223,36 @@ class WindowSampler:
             "known": np.stack(known),
             "text": np.array(texts, np.int64),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Chances:
+    """Hold how likely each window of a source is: that of each episode, and the starts within it."""
+
+    episode: NDArray[np.float64]
+    starts: tuple[int, ...]
+    half_life: float
+
+    def draw(self, rng: np.random.Generator, episodes: Sequence[LatentEpisode]) -> tuple[LatentEpisode, int]:
+        """Draw an episode and the frame at which a window starts."""
+        if math.isinf(self.half_life):
+            number = int(rng.integers(len(episodes)))
+            return episodes[number], int(rng.integers(self.starts[number]))
+        number = int(rng.choice(len(episodes), p=self.episode))
+        weights = _returns(self.starts[number], self.half_life)
+        return episodes[number], int(rng.choice(self.starts[number], p=weights / weights.sum()))
+
+
+def _returns(starts: int, half_life: float) -> NDArray[np.float64]:
+    """Return the weight of each start, float64 (starts,): 1 at the last one, half of it a half-life before."""
+    return np.asarray(np.exp2(-np.arange(starts)[::-1] / half_life), np.float64)
+
+
+def _chances(source: Source, offset: int) -> _Chances:
+    """Return how windows of a source are drawn whose second frame lies `offset` steps after the first."""
+    starts = tuple(max(1, len(episode.latents) - offset) for episode in source.episodes)
+    weights = np.array([1.0 if math.isinf(source.half_life) else _returns(n, source.half_life).sum() for n in starts])
+    return _Chances(weights / weights.sum(), starts, source.half_life)
 
 
 def clip_spread(sampler: WindowSampler, count: int = 512, seed: int = 0, delta: bool = True) -> float:

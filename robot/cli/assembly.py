@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -155,12 +156,11 @@ def planner_learner(
         "device": config.planner.get("device", "auto"),
     }
 
-    stride, pace = steps_per_frame(current.stride_s, rate_hz), float(node.pace)
-    if pace * stride < 1 or abs(pace * stride - round(pace * stride)) > 1e-6:
-        raise SailError(
-            f"learner.planner.pace={pace:g} times the {stride} robot steps between two imagined frames must be a whole "
-            "number of steps: set learner.planner.pace=1, or another that fits."
-        )
+    half_life_s = node.half_life_s
+    if not isinstance(node.pace, int) or node.pace < 1:
+        raise SailError(f"learner.planner.pace={node.pace} must be a whole number: 1 shows successes as they went.")
+    if half_life_s is not None and not half_life_s > 0:
+        raise SailError(f"learner.planner.half_life_s={half_life_s} must be a positive number of seconds, or null.")
 
     def load(folder: Path) -> LatentVideoPlanner:
         return LatentVideoPlanner.load(folder, current.autoencoder, current.text_encoder, **options)
@@ -171,8 +171,9 @@ def planner_learner(
         seen,
         training_settings(node, int(config.seed), tracker),
         float(node.seen_share),
-        stride,
-        pace,
+        steps_per_frame(current.stride_s, rate_hz),
+        int(node.pace),
+        math.inf if half_life_s is None else float(half_life_s) * rate_hz,
         latents=Path(config.data) / "latents",
         keep_above=float(config.learner.keep_above),
     )

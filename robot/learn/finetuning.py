@@ -6,6 +6,7 @@ put in force at once: `PlannerInForce` and `InverseDynamicsInForce` are what the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 
 from planners.latent_video import LatentVideoPlanner
 from planners.training import train_planner
-from planners.windows import LatentCache, Source, WindowSampler
+from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler
 from policies.frame_set import FrameSet, FrameSource, gather_frames
 from robot.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan
+from robot.learn.tempo import retimed, travelled, typical_speed
 from robot.protocols import InverseDynamics, Metrics, Planner
 from robot.training import TrainingSettings
 
@@ -74,9 +76,10 @@ class PlannerLearner:
     """Fine-tune a latent video planner on successes and seen demonstrations. A `Learner`.
 
     A success is an episode whose probability of it exceeds `keep_above`. `seen` gives the demonstrations, and
-    `seen_share` of every batch comes from them. `stride` (steps) lies between two frames of a window; `pace` multiplies
-    it for the successes, which are slower than the plans they follow: a planner that learns from its own attempts as
-    they went plans more slowly every time. `latents`: a folder in which encoded demonstrations are kept between runs.
+    `seen_share` of every batch comes from them. `stride` (steps) lies between two frames of a window. Where a success
+    was slower than the demonstrations are, it is shown up to `pace` times as fast (see `robot.learn.tempo`).
+    `half_life` (steps): see `planners.windows.Source`. `latents`: a folder in which encoded demonstrations are kept
+    between runs.
     """
 
     def __init__(
@@ -87,7 +90,8 @@ class PlannerLearner:
         settings: TrainingSettings,
         seen_share: float = 0.5,
         stride: int = 2,
-        pace: float = 1.0,
+        pace: int = 1,
+        half_life: float = math.inf,
         text_drop: float = 0.1,
         latents: Path | None = None,
         keep_above: float = 0.5,
@@ -107,6 +111,8 @@ class PlannerLearner:
         self._seen_share = seen_share
         self._stride = stride
         self._pace = pace
+        self._half_life = half_life
+        self._speed_m: float | None = None
         self._text_drop = text_drop
         self._keep_above = keep_above
         self._cache = LatentCache(self._starter.autoencoder, self._starter.camera, latents)
@@ -124,8 +130,8 @@ class PlannerLearner:
         """Fine-tune the planner in force on the successes, save it in `folder` and put it in force."""
         base = self._in_force.current
         assert isinstance(base, LatentVideoPlanner)
-        successes = kept(episodes, verdicts, self._keep_above)
-        sources = [Source(self._cache.get_all(successes), 1.0 - self._seen_share, self._pace)]
+        successes = [self._shown(episode) for episode in kept(episodes, verdicts, self._keep_above)]
+        sources = [Source(successes, 1.0 - self._seen_share, half_life=self._half_life)]
         if self._seen_share > 0:
             sources.append(Source(self._cache.get_all(self._seen()), self._seen_share))
         windows = WindowSampler(sources, base.denoiser.frames, self._stride, self._text_drop)
@@ -134,6 +140,15 @@ class PlannerLearner:
         )
         self._in_force.current = improved
         return metrics
+
+    def _shown(self, episode: Episode) -> LatentEpisode:
+        """Return the latents of a success, at the tempo of demonstrations where it was slower."""
+        latents = self._cache.get(episode)
+        if self._pace == 1:
+            return latents
+        if self._speed_m is None:
+            self._speed_m = typical_speed(self._seen())
+        return replace(latents, latents=latents.latents[retimed(travelled(episode), self._speed_m, self._pace)])
 
 
 class FinetuneFrames(Protocol):
