@@ -143,8 +143,7 @@ def _write(path: Path, latents: NDArray[np.float16]) -> None:
 class Source:
     """Hold episodes and the share of every batch that comes from them (shares are relative to their sum).
 
-    `pace` multiplies the steps between two frames of a window: episodes acted out slower than they were imagined are
-    shown at the tempo they were meant to have. `silent` episodes are always shown with the empty text, such as play.
+    `silent` episodes are always shown with the empty text, such as play.
 
     `half_life` (frames; infinite: every episode counts alike) is for episodes that end in success: a window counts by
     how soon after its start the success came, half as much for every half-life, which is that moment's discounted
@@ -153,7 +152,6 @@ class Source:
 
     episodes: Sequence[LatentEpisode]
     share: float = 1.0
-    pace: float = 1.0
     silent: bool = False
     half_life: float = math.inf
 
@@ -183,16 +181,13 @@ class WindowSampler:
             raise ValueError("A source of episodes with a positive share is empty; leave it out or give it episodes.")
         if frames < 1 or stride < 1 or not 0 <= text_drop <= 1:
             raise ValueError("Windows need frames ≥ 1, stride ≥ 1 and text_drop in 0–1.")
-        paces = [source.pace * stride for source in self._sources]
-        if any(abs(pace - round(pace)) > 1e-6 or pace < 1 for pace in paces):
-            raise ValueError(f"A source's pace times the stride of {stride} steps must be a whole number of steps.")
         total = sum(source.share for source in self._sources)
         self._shares = np.array([source.share / total for source in self._sources])
         self.frames = frames
         if any(not source.half_life > 0 for source in self._sources):
             raise ValueError("A source's half-life must be a positive number of frames.")
-        self._offsets = [np.arange(1, frames + 1) * round(pace) for pace in paces]
-        self._chances = [_chances(source, round(pace)) for source, pace in zip(self._sources, paces, strict=True)]
+        self._offsets = np.arange(1, frames + 1) * stride
+        self._chances = [_chances(source, stride) for source in self._sources]
         self._text_drop = text_drop
         spoken = [source for source in self._sources if not source.silent]
         said = {episode.instruction for source in spoken for episode in source.episodes}
@@ -207,9 +202,9 @@ class WindowSampler:
         `first`, float32 (B, C, H, W); `future`, float32 (B, F, C, H, W); `known`, bool (B, F), false where the episode
         was over; and `text`, int64 (B,).
         """
-        firsts, futures, known, texts = [], [], [], []
+        firsts, futures, known, texts, offsets = [], [], [], [], self._offsets
         for chosen in rng.choice(len(self._sources), size=count, p=self._shares):
-            source, offsets, chances = self._sources[chosen], self._offsets[chosen], self._chances[chosen]
+            source, chances = self._sources[chosen], self._chances[chosen]
             episode, start = chances.draw(rng, source.episodes)
             last = len(episode.latents) - 1
             firsts.append(episode.latents[start])
@@ -248,9 +243,9 @@ def _returns(starts: int, half_life: float) -> NDArray[np.float64]:
     return np.asarray(np.exp2(-np.arange(starts)[::-1] / half_life), np.float64)
 
 
-def _chances(source: Source, offset: int) -> _Chances:
-    """Return how windows of a source are drawn whose second frame lies `offset` steps after the first."""
-    starts = tuple(max(1, len(episode.latents) - offset) for episode in source.episodes)
+def _chances(source: Source, stride: int) -> _Chances:
+    """Return how windows of a source are drawn whose second frame lies `stride` steps after the first."""
+    starts = tuple(max(1, len(episode.latents) - stride) for episode in source.episodes)
     weights = np.array([1.0 if math.isinf(source.half_life) else _returns(n, source.half_life).sum() for n in starts])
     return _Chances(weights / weights.sum(), starts, source.half_life)
 

@@ -36,13 +36,28 @@ def test_an_episode_too_short_for_a_window_is_shown_but_teaches_nothing() -> Non
     assert not batch["known"].any()
 
 
-def test_a_pace_shows_slow_episodes_faster() -> None:
-    slow = Source([counting(40, "go")], pace=1.5)
-    batch = WindowSampler([slow], frames=4, stride=2).draw(np.random.default_rng(0), 50)
-    first, future = batch["first"][:, 0, 0, 0], batch["future"][:, :, 0, 0, 0]
-    assert np.array_equal(future, np.minimum(first[:, None] + np.array([3, 6, 9, 12]), 40))
-    with pytest.raises(ValueError, match="whole number of steps"):
-        WindowSampler([Source([counting(9, "go")], pace=1.2)], stride=2)
+def test_a_half_life_draws_windows_by_how_soon_success_came() -> None:
+    short, long = counting(12, "go"), counting(60, "go", 1000)
+    sampler = WindowSampler([Source([short, long], half_life=10)], frames=4, stride=2)
+    batch = sampler.draw(np.random.default_rng(0), 20_000)
+    first = batch["first"][:, 0, 0, 0]
+    counts = {start: int((first == start).sum()) for start in (0, 10, 1038, 1048, 1058)}
+    # The last start of both counts alike, whatever their lengths; ten frames earlier counts half, twenty a quarter.
+    assert 0.8 < counts[10] / counts[1058] < 1.25
+    assert 0.4 < counts[0] / counts[10] < 0.6
+    assert 0.4 < counts[1048] / counts[1058] < 0.6
+    assert 0.17 < counts[1038] / counts[1058] < 0.33
+
+
+def test_without_a_half_life_every_episode_counts_alike() -> None:
+    sampler = WindowSampler([Source([counting(5, "go"), counting(60, "go", 1000)])], frames=4, stride=2)
+    first = sampler.draw(np.random.default_rng(0), 4000)["first"][:, 0, 0, 0]
+    assert 0.45 < np.mean(first >= 1000) < 0.55
+
+
+def test_a_half_life_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="half-life"):
+        WindowSampler([Source([counting(9, "go")], half_life=0.0)])
 
 
 def test_silent_episodes_are_shown_without_a_text() -> None:
