@@ -1,0 +1,228 @@
+"""Drive a Franka (FR3 or Panda) with franky-control.
+
+franky offers no stream of joint positions at 250 Hz: its position motions plan a new trajectory for every target. For
+streaming it documents `JointImpedanceTracker`, a joint impedance controller that runs at 1 kHz in franky's own
+real-time thread and follows the newest reference. That is what is used here, with a reference velocity beside each
+position so that damping does not make the arm lag. It begins with the first command and not before, so that
+connecting moves nothing; until then the arm stands on its own brakes or controller.
+
+The gripper takes one command at a time and has a thread of its own. Closing grasps with a set force and accepts a
+thing of any width; opening moves.
+
+Limits: Franka Robotics, Franka Control Interface documentation, "Robot limits", for FR3 and for Panda, and "Franka
+Hand" for the gripper. An FR3's velocity limit depends on its joint positions; taken here is the box that the maker
+gives as a simpler, smaller choice, inside which the velocity limits are constant. The gripper's acceleration and jerk
+are not published: those here are ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, Final
+
+import numpy as np
+
+from hardware.arms.gripper import GripperThread
+from hardware.arms.limits import CAUTIOUS, checked, joints, slowed, with_gripper
+from hardware.extras import maker_package, said
+from robot.arm import ArmDescription, Joints, JointState
+from robot.errors import SailError, UnknownNameError
+
+ARM_JOINTS: Final = 7
+MODELS: Final = {
+    "fr3": {
+        "low": joints(-2.3093, -1.5133, -2.4937, -2.7478, -2.4800, 0.8521, -2.6895),
+        "high": joints(2.3093, 1.5133, 2.4937, -0.4461, 2.4800, 4.2094, 2.6895),
+        "velocity": joints(2.0, 1.0, 1.5, 1.25, 3.0, 1.5, 3.0),
+        "acceleration": joints(*[10.0] * 7),
+        "jerk": joints(*[5000.0] * 7),
+    },
+    "panda": {
+        "low": joints(-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973),
+        "high": joints(2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973),
+        "velocity": joints(2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61),
+        "acceleration": joints(15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0),
+        "jerk": joints(7500.0, 3750.0, 5000.0, 6250.0, 7500.0, 10000.0, 10000.0),
+    },
+}
+HOME: Final = joints(0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4)
+"""The maker's own ready position."""
+OPENING_M: Final = 0.08
+GRIPPER_SPEED_M_S: Final = 0.1
+STIFFNESS: Final = joints(600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
+"""N·m/rad, those of the maker's own example of joint impedance control."""
+
+
+class FrankaArm:
+    """Drive a Franka arm and its hand at `host`, the address of its controller.
+
+    `share` is the part of the maker's velocity, acceleration and jerk that may be used. `period_s` is the time between
+    two commands. Without `realtime` franky also runs without a real-time kernel, with more faults. `grasp_force_n`:
+    at most 70 N. `serial` names the arm where there are several; the package does not tell it.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        model: str = "fr3",
+        serial: str = "",
+        share: float = CAUTIOUS,
+        period_s: float = 0.004,
+        gripper: bool = True,
+        grasp_force_n: float = 20.0,
+        realtime: bool = True,
+    ) -> None:
+        if model not in MODELS:
+            raise UnknownNameError("Franka model", model, tuple(MODELS))
+        self._host = host
+        self._period_s = period_s
+        self._has_gripper = gripper
+        self._force_n = grasp_force_n
+        self._realtime = realtime
+        self._description = _description(model, serial, share, gripper)
+        self._franky: Any = None
+        self._robot: Any = None
+        self._hand: Any = None
+        self._gripper: GripperThread | None = None
+        self._tracker: Any = None
+        self._reference: Joints | None = None
+
+    @property
+    def description(self) -> ArmDescription:
+        """Return the joints and the maker's limits, slowed by `share`."""
+        return self._description
+
+    def connect(self) -> None:
+        """Connect, clear what stopped the arm before, and move nothing; raise SailError where that fails."""
+        if self._robot is not None:
+            return
+        self._franky = maker_package("franky", "franka", "A Franka arm")
+        config = self._franky.RealtimeConfig
+        try:
+            robot = self._franky.Robot(self._host, realtime_config=config.Enforce if self._realtime else config.Ignore)
+            if robot.has_errors:
+                robot.recover_from_errors()
+            if self._has_gripper:
+                self._hand = self._franky.Gripper(self._host)
+                self._gripper = GripperThread(self._move_hand, lambda: float(self._hand.width), self._hand.stop)
+        except Exception as problem:
+            raise SailError(
+                f"The Franka at {self._host} cannot be connected ({said(problem)}): unlock its joints and activate FCI "
+                "in Desk, release the stop button, and see that no other program holds the arm."
+            ) from problem
+        self._robot = robot
+
+    def read(self) -> JointState:
+        """Return where the joints are, with velocities and torques; raise SailError where the arm does not answer."""
+        robot = self._connected()
+        try:
+            state = robot.state
+        except Exception as problem:
+            raise SailError(f"The Franka at {self._host} does not answer ({said(problem)}).") from problem
+        arm = [np.asarray(values, np.float64) for values in (state.q, state.dq, state.tau_J)]
+        if self._gripper is None:
+            position, velocity, effort = arm
+        else:
+            self._gripper.check()
+            position = with_gripper(arm[0], self._gripper.opening_m)
+            velocity, effort = with_gripper(arm[1], 0.0), with_gripper(arm[2], 0.0)
+        return JointState(position, time.monotonic(), velocity, effort)
+
+    def write(self, position: Joints) -> None:
+        """Command joint positions, (J,); the first command takes control of the arm where it stands.
+
+        Raises SailError where the arm stopped itself, such as after a collision: it must be connected anew.
+        """
+        robot = self._connected()
+        checked(position, self._description.size, "a Franka")
+        arm = position[:ARM_JOINTS].copy()
+        velocity = np.zeros(ARM_JOINTS) if self._reference is None else (arm - self._reference) / self._period_s
+        try:
+            if self._tracker is None:
+                self._tracker = self._franky.JointImpedanceTracker(robot, stiffness=STIFFNESS)
+            if not self._tracker.is_running:
+                raise SailError(
+                    f"The Franka at {self._host} stopped itself ({self._why()}): look what is in its way, then connect "
+                    "anew."
+                )
+            # A jump of the reference is the governor's to prevent; its velocity is never told as more than allowed.
+            self._tracker.set_target(arm, np.clip(velocity, -self._fastest, self._fastest))
+        except SailError:
+            raise
+        except Exception as problem:
+            raise SailError(f"The Franka at {self._host} took no command ({said(problem)}).") from problem
+        self._reference = arm
+        if self._gripper is not None:
+            self._gripper.ask(float(position[ARM_JOINTS]))
+
+    def stop(self) -> None:
+        """Hold where the arm is now, in its own impedance control; what the hand holds stays held."""
+        if self._robot is None:
+            return
+        if self._gripper is not None:
+            with contextlib.suppress(Exception):  # the arm comes first; the gripper's failure shows at the next read
+                self._gripper.hold()
+        # Held once: holding the measured position again and again would let a loaded arm sag.
+        if self._tracker is None or self._reference is None or not self._tracker.is_running:
+            return
+        try:
+            self._tracker.set_target(np.asarray(self._robot.state.q, np.float64), np.zeros(ARM_JOINTS))
+        except Exception as problem:
+            raise SailError(f"The Franka at {self._host} took no stop ({said(problem)}).") from problem
+        self._reference = None
+
+    def close(self) -> None:
+        """Come to rest, give up control and disconnect; the arm then stands on its own controller and brakes."""
+        tracker, self._tracker = self._tracker, None
+        self._reference = None
+        if tracker is not None:
+            with contextlib.suppress(Exception):  # an arm that stopped itself is at rest already
+                tracker.stop()
+        gripper, self._gripper = self._gripper, None
+        if gripper is not None:
+            gripper.close()
+        self._hand = self._robot = None
+
+    @property
+    def _fastest(self) -> Joints:
+        return self._description.velocity[:ARM_JOINTS]
+
+    def _connected(self) -> Any:
+        if self._robot is None:
+            raise SailError(f"The Franka at {self._host} is not connected.")
+        return self._robot
+
+    def _move_hand(self, opening_m: float) -> None:
+        """Take the opening asked for: closing grasps whatever is there, opening moves."""
+        if opening_m < self._hand.width:
+            self._hand.grasp(opening_m, GRIPPER_SPEED_M_S / 2, self._force_n, OPENING_M, OPENING_M)
+        else:
+            self._hand.move(opening_m, GRIPPER_SPEED_M_S / 2)
+
+    def _why(self) -> str:
+        """Return what ended the arm's control."""
+        try:
+            self._robot.join_motion(timeout=0.0)
+        except Exception as problem:
+            return said(problem)
+        return "its control ended"
+
+
+def _description(model: str, serial: str, share: float, gripper: bool) -> ArmDescription:
+    limits = MODELS[model]
+    names, units = tuple(f"joint{number}" for number in range(1, ARM_JOINTS + 1)), ("rad",) * ARM_JOINTS
+    extra = {"low": 0.0, "high": OPENING_M, "velocity": GRIPPER_SPEED_M_S, "acceleration": 1.0, "jerk": 20.0}
+    values = {key: with_gripper(limit, extra[key]) if gripper else limit for key, limit in limits.items()}
+    return ArmDescription(
+        name=f"franka-{model}",
+        joint_names=(*names, "gripper") if gripper else names,
+        units=(*units, "m") if gripper else units,
+        low=values["low"],
+        high=values["high"],
+        velocity=slowed(values["velocity"], share, ARM_JOINTS),
+        acceleration=slowed(values["acceleration"], share, ARM_JOINTS),
+        jerk=slowed(values["jerk"], share, ARM_JOINTS),
+        home=with_gripper(HOME, OPENING_M) if gripper else HOME,
+        serial=serial,
+    )

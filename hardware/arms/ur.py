@@ -1,0 +1,229 @@
+"""Drive a Universal Robots e-Series arm with ur-rtde, and a Robotiq gripper on its wrist.
+
+Positions are streamed with `servoJ`, which the controller follows with a look-ahead and a gain of its own; that is the
+package's documented way. It names three further arguments: speed and acceleration are not used by the maker, and the
+time is that of one servo period. The last target stays in force, so an arm whose server dies settles there.
+
+ur-rtde opens a connection for commands, which loads a script into the controller, and another for states. The
+connection for states goes on giving the last values when the wire is cut, so its time stamp is watched.
+
+Limits: Universal Robots, user manuals of the e-Series, "Technical specifications": ±360° for every joint, and the
+speeds below. The elbow is kept to ±180°, which is all that the arm's own links leave it. Accelerations and jerks are
+not published: those here are ours, about twice what the maker's pendant offers as a default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, Final
+
+import numpy as np
+
+from hardware.arms.gripper import GripperThread
+from hardware.arms.limits import CAUTIOUS, checked, degrees, joints, slowed, with_gripper
+from hardware.arms.robotiq import STROKES_M, RobotiqGripper
+from hardware.extras import maker_package, said
+from robot.arm import ArmDescription, Joints, JointState
+from robot.errors import SailError, UnknownNameError
+
+ARM_JOINTS: Final = 6
+SPEEDS: Final = {
+    "ur3e": degrees(180, 180, 180, 360, 360, 360),
+    "ur5e": degrees(180, 180, 180, 180, 180, 180),
+    "ur10e": degrees(120, 120, 180, 180, 180, 180),
+    "ur16e": degrees(120, 120, 180, 180, 180, 180),
+}
+NAMES: Final = ("base", "shoulder", "elbow", "wrist1", "wrist2", "wrist3")
+HOME: Final = degrees(0, -90, 90, -90, -90, 0)
+NONE: Final = "none"
+RUNNING, NORMAL, REDUCED = 7, 1, 2
+"""What the controller's robot mode and safety mode read when the arm may move."""
+STALE_S: Final = 0.1
+
+
+class URArm:
+    """Drive a UR arm at `host`, with the arm in remote control.
+
+    `gripper`: none, robotiq-2f85 or robotiq-2f140. `share` is the part of the maker's speed that may be used.
+    `rate_hz` is how often commands come. `lookahead_s`, 0.03–0.2, and `gain`, 100–2000, are the controller's own:
+    more look-ahead is smoother and later. `deceleration_rad_s2` is used to stop.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        model: str = "ur5e",
+        serial: str = "",
+        gripper: str = NONE,
+        share: float = CAUTIOUS,
+        rate_hz: float = 250.0,
+        lookahead_s: float = 0.05,
+        gain: float = 300.0,
+        deceleration_rad_s2: float = 8.0,
+    ) -> None:
+        if model not in SPEEDS:
+            raise UnknownNameError("UR model", model, tuple(SPEEDS))
+        if gripper != NONE and gripper not in STROKES_M:
+            raise UnknownNameError("gripper for a UR", gripper, (NONE, *STROKES_M))
+        if not 0.03 <= lookahead_s <= 0.2 or not 100.0 <= gain <= 2000.0:
+            raise SailError(
+                f"A UR takes a lookahead_s of 0.03–0.2 and a gain of 100–2000, got {lookahead_s} and {gain}."
+            )
+        self._host = host
+        self._kind = gripper
+        self._rate_hz = rate_hz
+        self._servo = (1.0 / rate_hz, lookahead_s, gain)
+        self._deceleration = deceleration_rad_s2
+        self._description = _description(model, serial, share, gripper)
+        self._control: Any = None
+        self._receive: Any = None
+        self._gripper: GripperThread | None = None
+        self._hand: RobotiqGripper | None = None
+        self._servoing = False
+        self._stamp = (float("nan"), 0.0)
+
+    @property
+    def description(self) -> ArmDescription:
+        """Return the joints and the maker's limits, slowed by `share`."""
+        return self._description
+
+    def connect(self) -> None:
+        """Connect and load the maker's script, moving nothing; raise SailError where the arm is not ready."""
+        if self._control is not None:
+            return
+        receive_module = maker_package("rtde_receive", "ur", "A UR arm")
+        control_module = maker_package("rtde_control", "ur", "A UR arm")
+        try:
+            self._receive = receive_module.RTDEReceiveInterface(self._host)
+            self._see_that_it_is_ready()
+            self._control = control_module.RTDEControlInterface(self._host, self._rate_hz)
+            if self._kind != NONE:
+                self._hand = RobotiqGripper(self._host, self._kind)
+                self._gripper = GripperThread(self._hand.move, self._hand.opening_m, pause_s=0.03)
+        except SailError:
+            self.close()
+            raise
+        except Exception as problem:
+            self.close()
+            raise SailError(
+                f"The UR at {self._host} cannot be connected ({said(problem)}): on its pendant enable RTDE and remote "
+                "control under Settings, switch to remote control, and release the brakes."
+            ) from problem
+
+    def read(self) -> JointState:
+        """Return where the joints are and how fast; raise SailError where the states have stopped coming."""
+        receive = self._connected()
+        try:
+            alive = receive.isConnected()
+            controller_s = float(receive.getTimestamp())
+            arm = np.array(receive.getActualQ(), np.float64), np.array(receive.getActualQd(), np.float64)
+        except Exception as problem:
+            raise SailError(f"The UR at {self._host} does not answer ({said(problem)}).") from problem
+        now_s = time.monotonic()
+        if controller_s != self._stamp[0]:
+            self._stamp = (controller_s, now_s)
+        if not alive or arm[0].shape != (ARM_JOINTS,) or now_s - self._stamp[1] > STALE_S:
+            raise SailError(f"The UR at {self._host} sends no states any more: check its cable and its pendant.")
+        if self._gripper is None:
+            # When it was read is not later than when the newest state came in.
+            return JointState(arm[0], self._stamp[1], arm[1])
+        self._gripper.check()
+        return JointState(with_gripper(arm[0], self._gripper.opening_m), self._stamp[1], with_gripper(arm[1], 0.0))
+
+    def write(self, position: Joints) -> None:
+        """Command joint positions, (J,); raise SailError where the arm no longer follows, such as a protective stop."""
+        self._connected()
+        checked(position, self._description.size, "a UR")
+        try:
+            taken = self._control.servoJ(position[:ARM_JOINTS].tolist(), 0.0, 0.0, *self._servo)
+        except Exception as problem:
+            raise SailError(f"The UR at {self._host} took no command ({said(problem)}).") from problem
+        self._servoing = True
+        if not taken:
+            raise SailError(f"The UR at {self._host} took no command: {self._why()}.")
+        if self._gripper is not None:
+            self._gripper.ask(float(position[ARM_JOINTS]))
+
+    def stop(self) -> None:
+        """Decelerate to a stand and hold there with power; what the gripper holds stays held."""
+        if self._control is None:
+            return
+        if self._gripper is not None:
+            self._gripper.hold()
+        if self._servoing:
+            self._servoing = False
+            try:
+                self._control.servoStop(self._deceleration)
+            except Exception as problem:
+                raise SailError(f"The UR at {self._host} took no stop ({said(problem)}).") from problem
+
+    def close(self) -> None:
+        """Stop, end the maker's script and disconnect; the arm holds its position on its own."""
+        with contextlib.suppress(SailError):
+            self.stop()
+        gripper, self._gripper = self._gripper, None
+        if gripper is not None:
+            gripper.close()
+        hand, self._hand = self._hand, None
+        if hand is not None:
+            hand.close()
+        control, self._control = self._control, None
+        if control is not None:
+            for end in (control.stopScript, control.disconnect):
+                with contextlib.suppress(Exception):  # a controller that is gone has nothing to end
+                    end()
+        receive, self._receive = self._receive, None
+        if receive is not None:
+            with contextlib.suppress(Exception):
+                receive.disconnect()
+
+    def _connected(self) -> Any:
+        if self._control is None:
+            raise SailError(f"The UR at {self._host} is not connected.")
+        return self._receive
+
+    def _see_that_it_is_ready(self) -> None:
+        mode, safety = int(self._receive.getRobotMode()), int(self._receive.getSafetyMode())
+        if safety not in (NORMAL, REDUCED):
+            raise SailError(
+                f"The UR at {self._host} is in safety mode {safety}: look at the arm, then clear the stop on its "
+                "pendant."
+            )
+        if mode != RUNNING:
+            raise SailError(
+                f"The UR at {self._host} is in robot mode {mode} and not running: switch it on and release its brakes "
+                "on the pendant."
+            )
+
+    def _why(self) -> str:
+        """Return why the arm does not follow, and what to do."""
+        with contextlib.suppress(Exception):
+            if self._receive.isEmergencyStopped():
+                return "its emergency stop is pressed; release it, switch the arm on again and connect anew"
+            if self._receive.isProtectiveStopped():
+                return "it is in a protective stop; look what is in its way, clear it on the pendant and connect anew"
+        return "its script has ended; see that the pendant is in remote control, then connect anew"
+
+
+def _description(model: str, serial: str, share: float, gripper: str) -> ArmDescription:
+    has = gripper != NONE
+    turn = np.full(ARM_JOINTS, 2 * np.pi)
+    turn[2] = np.pi
+
+    def joined(arm: Joints, hand: float) -> Joints:
+        return with_gripper(arm, hand) if has else arm
+
+    stroke_m = STROKES_M.get(gripper, 0.0)
+    return ArmDescription(
+        name=model if not has else f"{model}-{gripper}",
+        joint_names=(*NAMES, "gripper") if has else NAMES,
+        units=("rad",) * ARM_JOINTS + (("m",) if has else ()),
+        low=joined(-turn, 0.0),
+        high=joined(turn, stroke_m),
+        velocity=slowed(joined(SPEEDS[model], 0.15), share, ARM_JOINTS),
+        acceleration=joined(joints(*[3.0] * ARM_JOINTS), 1.0),
+        jerk=joined(joints(*[60.0] * ARM_JOINTS), 20.0),
+        home=joined(HOME, stroke_m),
+        serial=serial,
+    )

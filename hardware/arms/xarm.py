@@ -1,0 +1,218 @@
+"""Drive a UFACTORY xArm 6 or 7 with xarm-python-sdk.
+
+Positions are streamed with `set_servo_angle_j` in the controller's servo mode, which carries out only the newest
+command: that is the package's documented way, up to 250 Hz. It waits for the controller's short answer. The gripper
+hangs on the arm's slow tool bus and is asked at most ten times a second, from a thread of its own.
+
+Limits: UFACTORY, user manual, "Technical specifications" (180°/s) and "Joint motion" (1145°/s², 28647°/s³); positions
+from the table of joint limits in the maker's package. The gripper's acceleration and jerk are not published: those
+here are ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, Final
+
+import numpy as np
+
+from hardware.arms.gripper import GripperThread
+from hardware.arms.limits import CAUTIOUS, checked, degrees, joints, slowed, with_gripper
+from hardware.extras import maker_package, said
+from robot.arm import ArmDescription, Joints, JointState
+from robot.errors import SailError, UnknownNameError
+
+TURN: Final = 2 * np.pi
+MODELS: Final = {
+    "xarm6": (
+        joints(-TURN, -2.059488, -3.92699, -TURN, -1.692969, -TURN),
+        joints(TURN, 2.094395, 0.191986, TURN, np.pi, TURN),
+        degrees(0, -60, -30, 0, 90, 0),
+    ),
+    "xarm7": (
+        joints(-TURN, -2.059488, -TURN, -0.191986, -TURN, -1.692969, -TURN),
+        joints(TURN, 2.094395, TURN, 3.92699, TURN, np.pi, TURN),
+        degrees(0, -45, 0, 45, 0, 90, 0),
+    ),
+}
+SPEED: Final = np.deg2rad(180.0)
+ACCELERATION: Final = np.deg2rad(1145.0)
+JERK: Final = np.deg2rad(28647.0)
+OPENING_M: Final = 0.085
+PULSES: Final = 850
+"""What the gripper calls its whole opening."""
+SERVO_MODE, READY = 1, 0
+GOOD: Final = (0, 2)
+"""Answers of the controller to a command it carries out; 2 says that a warning has not been cleared."""
+
+
+class XArm:
+    """Drive an xArm at `host`; `share` is the part of the maker's velocity, acceleration and jerk that may be used."""
+
+    def __init__(
+        self, host: str, model: str = "xarm7", serial: str = "", share: float = CAUTIOUS, gripper: bool = True
+    ) -> None:
+        if model not in MODELS:
+            raise UnknownNameError("xArm model", model, tuple(MODELS))
+        self._host = host
+        self._joints = len(MODELS[model][0])
+        self._has_gripper = gripper
+        self._description = _description(model, serial, share, gripper)
+        self._arm: Any = None
+        self._gripper: GripperThread | None = None
+        self._in_servo = False
+        self._held: Joints | None = None
+
+    @property
+    def description(self) -> ArmDescription:
+        """Return the joints and the maker's limits, slowed by `share`."""
+        return self._description
+
+    def connect(self) -> None:
+        """Connect and move nothing; raise SailError where the arm is missing, in error, or another model."""
+        if self._arm is not None:
+            return
+        package = maker_package("xarm.wrapper", "xarm", "An xArm")
+        try:
+            arm = package.XArmAPI(self._host, is_radian=True)
+        except Exception as problem:
+            raise SailError(f"The xArm at {self._host} cannot be connected ({said(problem)}).") from problem
+        self._arm = arm
+        try:
+            self._see_that_it_is_ready()
+            if self._has_gripper:
+                self._expect(arm.set_gripper_enable(True), "enable its gripper")
+                self._gripper = GripperThread(self._move_gripper, self._opening_m, pause_s=0.1)
+        except Exception as problem:
+            self.close()
+            if isinstance(problem, SailError):
+                raise
+            raise SailError(f"The xArm at {self._host} cannot be connected ({said(problem)}).") from problem
+
+    def read(self) -> JointState:
+        """Return where the joints are, with velocities and torques; raise SailError where the arm does not answer."""
+        arm = self._connected()
+        try:
+            code, states = arm.get_joint_states(is_radian=True)
+        except Exception as problem:
+            raise SailError(f"The xArm at {self._host} does not answer ({said(problem)}).") from problem
+        if code not in GOOD:
+            raise SailError(f"The xArm at {self._host} does not answer (code {code}): check its cable and control box.")
+        # The package pads to seven joints whatever the arm has.
+        values = [np.array(row[: self._joints], np.float64) for row in states]
+        if self._gripper is not None:
+            self._gripper.check()
+            values = [with_gripper(values[0], self._gripper.opening_m), *(with_gripper(row, 0.0) for row in values[1:])]
+        return JointState(values[0], time.monotonic(), values[1], values[2])
+
+    def write(self, position: Joints) -> None:
+        """Command joint positions, (J,); the first command enables the motors and enters servo mode.
+
+        Raises SailError where the arm refuses, such as after a collision.
+        """
+        arm = self._connected()
+        checked(position, self._description.size, "an xArm")
+        try:
+            if not self._in_servo:
+                self._enter_servo()
+            code = arm.set_servo_angle_j(position[: self._joints].tolist(), is_radian=True)
+        except SailError:
+            raise
+        except Exception as problem:
+            raise SailError(f"The xArm at {self._host} took no command ({said(problem)}).") from problem
+        self._expect(code, "follow")
+        self._held = None
+        if self._gripper is not None:
+            self._gripper.ask(float(position[self._joints]))
+
+    def stop(self) -> None:
+        """Hold where the arm is now, in servo mode; what the gripper holds stays held."""
+        if self._arm is None:
+            return
+        if self._gripper is not None:
+            self._gripper.hold()
+        if self._in_servo:
+            if self._held is None:  # held once, so that a loaded arm does not sag a little with every stop
+                self._held = self.read().position[: self._joints]
+            self._expect(self._arm.set_servo_angle_j(self._held.tolist(), is_radian=True), "stop")
+
+    def close(self) -> None:
+        """Hold, with the motors on, and disconnect; closing twice is allowed."""
+        arm = self._arm
+        if arm is None:
+            return
+        gripper, self._gripper = self._gripper, None
+        if gripper is not None:
+            gripper.close()
+        with contextlib.suppress(Exception):
+            self.stop()
+        self._arm, self._in_servo, self._held = None, False, None
+        with contextlib.suppress(Exception):
+            arm.disconnect()
+
+    def _connected(self) -> Any:
+        if self._arm is None:
+            raise SailError(f"The xArm at {self._host} is not connected.")
+        return self._arm
+
+    def _see_that_it_is_ready(self) -> None:
+        if not self._arm.connected:
+            raise SailError(f"The xArm at {self._host} does not answer: check its power, cable and address.")
+        if self._arm.error_code:
+            raise SailError(
+                f"The xArm at {self._host} is in error {self._arm.error_code}: look at the arm, release the stop "
+                "button and clear the error in UFACTORY Studio."
+            )
+        if self._arm.axis != self._joints:
+            raise SailError(
+                f"The arm at {self._host} has {self._arm.axis} joints and not {self._joints}: choose its model."
+            )
+
+    def _enter_servo(self) -> None:
+        self._expect(self._arm.motion_enable(enable=True), "enable its motors")
+        self._expect(self._arm.set_mode(SERVO_MODE), "enter servo mode")
+        self._expect(self._arm.set_state(READY), "get ready")
+        self._in_servo = True
+
+    def _expect(self, code: int, what: str) -> None:
+        if code not in GOOD:
+            error = getattr(self._arm, "error_code", 0)
+            self._in_servo = False
+            raise SailError(
+                f"The xArm at {self._host} did not {what} (code {code}, error {error}): look at the arm, clear the "
+                "error in UFACTORY Studio and connect anew."
+            )
+
+    def _move_gripper(self, opening_m: float) -> None:
+        code = self._arm.set_gripper_position(round(opening_m / OPENING_M * PULSES), wait=False)
+        if code not in GOOD:
+            raise SailError(f"its gripper answered with code {code}")
+
+    def _opening_m(self) -> float:
+        code, pulses = self._arm.get_gripper_position()
+        if code not in GOOD:
+            raise SailError(f"its gripper answered with code {code}")
+        return float(pulses) / PULSES * OPENING_M
+
+
+def _description(model: str, serial: str, share: float, gripper: bool) -> ArmDescription:
+    low, high, home = MODELS[model]
+    size = len(low)
+
+    def joined(arm: Joints, hand: float) -> Joints:
+        return with_gripper(arm, hand) if gripper else arm
+
+    names = tuple(f"joint{number}" for number in range(1, size + 1))
+    return ArmDescription(
+        name=model,
+        joint_names=(*names, "gripper") if gripper else names,
+        units=("rad",) * size + (("m",) if gripper else ()),
+        low=joined(low, 0.0),
+        high=joined(high, OPENING_M),
+        velocity=slowed(joined(np.full(size, SPEED), 0.1), share, size),
+        acceleration=slowed(joined(np.full(size, ACCELERATION), 1.0), share, size),
+        jerk=slowed(joined(np.full(size, JERK), 20.0), share, size),
+        home=joined(home, OPENING_M),
+        serial=serial,
+    )
