@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from robot.errors import SailError
 
-RESOLUTION_M = 0.002
+RESOLUTION_M = 0.001
 """The least change of opening that is worth a command of its own."""
 
 

@@ -172,10 +172,11 @@ class ServoArm:
         """Return a register of one servo as the servo keeps it; raise SailError where it does not answer."""
         read = getattr(self._packets, f"read{register.size}ByteTxRx")
         for _ in range(TRIES):
-            value, result, error = read(self._connected(), servo, register.address)
-            if result == self._package.COMM_SUCCESS and not error:
+            # An error flag beside the value speaks of the servo's state; the value is good all the same.
+            value, result, _ = read(self._connected(), servo, register.address)
+            if result == self._package.COMM_SUCCESS:
                 return int(value)
-        raise SailError(f"{self._where}: servo {servo} does not answer ({self._complaint(result, error)}).")
+        raise SailError(f"{self._where}: servo {servo} does not answer ({self._complaint(result, 0)}).")
 
     def set_register(self, servo: int, register: Register, value: int) -> None:
         """Set a register of one servo; raise SailError where it does not answer or refuses."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from hardware.arms.gripper import GripperThread
 from hardware.arms.limits import CAUTIOUS, checked, degrees, joints, slowed, with_gripper
-from hardware.arms.robotiq import STROKES_M, RobotiqGripper
+from hardware.arms.robotiq import PORT, STROKES_M, RobotiqGripper
 from hardware.extras import maker_package, said
 from robot.arm import ArmDescription, Joints, JointState
 from robot.errors import SailError, UnknownNameError
@@ -47,7 +47,7 @@ class URArm:
 
     `gripper`: none, robotiq-2f85 or robotiq-2f140. `share` is the part of the maker's speed that may be used.
     `rate_hz` is how often commands come. `lookahead_s`, 0.03–0.2, and `gain`, 100–2000, are the controller's own:
-    more look-ahead is smoother and later. `deceleration_rad_s2` is used to stop.
+    more look-ahead is smoother and later. `deceleration_rad_s2` is used to stop. `gripper_port` is where the gripper's URCap listens.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class URArm:
         lookahead_s: float = 0.05,
         gain: float = 300.0,
         deceleration_rad_s2: float = 8.0,
+        gripper_port: int = PORT,
     ) -> None:
         if model not in SPEEDS:
             raise UnknownNameError("UR model", model, tuple(SPEEDS))
@@ -75,6 +76,7 @@ class URArm:
         self._rate_hz = rate_hz
         self._servo = (1.0 / rate_hz, lookahead_s, gain)
         self._deceleration = deceleration_rad_s2
+        self._gripper_port = gripper_port
         self._description = _description(model, serial, share, gripper)
         self._control: Any = None
         self._receive: Any = None
@@ -99,7 +101,7 @@ class URArm:
             self._see_that_it_is_ready()
             self._control = control_module.RTDEControlInterface(self._host, self._rate_hz)
             if self._kind != NONE:
-                self._hand = RobotiqGripper(self._host, self._kind)
+                self._hand = RobotiqGripper(self._host, self._kind, port=self._gripper_port)
                 self._gripper = GripperThread(self._hand.move, self._hand.opening_m, pause_s=0.03)
         except SailError:
             self.close()

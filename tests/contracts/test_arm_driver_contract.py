@@ -1,0 +1,211 @@
+"""What every `ArmDriver` keeps to: each maker's, over a double of its package, and the kinematic fake."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from robot.arm import ArmDescription, Joints
+from robot.errors import SailError
+from robot.protocols import ArmDriver
+from tests.doubles.benches import BENCHES, Bench, wait_until
+
+
+@pytest.fixture(params=list(BENCHES))
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    for bench in BENCHES[request.param](tmp_path):
+        with bench.installed():
+            yield bench
+
+
+@pytest.fixture
+def driver(bench: Bench) -> Iterator[ArmDriver]:
+    driver = bench.make()
+    driver.connect()
+    yield driver
+    driver.close()
+
+
+def nearby(bench: Bench, description: ArmDescription, seed: int = 0) -> Joints:
+    """Return a position within the limits, a little away from where the arm is."""
+    step = np.random.default_rng(seed).uniform(0.02, 0.05, description.size) * (description.high - description.low)
+    here = np.clip(bench.where(), description.low, description.high)
+    return np.where(here + step < description.high, here + step, here - step)
+
+
+def same(bench: Bench, position: Joints, wanted: Joints) -> bool:
+    difference = np.abs(position - wanted)
+    return bool(np.all(difference[:-1] <= bench.resolution) and difference[-1] <= max(bench.resolution, 0.0013))
+
+
+def assert_is_a_sentence(error: pytest.ExceptionInfo[SailError]) -> None:
+    said = str(error.value)
+    assert said.endswith(".")
+    assert said[0].isupper()
+    assert "\n" not in said
+
+
+def test_it_is_a_driver_and_knows_its_arm_without_a_connection_or_the_package(bench: Bench) -> None:
+    with patch.dict(sys.modules):
+        for module in bench.modules:
+            sys.modules[module] = None  # type: ignore[assignment]
+        driver = bench.make()
+        assert isinstance(driver, ArmDriver)
+        description = driver.description
+    assert description.name
+    assert description.joint_names[-1] == "gripper"
+    assert np.all(description.low <= description.home) and np.all(description.home <= description.high)
+
+
+def test_what_it_describes_does_not_change_with_a_connection(bench: Bench) -> None:
+    driver = bench.make()
+    before = driver.description
+    driver.connect()
+    after = driver.description
+    driver.close()
+    assert before.joint_names == after.joint_names
+    for name in ("low", "high", "velocity", "acceleration", "jerk", "home"):
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+def test_without_a_connection_it_neither_reads_nor_commands(bench: Bench) -> None:
+    driver = bench.make()
+    before = bench.commands()
+    with pytest.raises(SailError, match="not connected") as error:
+        driver.read()
+    assert_is_a_sentence(error)
+    with pytest.raises(SailError, match="not connected"):
+        driver.write(bench.where())
+    driver.stop()  # nothing to stop is no error
+    driver.close()
+    assert bench.commands() == before
+
+
+def test_connecting_moves_nothing_and_commands_nothing(bench: Bench) -> None:
+    before = bench.where()
+    driver = bench.make()
+    driver.connect()
+    driver.connect()  # connecting twice changes nothing either
+    bench.settle()
+    driver.close()
+    np.testing.assert_array_equal(bench.where(), before)
+
+
+def test_it_reads_where_the_arm_is_and_when(bench: Bench, driver: ArmDriver) -> None:
+    began_s = time.monotonic()
+    state = driver.read()
+    assert state.position.dtype == np.float64
+    assert state.position.shape == (driver.description.size,)
+    assert same(bench, state.position, bench.where())
+    assert began_s - 0.1 <= state.time_s <= time.monotonic()
+    for values in (state.velocity, state.effort):
+        assert values.shape in ((0,), state.position.shape)
+        assert np.all(np.isfinite(values))
+
+
+def test_what_it_read_stays_as_it_was(bench: Bench, driver: ArmDriver) -> None:
+    state = driver.read()
+    kept = state.position.copy()
+    driver.write(nearby(bench, driver.description))
+    driver.read()
+    np.testing.assert_array_equal(state.position, kept)
+
+
+def test_a_command_reaches_the_arm(bench: Bench, driver: ArmDriver) -> None:
+    for seed in range(3):
+        wanted = nearby(bench, driver.description, seed)
+        driver.write(wanted)
+        wait_until(lambda wanted=wanted: same(bench, bench.where(), wanted))
+        wait_until(lambda wanted=wanted: same(bench, driver.read().position, wanted))
+
+
+def test_the_first_command_does_not_jump(bench: Bench, driver: ArmDriver) -> None:
+    """Whatever the arm was last told by another program, taking control of it moves nothing."""
+    bench.lag(0.25)  # an arm that was sent elsewhere first would not be back at once
+    bench.settle()
+    before = bench.where()
+    driver.write(driver.read().position)
+    assert same(bench, bench.where(), before)
+
+
+def test_a_command_that_does_not_fit_is_refused_and_moves_nothing(bench: Bench, driver: ArmDriver) -> None:
+    size = driver.description.size
+    before, commands = bench.where(), bench.commands()
+    for wrong in (np.zeros(size + 1), np.zeros(size - 1), np.full(size, np.nan), np.full(size, np.inf)):
+        with pytest.raises(ValueError, match="command"):
+            driver.write(wrong)
+    assert bench.commands() == commands
+    np.testing.assert_array_equal(bench.where(), before)
+
+
+def test_a_stop_holds_where_the_arm_is(bench: Bench, driver: ArmDriver) -> None:
+    driver.write(driver.read().position)
+    bench.lag(0.25)
+    driver.write(nearby(bench, driver.description))
+    arm = driver.description.size - 1
+    stopped = bench.where()[:arm]
+    driver.stop()
+    for _ in range(20):
+        bench.settle()
+        driver.stop()  # again and again, without drifting
+    assert np.all(np.abs(bench.where()[:arm] - stopped) <= 2 * bench.resolution)
+
+
+def test_after_a_stop_it_moves_again(bench: Bench, driver: ArmDriver) -> None:
+    driver.stop()
+    driver.write(nearby(bench, driver.description))
+    driver.stop()
+    wanted = nearby(bench, driver.description, 1)
+    driver.write(wanted)
+    wait_until(lambda: same(bench, bench.where(), wanted))
+
+
+def test_a_cut_wire_is_told_in_one_sentence(bench: Bench, driver: ArmDriver) -> None:
+    driver.write(driver.read().position)
+    bench.cut()
+    with pytest.raises(SailError) as error:
+        driver.read()
+    assert_is_a_sentence(error)
+    with pytest.raises(SailError) as error:
+        driver.write(bench.where())
+    assert_is_a_sentence(error)
+    driver.close()
+    driver.close()
+
+
+def test_closing_twice_is_allowed_and_connecting_again_too(bench: Bench, driver: ArmDriver) -> None:
+    driver.write(nearby(bench, driver.description))
+    driver.close()
+    driver.close()
+    with pytest.raises(SailError, match="not connected"):
+        driver.read()
+    driver.connect()
+    assert same(bench, driver.read().position, bench.where())
+    driver.write(nearby(bench, driver.description, 1))
+
+
+def test_an_arm_that_is_not_there_is_told_in_one_sentence(bench: Bench) -> None:
+    driver = bench.make()
+    bench.remove()
+    with pytest.raises(SailError) as error:
+        driver.connect()
+    assert_is_a_sentence(error)
+    driver.close()
+
+
+def test_a_missing_package_is_told_with_the_command_that_installs_it(bench: Bench) -> None:
+    if not bench.extra:
+        pytest.skip("needs no package")
+    driver = bench.make()
+    for module in bench.modules:
+        with patch.dict(sys.modules, {module: None}):
+            with pytest.raises(SailError, match=rf'pip install "sail-stack\[{bench.extra}\]"') as error:
+                driver.connect()
+            assert_is_a_sentence(error)
+            driver.close()
