@@ -47,7 +47,8 @@ class URArm:
 
     `gripper`: none, robotiq-2f85 or robotiq-2f140. `share` is the part of the maker's speed that may be used.
     `rate_hz` is how often commands come. `lookahead_s`, 0.03–0.2, and `gain`, 100–2000, are the controller's own:
-    more look-ahead is smoother and later. `deceleration_rad_s2` is used to stop. `gripper_port` is where the gripper's URCap listens.
+    more look-ahead is smoother and later. `deceleration_rad_s2` is used to stop. `gripper_port` is where the
+    gripper's URCap listens.
     """
 
     def __init__(

@@ -157,6 +157,18 @@ def test_a_stop_holds_where_the_arm_is(bench: Bench, driver: ArmDriver) -> None:
     assert np.all(np.abs(bench.where()[:arm] - stopped) <= 2 * bench.resolution)
 
 
+def test_a_loaded_arm_does_not_sink_with_every_stop(bench: Bench, driver: ArmDriver) -> None:
+    driver.write(driver.read().position)
+    began = bench.where()[:-1]
+    bench.load(0.01)
+    bench.settle()
+    for _ in range(20):
+        driver.stop()
+        bench.settle()
+    sunk = np.abs(bench.where()[:-1] - began)
+    assert np.all(sunk <= 0.02 + 3 * bench.resolution)  # once with the load and once with the stop
+
+
 def test_after_a_stop_it_moves_again(bench: Bench, driver: ArmDriver) -> None:
     driver.stop()
     driver.write(nearby(bench, driver.description))

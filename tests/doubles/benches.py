@@ -44,7 +44,7 @@ class Bench:
     """Hold a driver and the hands on what is behind it.
 
     `make` gives another driver of the same arm. `where` returns the true joint positions, (J,); `lag` lets the arm come
-    only a share of the way with each command; `settle` lets time pass; `cut` cuts the wire; `commands` counts what
+    only a share of the way with each command; `load` makes it hang so far below its target, in rad; `settle` lets time pass; `cut` cuts the wire; `commands` counts what
     reached the arm's joints. `modules` are the packages' doubles by the names they are imported under, `extra` the
     extra that brings them. `resolution` is how exactly the joints of the arm can be told where to go; a gripper in m is told to a
     millimetre or so.
@@ -53,6 +53,7 @@ class Bench:
     make: Callable[[], ArmDriver]
     where: Callable[[], NDArray[np.float64]]
     lag: Callable[[float], None]
+    load: Callable[[float], None]
     settle: Callable[[], None]
     cut: Callable[[], None]
     commands: Callable[[], int]
@@ -80,6 +81,7 @@ def _over_body(make: Callable[[], ArmDriver], body: Body, remove: Callable[[], N
     return Bench(
         make=make,
         lag=lambda share: setattr(body, "share", share),
+        load=lambda sag: setattr(body, "sag", sag),
         settle=body.settle,
         cut=lambda: setattr(body, "reachable", False),
         commands=lambda: body.commands,
@@ -165,6 +167,7 @@ def _servo_bench(
         make=make,
         where=where,
         lag=lambda share: setattr(bus, "share", share),
+        load=lambda sag: setattr(bus, "sag", round(sag * 4096 / (2 * np.pi))),
         settle=lambda: [bus.settle(servo) for servo in ids],
         cut=lambda: setattr(bus, "reachable", False),
         commands=lambda: bus.commands,

@@ -7,12 +7,16 @@ from numpy.typing import NDArray
 
 
 class Body:
-    """Hold joints, float64 (J,), that come `share` of the way to their target with every command."""
+    """Hold joints, float64 (J,), that come `share` of the way to their target with every command.
+
+    `sag` is how far below its target a loaded body hangs.
+    """
 
     def __init__(self, size: int) -> None:
         self.position = np.zeros(size)
         self.target = np.zeros(size)
         self.share = 1.0
+        self.sag = 0.0
         self.commands = 0
         self.reachable = True
 
@@ -29,4 +33,4 @@ class Body:
 
     def settle(self) -> None:
         """Let some time pass."""
-        self.position = self.position + self.share * (self.target - self.position)
+        self.position = self.position + self.share * (self.target - self.sag - self.position)

@@ -341,22 +341,6 @@ class TestServos:
             driver.write(driver.read().position)
         driver.close()
 
-    def test_a_loaded_arm_does_not_sink_with_every_stop(self, bench: Bench, sdk) -> None:
-        driver = bench.make()
-        driver.connect()
-        driver.write(driver.read().position)
-        sdk._buses["/dev/arm"].sag = 5
-        bench.settle()
-        for _ in range(10):
-            driver.stop()
-            bench.settle()
-        assert np.abs(bench.where() - driver.read().position).max() == 0
-        counts = [sdk._buses["/dev/arm"].get(servo, sdk._LAYOUT.position) for servo in sdk._buses["/dev/arm"].servos]
-        goals = [sdk._buses["/dev/arm"].get(servo, sdk._LAYOUT.goal) for servo in sdk._buses["/dev/arm"].servos]
-        moved = [(count, goal) for count, goal in zip(counts, goals, strict=True) if goal]
-        assert all(goal - count == 5 for count, goal in moved)
-        driver.close()
-
     def test_it_lets_go_of_a_resting_arm_and_holds_one_that_would_fall(self, bench: Bench, sdk, caplog) -> None:
         bus = sdk._buses["/dev/arm"]
 
