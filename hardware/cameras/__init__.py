@@ -1,0 +1,1 @@
+"""Cameras, and the thread that keeps the newest frame of each."""

@@ -1,0 +1,209 @@
+"""Keep the newest frame of a camera, from a thread of its own, and know whether it is fresh.
+
+Three things look alike to whoever only sees pictures: a still scene, a camera that hangs and repeats its last frame,
+and one that sends nothing. Where the device numbers its frames, a number that stands still means that it hangs,
+whatever is in the picture. Where it does not, pictures that stay the same bit for bit for longer than a set time are
+taken for a camera that hangs: a living one has noise. A frame's age counts from when it was new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, runtime_checkable
+
+import numpy as np
+
+from robot.data import Image
+from robot.errors import SailError
+from robot.protocols import Camera
+
+FIRST_WAIT_S: Final = 0.2
+LONGEST_WAIT_S: Final = 5.0
+
+
+@runtime_checkable
+class NumberedCamera(Camera, Protocol):
+    """A camera whose device numbers its frames."""
+
+    @property
+    def frame_number(self) -> int:
+        """Return the device's own number of the frame read last."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Hold a frame: `image`, uint8 (H, W, 3) RGB, not to be written to, and `time_s` of its capture (monotonic clock).
+
+    `count` grows with every frame that was new, from 1.
+    """
+
+    image: Image
+    time_s: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Say how a camera does.
+
+    `age_s`: since the newest frame was new; infinite before the first. `frames`: new ones so far. `lost`: frames that
+    the device made and that never came. `repeated`: frames that came again. `frozen`: it hangs, or sends nothing.
+    `reopened`: how often it was opened anew. `problem`: what is wrong, empty where it does well.
+    """
+
+    age_s: float
+    frames: int = 0
+    lost: int = 0
+    repeated: int = 0
+    frozen: bool = False
+    reopened: int = 0
+    problem: str = ""
+
+
+class CapturedCamera:
+    """Read a camera in a thread of its own; `newest` and `health` answer at once, whatever the camera does.
+
+    `rate_hz`, where known, is how often a camera without frame numbers should give one; without it no lost frames are
+    counted for such a camera. `frozen_after_s`: how long pictures may stay the same. A camera that fails is closed and
+    opened anew, at first after 0.2 s and then after ever longer, 5 s at most.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        rate_hz: float = 0.0,
+        frozen_after_s: float = 0.5,
+        first_wait_s: float = FIRST_WAIT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._camera = camera
+        self._period_s = 1.0 / rate_hz if rate_hz > 0 else 0.0
+        self._frozen_after_s = frozen_after_s
+        self._first_wait_s = first_wait_s
+        self._clock = clock
+        self._frame: Frame | None = None
+        self._health = Health(age_s=float("inf"))
+        self._last: tuple[Image, float] | None = None
+        self._same_since_s = 0.0
+        self._renewed_s = clock()
+        self._numbered = camera if isinstance(camera, NumberedCamera) else None
+        self._number: int | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"camera {camera.name}", daemon=True)
+
+    @property
+    def name(self) -> str:
+        """Return what the camera is called in observations."""
+        return self._camera.name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the image size (H, W) in pixels."""
+        return self._camera.size
+
+    def start(self) -> None:
+        """Open the camera, which may take a while, and begin; raise SailError where there is no such camera."""
+        self._camera.open()
+        self._renewed_s = self._clock()
+        self._thread.start()
+
+    def newest(self) -> Frame | None:
+        """Return the newest frame that was new, None before the first; never waits."""
+        return self._frame
+
+    def health(self) -> Health:
+        """Return how the camera does now; never waits."""
+        health, frame, now_s = self._health, self._frame, self._clock()
+        silent_s = now_s - self._renewed_s
+        if silent_s > self._frozen_after_s:
+            said = health.problem or f"Camera {self.name!r} has sent nothing new for {silent_s:.1f} s."
+            health = replace(health, frozen=True, problem=said)
+        return health if frame is None else replace(health, age_s=now_s - frame.time_s)
+
+    def close(self, timeout_s: float = 3.0) -> None:
+        """Stop; a camera that does not let go of its thread in time is left to it. Closing twice is allowed."""
+        self._ended.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            self._camera.close()
+
+    def _run(self) -> None:
+        wait_s = self._first_wait_s
+        while not self._ended.is_set():
+            try:
+                image, time_s = self._camera.read()
+                wait_s = self._first_wait_s
+                self._take(image, time_s)
+            except SailError as problem:
+                self._note(problem=str(problem))
+                wait_s = self._open_anew(wait_s)
+            except Exception as problem:  # a package's own error must not end the thread without a word
+                self._note(problem=f"Camera {self.name!r} failed ({problem}).")
+                wait_s = self._open_anew(wait_s)
+
+    def _open_anew(self, wait_s: float) -> float:
+        """Close the camera, wait, try once to open it, and return how long to wait the next time."""
+        with contextlib.suppress(Exception):
+            self._camera.close()
+        if self._ended.wait(wait_s):
+            return wait_s
+        try:
+            self._camera.open()
+        except Exception as problem:
+            self._note(problem=str(problem))
+            return min(2 * wait_s, LONGEST_WAIT_S)
+        self._number = None  # a device that begins anew counts anew
+        self._note(reopened=self._health.reopened + 1)
+        # Not yet back to the first wait: what opens and gives nothing would be opened over and over.
+        return min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _take(self, image: Image, time_s: float) -> None:
+        """Take a frame: as a new one, or as a repeated one that makes the newest no younger."""
+        last, before = self._last, self._number
+        self._last = (image, time_s)
+        if self._numbered is not None:
+            number = self._number = self._numbered.frame_number
+            repeated = is_old = number == before
+            lost = max(number - before - 1, 0) if before is not None else 0
+        else:
+            repeated = last is not None and np.array_equal(image, last[0])
+            lost = self._lost_between(last[1] if last else None, time_s)
+            if not repeated:
+                self._same_since_s = time_s
+            is_old = time_s - self._same_since_s > self._frozen_after_s
+        self._note(repeated=self._health.repeated + repeated, lost=self._health.lost + lost)
+        if is_old:
+            self._hang()
+        else:
+            self._show(image, time_s)
+
+    def _show(self, image: Image, time_s: float) -> None:
+        image.flags.writeable = False
+        count = self._health.frames + 1
+        self._frame = Frame(image, time_s, count)
+        self._renewed_s = self._clock()
+        self._note(frames=count, frozen=False, problem="")
+
+    def _hang(self) -> None:
+        """Say that the camera hangs, and give the newest frame the age it really has."""
+        frame = self._frame
+        if self._numbered is None and frame is not None:
+            self._frame = Frame(frame.image, self._same_since_s, frame.count)
+        elif self._clock() - self._renewed_s <= self._frozen_after_s:
+            return  # a number seen twice may only have been asked for too early
+        self._note(frozen=True, problem=f"Camera {self.name!r} hangs: it repeats one picture.")
+
+    def _lost_between(self, before_s: float | None, time_s: float) -> int:
+        if before_s is None or self._period_s == 0.0:
+            return 0
+        return max(round((time_s - before_s) / self._period_s) - 1, 0)
+
+    def _note(self, **changes: int | bool | str) -> None:
+        """Replace what is known in one step, so that whoever reads sees all of it or none."""
+        self._health = replace(self._health, **changes)  # type: ignore[arg-type]
