@@ -148,20 +148,23 @@ class CapturedCamera:
                 wait_s = self._open_anew(wait_s)
 
     def _open_anew(self, wait_s: float) -> float:
-        """Close the camera, wait, try once to open it, and return how long to wait the next time."""
+        """Close the camera, wait, open it, again and again with longer waits; return how long to wait the next time.
+
+        The wait is short again only after a frame: what opens and gives nothing would be opened over and over.
+        """
         with contextlib.suppress(Exception):
             self._camera.close()
-        if self._ended.wait(wait_s):
-            return wait_s
-        try:
-            self._camera.open()
-        except Exception as problem:
-            self._note(problem=str(problem))
-            return min(2 * wait_s, LONGEST_WAIT_S)
-        self._number = None  # a device that begins anew counts anew
-        self._note(reopened=self._health.reopened + 1)
-        # Not yet back to the first wait: what opens and gives nothing would be opened over and over.
-        return min(2 * wait_s, LONGEST_WAIT_S)
+        while not self._ended.wait(wait_s):
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            try:
+                self._camera.open()
+            except Exception as problem:
+                self._note(problem=str(problem))
+                continue
+            self._number = None  # a device that begins anew counts anew
+            self._note(reopened=self._health.reopened + 1)
+            break
+        return wait_s
 
     def _take(self, image: Image, time_s: float) -> None:
         """Take a frame: as a new one, or as a repeated one that makes the newest no younger."""
