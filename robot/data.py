@@ -190,7 +190,8 @@ class Episode:
     simulator states where there are any, else None. `success`: bool (T,), the simulator's ground truth after each
     action where there is one, else None; `reward`: float32 (T,), likewise. `instruction` is what the task is; `spoken`
     is what the planner was told, which differs only when exploration borrowed another instruction. `spec` describes the
-    robot, where whoever recorded the episode knew it.
+    robot, where whoever recorded the episode knew it. `intervention`: bool (T,), whether a person gave the action
+    instead of the policy, where somebody could, else None.
     """
 
     task: str
@@ -211,6 +212,7 @@ class Episode:
     episode_id: str = ""
     reward: FloatArray | None = None
     spec: RobotSpec | None = None
+    intervention: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         steps = len(self.sent)
@@ -222,7 +224,7 @@ class Episode:
             if length != steps + 1:
                 raise ValueError(f"An episode of {steps} actions needs {steps + 1} of {name}, got {length}.")
         if len(self.requested) != steps or any(
-            values is not None and len(values) != steps for values in (self.success, self.reward)
+            values is not None and len(values) != steps for values in (self.success, self.reward, self.intervention)
         ):
             raise ValueError(f"An episode of {steps} actions needs {steps} requested actions, flags and rewards.")
 

@@ -53,6 +53,7 @@ def salvage_unfinished(path: Path) -> tuple[Episode, Origin, dict[str, Any]] | N
         sent=rows["sent"][:steps],
         success=rows["success"][:steps] if "success" in rows else None,
         reward=rows["reward"][:steps] if "reward" in rows else None,
+        intervention=rows["intervention"][:steps] if "intervention" in rows else None,
         plans=tuple(placed for placed in _plans_of(path, _lines(path / PLANS)) if placed.step < steps),
         outcome=_outcome(rows.get("success"), steps),
         episode_id=opening.get("episode_id", ""),
@@ -137,6 +138,7 @@ def _first(episode: Episode, length: int, frames: Mapping[str, NDArray[np.uint8]
         sent=episode.sent[:steps],
         success=cut(episode.success, steps),
         reward=cut(episode.reward, steps),
+        intervention=cut(episode.intervention, steps),
         plans=tuple(placed for placed in episode.plans if whole or placed.step < steps),
         outcome=episode.outcome if whole else _outcome(episode.success, steps),
     )

@@ -19,8 +19,8 @@ from robot.errors import SailError
 
 SEEN = ("time_s", "proprio", "state")
 """Columns of an observation; `state` is there where there is a simulator."""
-DONE = ("requested", "sent", "success", "reward")
-"""Columns of an action, empty in the last row; `success` and `reward` are there where somebody knew."""
+DONE = ("requested", "sent", "success", "reward", "intervention")
+"""Columns of an action, empty in the last row; the last three are there where somebody knew."""
 STEPS, STREAM = "steps.parquet", "steps.arrows"
 
 Arrays = Mapping[str, NDArray[Any]]

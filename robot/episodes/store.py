@@ -152,6 +152,7 @@ def read_episode(
             states=rows.get("state"),
             success=rows.get("success"),
             reward=rows.get("reward"),
+            intervention=rows.get("intervention"),
             plans=_read_plans(folder, about) if plans else (),
             outcome=Outcome(about["outcome"]),
             spec=spec_from_json(about["spec"]),
@@ -174,6 +175,7 @@ def _copy(episode: Episode, writer: EpisodeWriter) -> None:
             episode.observation(step + 1),
             None if episode.success is None else bool(episode.success[step]),
             None if episode.reward is None else float(episode.reward[step]),
+            None if episode.intervention is None else bool(episode.intervention[step]),
         )
 
 

@@ -123,11 +123,12 @@ class EpisodeWriter:
         observation: Observation,
         success: bool | None = None,
         reward: float | None = None,
+        intervention: bool | None = None,
     ) -> None:
         """Record an action, as asked for and as sent, what was seen after it, and what is known of it."""
         if not self._rows:
             raise ValueError("An episode begins with an observation; `observe` it before the first step.")
-        known = {"success": success, "reward": reward}
+        known = {"success": success, "reward": reward, "intervention": intervention}
         if self.steps:
             odd = [name for name, value in known.items() if (value is not None) != (name in self._rows)]
             if odd:
@@ -138,6 +139,8 @@ class EpisodeWriter:
             self._note("success", np.bool_(success))
         if reward is not None:
             self._note("reward", np.float32(reward))
+        if intervention is not None:
+            self._note("intervention", np.bool_(intervention))
         self._see(observation)
         if self._flush_every and self.steps - self._flushed >= self._flush_every:
             self.flush()

@@ -220,7 +220,7 @@ def test_a_camera_that_fails_is_opened_anew_until_it_works(captured) -> None:
     camera.frames.put(SailError("Camera 'hand' was pulled out."))
     wait_until(lambda: thread.health().reopened == 1)
     assert camera.opened == 2 and camera.refuses == 0 and camera.closed >= 1
-    camera.put(picture(1), 101.0, 1)  # counts anew: nothing was lost
+    camera.put(picture(1), 101.0, 500)  # counts anew: neither lost nor repeated
     wait_until(lambda: thread.newest().count == 2)
     taken(thread, camera)
     assert thread.health().problem == "" and thread.health().lost == 0

@@ -13,7 +13,7 @@ from robot.episodes.description import Heading
 from robot.episodes.writer import EpisodeWriter
 from tests.fakes import SPEC
 
-ARRAYS = ("proprio", "requested", "sent", "times_s", "states", "success", "reward")
+ARRAYS = ("proprio", "requested", "sent", "times_s", "states", "success", "reward", "intervention")
 FIELDS = ("task", "instruction", "spoken", "robot", "outcome", "seed", "config_hash")
 
 
@@ -40,6 +40,7 @@ def episode(steps: int = 3, task: str = "reach", seed: int = 5, size: int = 8, *
         "states": rng.normal(size=(steps + 1, 7)),
         "success": np.arange(steps) == steps - 1,
         "reward": rng.normal(size=steps).astype(np.float32),
+        "intervention": np.arange(steps) % 2 == 0,
         "outcome": Outcome.SUCCESS if steps else Outcome.INFRASTRUCTURE_FAULT,
         "seed": seed,
         "plans": tuple(PlacedPlan(step, plan) for step in (0, 2) if step < max(steps, 1)),
@@ -86,6 +87,7 @@ def record(writer: EpisodeWriter, whole: Episode) -> None:
             Observation(*_fields(whole.observation(step + 1))),
             bool(whole.success[step]),
             float(whole.reward[step]),
+            None if whole.intervention is None else bool(whole.intervention[step]),
         )
 
 

@@ -147,7 +147,7 @@ def test_a_folder_of_another_name_is_renamed_in_its_description(tmp_path: Path) 
 
 
 def test_the_first_format_is_rewritten_in_the_present_one(tmp_path: Path) -> None:
-    original = episode(reward=None, spec=None)
+    original = episode(reward=None, spec=None, intervention=None)
     write_first_format(tmp_path / "old", original)
     store = EpisodeStore(tmp_path)
     store.append_verdict("old", Verdict(1.0, "truth"))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,13 +54,25 @@ def test_any_size_and_length_reads_back(
 
 def test_numbers_that_are_none_and_numbers_that_are_not_numbers(tmp_path: Path) -> None:
     store = EpisodeStore(tmp_path)
-    bare = episode(states=None, success=None, reward=None, spec=None, plans=(), frames={})
+    bare = episode(states=None, success=None, reward=None, spec=None, plans=(), frames={}, intervention=None)
     assert_same(store.load(store.add(bare)), bare)
     odd = episode()
     odd.states[0, :3] = np.array([np.nan, np.inf, -0.0])  # type: ignore[index]
     assert_same(store.load(store.add(odd)), odd)
     unknown = episode(0, requested=np.zeros((0, 7), np.float32), sent=np.zeros((0, 7), np.float32), spec=None)
     assert store.load(store.add(unknown)).sent.shape == (0, 7)
+
+
+def test_episodes_from_before_interventions_were_noted_are_still_read(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    name = store.add(episode())
+    path = store.path(name) / "steps.parquet"
+    table = pq.read_table(path)
+    assert "intervention" in table.column_names
+    pq.write_table(table.drop_columns(["intervention"]), path)
+    assert_same(store.load(name), episode(intervention=None))
+    unaided = store.add(episode(intervention=None))
+    assert "intervention" not in pq.read_table(store.path(unaided) / "steps.parquet").column_names
 
 
 def test_plans_of_several_sizes_and_out_of_order(tmp_path: Path) -> None:
@@ -231,7 +244,7 @@ def test_a_write_that_the_system_refuses_is_one_sentence(tmp_path: Path) -> None
 
 
 def test_episodes_of_the_first_format_are_still_read(tmp_path: Path) -> None:
-    original = episode(reward=None, spec=None)
+    original = episode(reward=None, spec=None, intervention=None)
     write_first_format(tmp_path / "old", original)
     store = EpisodeStore(tmp_path)
     assert store.ids() == ["old"]
