@@ -14,6 +14,7 @@ class AxisConvention(enum.Enum):
 
 @dataclass(slots=True)
 class SpaceMouseState:
+    t: float = -1.0
     x: float = 0.0
     y: float = 0.0
     z: float = 0.0

@@ -189,7 +189,7 @@ USED: dict[str, tuple[str, tuple[str, ...]]] = {
             "SpaceMouseDevice.read",
             "SpaceMouseDevice.close",
             "SpaceMouseState",
-            *(f"SpaceMouseState.{name}" for name in ("x", "y", "z", "roll", "pitch", "yaw", "buttons")),
+            *(f"SpaceMouseState.{name}" for name in ("t", "x", "y", "z", "roll", "pitch", "yaw", "buttons")),
         ),
     ),
 }
@@ -272,6 +272,8 @@ def _parameters(text: str) -> list[str]:
 
 def main(folder: Path) -> None:
     """Write a file a module."""
+    # The doubles beside this script are called as their packages are and must not be taken for them.
+    sys.path = [path for path in sys.path if Path(path or ".").resolve() != Path(__file__).parent.resolve()]
     for name, (distribution, names) in USED.items():
         module = importlib.import_module(name)
         content = {
