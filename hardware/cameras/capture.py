@@ -68,6 +68,9 @@ class Health:
 class CapturedCamera:
     """Read a camera in a thread of its own; `newest` and `health` answer at once, whatever the camera does.
 
+    It is a camera itself, one that gives only frames that are new: its `read` waits for the next and raises SailError
+    where the camera hangs or sends nothing, so that no old frame is ever taken for a fresh one.
+
     `rate_hz`, where known, is how often a camera without frame numbers should give one; without it no lost frames are
     counted for such a camera. `frozen_after_s`: how long pictures may stay the same. A camera that fails is closed and
     opened anew, at first after 0.2 s and then after ever longer, 5 s at most.
@@ -94,7 +97,9 @@ class CapturedCamera:
         self._numbered = camera if isinstance(camera, NumberedCamera) else None
         self._number: int | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"camera {camera.name}", daemon=True)
+        self._arrived = threading.Condition()
+        self._given = 0
+        self._thread: threading.Thread | None = None
 
     @property
     def name(self) -> str:
@@ -106,11 +111,36 @@ class CapturedCamera:
         """Return the image size (H, W) in pixels."""
         return self._camera.size
 
-    def start(self) -> None:
+    def open(self) -> None:
         """Open the camera, which may take a while, and begin; raise SailError where there is no such camera."""
+        if self._thread is not None and self._thread.is_alive():
+            if not self._ended.is_set():
+                return
+            raise SailError(f"Camera {self.name!r} has not let go of its last frame yet.")
         self._camera.open()
+        self._ended = threading.Event()
+        self._last = self._number = None
         self._renewed_s = self._clock()
+        self._thread = threading.Thread(target=self._run, args=(self._ended,), name=f"camera {self.name}", daemon=True)
         self._thread.start()
+
+    def read(self) -> tuple[Image, float]:
+        """Wait for a frame newer than the last one read; return it, uint8 (H, W, 3) RGB, and when it was captured.
+
+        Frames that came in between are skipped. Raises SailError where the camera is closed, hangs or sends nothing.
+        """
+        while True:
+            if self._thread is None or self._ended.is_set():
+                raise SailError(f"Camera {self.name!r} is not open.")
+            frame, health = self._frame, self.health()
+            if health.frozen:
+                raise SailError(health.problem)
+            if frame is not None and frame.count > self._given:
+                self._given = frame.count
+                return frame.image, frame.time_s
+            with self._arrived:
+                if self._frame is frame:
+                    self._arrived.wait(0.05)
 
     def newest(self) -> Frame | None:
         """Return the newest frame that was new, None before the first; never waits."""
@@ -128,33 +158,34 @@ class CapturedCamera:
     def close(self, timeout_s: float = 3.0) -> None:
         """Stop; a camera that does not let go of its thread in time is left to it. Closing twice is allowed."""
         self._ended.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout_s)
-        if not self._thread.is_alive():
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+        if thread is None or not thread.is_alive():
             self._camera.close()
 
-    def _run(self) -> None:
+    def _run(self, ended: threading.Event) -> None:
         wait_s = self._first_wait_s
-        while not self._ended.is_set():
+        while not ended.is_set():
             try:
                 image, time_s = self._camera.read()
                 wait_s = self._first_wait_s
                 self._take(image, time_s)
             except SailError as problem:
                 self._note(problem=str(problem))
-                wait_s = self._open_anew(wait_s)
+                wait_s = self._open_anew(wait_s, ended)
             except Exception as problem:  # a package's own error must not end the thread without a word
                 self._note(problem=f"Camera {self.name!r} failed ({problem}).")
-                wait_s = self._open_anew(wait_s)
+                wait_s = self._open_anew(wait_s, ended)
 
-    def _open_anew(self, wait_s: float) -> float:
+    def _open_anew(self, wait_s: float, ended: threading.Event) -> float:
         """Close the camera, wait, open it, again and again with longer waits; return how long to wait the next time.
 
         The wait is short again only after a frame: what opens and gives nothing would be opened over and over.
         """
         with contextlib.suppress(Exception):
             self._camera.close()
-        while not self._ended.wait(wait_s):
+        while not ended.wait(wait_s):
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             try:
                 self._camera.open()
@@ -189,9 +220,11 @@ class CapturedCamera:
     def _show(self, image: Image, time_s: float) -> None:
         image.flags.writeable = False
         count = self._health.frames + 1
-        self._frame = Frame(image, time_s, count)
         self._renewed_s = self._clock()
         self._note(frames=count, frozen=False, problem="")
+        with self._arrived:
+            self._frame = Frame(image, time_s, count)
+            self._arrived.notify_all()
 
     def _hang(self) -> None:
         """Say that the camera hangs, and give the newest frame the age it really has."""

@@ -96,7 +96,7 @@ def captured(clock: Clock) -> Iterator[Callable[..., tuple[CapturedCamera, HandF
     def start(camera: HandFed | None = None, **options: float) -> tuple[CapturedCamera, HandFed]:
         camera = camera or HandFed()
         thread = CapturedCamera(camera, first_wait_s=0.01, clock=clock, **options)
-        thread.start()
+        thread.open()
         started.append((thread, camera))
         return thread, camera
 
@@ -269,8 +269,42 @@ def test_no_camera_at_all_is_told_at_the_start() -> None:
     camera.refuses = 1
     thread = CapturedCamera(camera)
     with pytest.raises(SailError, match="cannot be opened"):
-        thread.start()
+        thread.open()
     thread.close()
+
+
+def test_as_a_camera_it_gives_each_new_frame_once_and_never_an_old_one(captured, clock: Clock) -> None:
+    thread, camera = captured(HandFedNumbered(), frozen_after_s=0.5)
+    assert isinstance(thread, Camera) and thread.size == SIZE
+    for number in range(3):
+        camera.put(picture(number), 100.0 + number, number)
+    taken(thread, camera)
+    np.testing.assert_array_equal(thread.read()[0], picture(2))  # those between were skipped
+    threading.Timer(0.1, camera.put, (picture(3), 103.0, 3)).start()
+    image, time_s = thread.read()
+    np.testing.assert_array_equal(image, picture(3))
+    assert time_s == 103.0
+    threading.Timer(0.1, setattr, (clock, "now_s", 101.0)).start()
+    with pytest.raises(SailError, match="nothing new for 1.0 s"):
+        thread.read()
+    camera.put(picture(4), 104.0, 4)
+    taken(thread, camera)
+    np.testing.assert_array_equal(thread.read()[0], picture(4))
+
+
+def test_it_may_be_closed_and_opened_again(captured) -> None:
+    thread, camera = captured()
+    camera.put(picture(0), 100.0)
+    thread.read()
+    camera.ended = True
+    thread.close()
+    with pytest.raises(SailError, match="not open"):
+        thread.read()
+    camera.ended = False
+    thread.open()
+    camera.put(picture(0), 200.0)  # the same picture, and yet a new one: nothing is known of the time between
+    assert thread.read()[1] == 200.0
+    assert thread.health().repeated == 0
 
 
 # OpenCV
@@ -342,7 +376,7 @@ def test_what_is_no_camera_is_told_in_one_sentence(tmp_path: Path) -> None:
 
 def test_a_film_is_captured_and_its_end_is_no_crash(video: Path) -> None:
     thread = CapturedCamera(OpenCVCamera("film", str(video), SIZE), rate_hz=50.0, first_wait_s=0.01)
-    thread.start()
+    thread.open()
     wait_until(lambda: thread.health().frames >= 15)  # it ends and is opened anew
     assert thread.health().reopened >= 1
     thread.close()
