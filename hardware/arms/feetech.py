@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from hardware.arms.calibration import COUNTS_PER_TURN, read_calibration
+from hardware.arms.calibration import COUNTS_PER_TURN, ServoCalibration, read_calibration
 from hardware.arms.limits import joints, slowed
 from hardware.arms.servo_arm import Register, ServoArm, ServoKind, within_calibration
 from robot.arm import ArmDescription
@@ -52,15 +52,20 @@ STS: Final = ServoKind(
 
 
 class FeetechArm(ServoArm):
-    """Drive an SO-100 or SO-101 at a serial port, calibrated by a file (see `hardware.arms.calibration`).
+    """Drive an SO-100 or SO-101 at a serial port.
 
+    `calibration` is that of this arm, or its file (see `hardware.arms.calibration`).
     `share` is the part of the servos' velocity that may be used. Raises SailError for a calibration that does not fit.
     """
 
-    def __init__(self, port: str, calibration: str | Path, model: str = "so101", share: float = 0.5) -> None:
+    def __init__(
+        self, port: str, calibration: str | Path | ServoCalibration, model: str = "so101", share: float = 0.5
+    ) -> None:
         if model not in MODELS:
             raise UnknownNameError("Feetech arm", model, MODELS)
-        fitted = read_calibration(calibration, model, NAMES)
+        fitted = (
+            calibration if isinstance(calibration, ServoCalibration) else read_calibration(calibration, model, NAMES)
+        )
         low, high = within_calibration(LOW, HIGH, fitted)
         size = len(NAMES)
         description = ArmDescription(

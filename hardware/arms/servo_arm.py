@@ -130,6 +130,10 @@ class ServoArm:
             np.asarray(velocity * calibration.direction * self._kind.velocity_rad_s, np.float64),
         )
 
+    def counts(self) -> NDArray[np.int64]:
+        """Return what the servos read, int64 (J,), before any calibration; raise SailError where one is silent."""
+        return self._measured()[0]
+
     def write(self, position: Joints) -> None:
         """Command joint positions, (J,), never beyond the calibrated range; the first one turns the torque on."""
         self._connected()

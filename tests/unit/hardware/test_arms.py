@@ -14,7 +14,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from hardware.arms.calibration import read_calibration
+from hardware.arms.calibrating import blank, measured
+from hardware.arms.calibration import calibration_of, read_calibration
 from hardware.arms.dynamixel import DynamixelArm, twos_complement
 from hardware.arms.feetech import NAMES as FEETECH_NAMES
 from hardware.arms.feetech import FeetechArm, sign_and_magnitude
@@ -480,3 +481,54 @@ def test_what_is_no_calibration_at_all_is_refused(text: str, tmp_path: Path) -> 
         DynamixelArm("/dev/arm", path)
     with pytest.raises(SailError, match="There is no calibration"):
         DynamixelArm("/dev/arm", tmp_path / "missing.json")
+
+
+# Calibrating
+
+
+def script(counts: list[list[int]]):
+    """Return readers that give one row of counts after the other, and say when they are through."""
+    rows = iter(counts)
+    left = [len(counts)]
+
+    def read() -> np.ndarray:
+        left[0] -= 1
+        return np.array(next(rows), np.int64)
+
+    return read, lambda: left[0] == 0
+
+
+def test_a_calibration_is_measured_from_the_zero_pose_and_the_whole_way(tmp_path: Path) -> None:
+    zero = [2000 + 10 * number for number in range(6)]
+    low, high = [count - 700 for count in zero], [count + 900 for count in zero]
+    read, through = script([zero, zero, low, high, zero])
+    said: list[str] = []
+    content = measured(blank("so101", FEETECH_IDS, "bench"), read, said.append, through, {"gripper": -1})
+    assert len(said) == 2 and "zero pose" in said[0]
+    path = tmp_path / "so101.json"
+    path.write_text(json.dumps(content))
+    fitted = read_calibration(path, "so101", FEETECH_NAMES)
+    assert fitted.zero.tolist() == zero
+    assert np.all(fitted.low > low) and np.all(fitted.high < high) and np.all(fitted.high - fitted.low > 1500)
+    assert fitted.direction.tolist() == [1, 1, 1, 1, 1, -1]
+    assert np.all(np.abs(fitted.positions(np.array(zero))) == 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [([[2000] * 6, [2000] * 6], "'shoulder_pan' was not moved"), ([[4000] * 6, [50] * 6], "runs over its servo's end")],
+)
+def test_a_joint_that_was_not_moved_or_ran_over_its_end_is_named(rows: list[list[int]], says: str) -> None:
+    read, through = script(rows)
+    with pytest.raises(SailError, match=says):
+        measured(blank("so101", FEETECH_IDS), read, lambda _: None, through)
+
+
+@on("feetech")
+def test_counts_are_read_before_there_is_a_calibration(bench: Bench) -> None:
+    content = blank("so101", FEETECH_IDS)
+    arm = FeetechArm("/dev/arm", calibration_of(content, FEETECH_NAMES, "blank"))
+    arm.connect()
+    assert arm.counts().tolist() == [2010, 2020, 2030, 2040, 2050, 2060]
+    assert not any(registers[40] for registers in scservo_sdk._buses["/dev/arm"].servos.values())
+    arm.close()
