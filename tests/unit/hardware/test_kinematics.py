@@ -67,13 +67,13 @@ def test_other_joints_of_the_model_are_none_of_its_business() -> None:
     np.testing.assert_allclose(SEVEN.forward(np.zeros(7)).position, [0, 0, 0.1 + sum(LENGTHS_M)], atol=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_it_comes_to_rest_at_a_target_within_reach(seed: int) -> None:
     rng = np.random.default_rng(seed)
     target = SEVEN.forward(BENT + rng.uniform(-0.3, 0.3, 7))
     joints = BENT
-    for _ in range(1000):
-        joints = SEVEN.towards(joints, target, PERIOD_S)
+    for _ in range(300):
+        joints = SEVEN.towards(joints, target, 4 * PERIOD_S)
     error = SEVEN.forward(joints).twist_to(target)
     assert np.linalg.norm(error[:3]) < 1e-4
     assert np.linalg.norm(error[3:]) < 1e-3
@@ -134,15 +134,16 @@ def test_reaching_beyond_its_length_the_arm_stretches_calmly_and_comes_back() ->
     outwards = (start.position - shoulder) / np.linalg.norm(start.position - shoulder)
     far = Pose(shoulder + 1.5 * outwards, start.rotation)
     joints, steps = BENT, []
-    for _ in range(2500):
-        after = SEVEN.towards(joints, far, PERIOD_S)
+    period_s = 4 * PERIOD_S
+    for _ in range(700):
+        after = SEVEN.towards(joints, far, period_s)
         steps.append(np.abs(after - joints).max())
         joints = after
-    assert max(steps) <= 1.5 * PERIOD_S + 1e-9
-    assert max(steps[-200:]) < 0.1 * PERIOD_S
+    assert max(steps) <= 1.5 * period_s + 1e-9
+    assert max(steps[-50:]) < 0.1 * period_s
     assert np.linalg.norm(SEVEN.forward(joints).position - shoulder) > 0.55
-    for _ in range(2500):
-        joints = SEVEN.towards(joints, start, PERIOD_S)
+    for _ in range(700):
+        joints = SEVEN.towards(joints, start, period_s)
     assert np.linalg.norm(SEVEN.forward(joints).twist_to(start)[:3]) < 2e-3
 
 
@@ -168,8 +169,8 @@ def test_an_arm_of_five_joints_goes_where_it_can() -> None:
     bent = np.array([0.2, 0.6, -0.3, 1.2, 0.3])
     target = FIVE.forward(bent + 0.1)
     joints = bent
-    for _ in range(1500):
-        joints = FIVE.towards(joints, target, PERIOD_S)
+    for _ in range(400):
+        joints = FIVE.towards(joints, target, 4 * PERIOD_S)
     assert np.linalg.norm(FIVE.forward(joints).twist_to(target)) < 2e-3
 
 
@@ -193,6 +194,6 @@ def test_the_panda_draws_a_square_over_its_table() -> None:
     joints = HOME
     for x_m, y_m in ((0.1, 0.0), (0.1, 0.1), (0.0, 0.1), (0.0, 0.0)):
         target = Pose(start.position + np.array([x_m, y_m, 0.0]), start.rotation)
-        for _ in range(1500):
-            joints = arm.towards(joints, target, PERIOD_S)
+        for _ in range(400):
+            joints = arm.towards(joints, target, 4 * PERIOD_S)
         assert np.linalg.norm(arm.forward(joints).twist_to(target)[:3]) < 5e-4
