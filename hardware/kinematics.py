@@ -52,7 +52,8 @@ class Tuning:
     `length_m` makes turns comparable with ways: one radian counts as much. Below the smallest singular value `bound_m`
     the damping grows, up to `damping_m` at a singularity. Within `margin_rad` of a limit a spare joint is pushed away
     with up to `push_rad_s`, all of it once the tool moves at `full_push_m_s`. `gain_s` is how soon the tool closes in
-    on a target: e-fold in that many seconds.
+    on a target: e-fold in that many seconds. `step_m` is the longest way in one period: one that is long beside the
+    square of the damping would throw an arm that is nearly straight past its straightness and back.
     """
 
     length_m: float = 0.3
@@ -62,6 +63,7 @@ class Tuning:
     push_rad_s: float = 0.5
     full_push_m_s: float = 0.1
     gain_s: float = 0.1
+    step_m: float = 0.01
 
 
 class ArmKinematics:
@@ -136,8 +138,10 @@ class ArmKinematics:
         They lie within the model's limits. Called again and again, it comes to rest at the target, or, where that is
         out of reach, near it.
         """
-        twist = self.forward(joints).twist_to(target) / max(self._tuning.gain_s, period_s)
-        return self.moved(joints, twist, period_s)
+        tuning = self._tuning
+        twist = self.forward(joints).twist_to(target) / max(tuning.gain_s, period_s)
+        way_m = period_s * float(np.hypot(np.linalg.norm(twist[:3]), tuning.length_m * np.linalg.norm(twist[3:])))
+        return self.moved(joints, twist * min(1.0, tuning.step_m / max(way_m, 1e-12)), period_s)
 
     def moved(self, joints: Joints, twist: NDArray[np.float64], period_s: float) -> Joints:
         """Return joint positions, float64 (A,), one period later with the tool moving as asked, within the limits."""
