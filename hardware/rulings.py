@@ -1,0 +1,130 @@
+"""What a governor is asked to do, and what it says to that: pass, clamp or reject, with reasons."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.shaping import MotionLimits
+from robot.arm import ArmDescription, Joints
+
+Forward = Callable[[Joints], NDArray[np.float64]]
+GRIPPER = "gripper"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Ask an arm to pass through waypoints.
+
+    `times_s`: float64 (N,), strictly increasing, on the server's monotonic clock. `positions`: float64 (N, J).
+    `sequence` grows with every command of one lease. `seen_s`: when the observation it was planned from was made, on
+    the same clock; None where it was planned from none.
+    """
+
+    sequence: int
+    times_s: NDArray[np.float64]
+    positions: NDArray[np.float64]
+    seen_s: float | None = None
+
+
+class Decision(enum.StrEnum):
+    """Say what became of a command."""
+
+    PASS = "pass"
+    CLAMP = "clamp"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """Hold what became of a command and why: `reasons` is empty where it passed.
+
+    `positions`: float64 (M, J), the waypoints in force, changed where they were clamped; `dropped` waypoints before
+    them were past already. Nothing is in force after a rejection.
+    """
+
+    sequence: int
+    decision: Decision
+    reasons: tuple[str, ...]
+    positions: NDArray[np.float64]
+    dropped: int = 0
+
+
+def rejected(command: Command, reason: str) -> Ruling:
+    """Return a rejection."""
+    size = command.positions.shape[-1] if command.positions.ndim else 0
+    return Ruling(command.sequence, Decision.REJECT, (reason,), np.empty((0, size)))
+
+
+def misshapen(command: Command, joints: int, most_waypoints: int) -> str:
+    """Return what is wrong with a command's arrays in themselves, or an empty string."""
+    times_s, positions = command.times_s, command.positions
+    if times_s.ndim != 1 or positions.shape != (len(times_s), joints):
+        return f"a command for {joints} joints needs times (N,) and positions (N, {joints}), got {positions.shape}"
+    if not 1 <= len(times_s) <= most_waypoints:
+        return f"a command has 1 to {most_waypoints} waypoints, got {len(times_s)}"
+    if not (np.all(np.isfinite(times_s)) and np.all(np.isfinite(positions))):
+        return "every time and position must be finite"
+    if command.seen_s is not None and not np.isfinite(command.seen_s):
+        return "the time of the observation must be finite"
+    if not np.all(np.diff(times_s) > 1e-6):
+        return "the times of waypoints must increase"
+    return ""
+
+
+def pulled_in(
+    positions: NDArray[np.float64], start: Joints, allowed: Callable[[Joints], bool]
+) -> NDArray[np.float64] | None:
+    """Return waypoints (M, J) with those that are not allowed drawn back towards the one before; None if all are.
+
+    `start`, float64 (J,), is where the arm is; it is taken to be allowed.
+    """
+    kept, changed, last = positions.copy(), False, start
+    for number, wanted in enumerate(positions):
+        if not allowed(wanted):
+            changed = True
+            inside, outside = 0.0, 1.0
+            for _ in range(12):
+                middle = (inside + outside) / 2
+                if allowed(last + middle * (wanted - last)):
+                    inside = middle
+                else:
+                    outside = middle
+            kept[number] = last + inside * (wanted - last)
+        last = kept[number]
+    return kept if changed else None
+
+
+def too_fast(
+    times_s: NDArray[np.float64],
+    positions: NDArray[np.float64],
+    now_s: float,
+    start: tuple[Joints, Joints],
+    limits: MotionLimits,
+    names: tuple[str, ...],
+) -> list[str]:
+    """Return which joints a path asks to move beyond limits of velocity, acceleration or jerk, as reasons.
+
+    `start`: position and velocity now, float64 (J,) each. The path is followed all the same, later than it asks.
+    """
+    gaps_s = np.diff(times_s, prepend=now_s)
+    gaps_s = np.maximum(gaps_s, 1e-3)
+    slopes = np.diff(positions, axis=0, prepend=start[0][None]) / gaps_s[:, None]
+    bends = np.diff(slopes, axis=0, prepend=start[1][None]) / gaps_s[:, None]
+    twists = np.diff(bends, axis=0) / gaps_s[1:, None]
+    reasons = []
+    asked = (("velocity", slopes, limits.velocity), ("acceleration", bends, limits.acceleration))
+    for what, values, limit in (*asked, ("jerk", twists, limits.jerk)):
+        beyond: NDArray[np.bool_] = (np.abs(values) > limit * (1 + 1e-9)).any(axis=0)
+        if beyond.any():
+            reasons.append(f"{what} of {', '.join(name for name, one in zip(names, beyond, strict=True) if one)}")
+    return reasons
+
+
+def follows(description: ArmDescription) -> NDArray[np.bool_]:
+    """Return which joints must be where they were sent, bool (J,): all but a gripper, which an object may keep open."""
+    return np.array([name != GRIPPER for name in description.joint_names])

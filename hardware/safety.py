@@ -1,0 +1,432 @@
+"""The safety governor: it decides, one servo period at a time, where the arm is sent.
+
+It knows no thread, no socket and no clock: every method is told the time. Whoever runs it calls `step` once a servo
+period, on a deadline grid, and writes what comes back. No sequence of commands, silences, stops and clears can make
+it leave the limits; see `hardware.shaping` for why.
+
+This is no safety-rated emergency stop: it is software on an ordinary computer. Keep the maker's within reach.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.reference import Reference, eased
+from hardware.rulings import (
+    Command,
+    Decision,
+    Forward,
+    Ruling,
+    follows,
+    misshapen,
+    pulled_in,
+    rejected,
+    too_fast,
+)
+from hardware.shaping import MotionLimits, Shaper
+from robot.arm import ArmDescription, Joints, JointState
+
+MOST_WAYPOINTS = 1000
+
+
+class State(enum.StrEnum):
+    """Say what an arm does; docs/arm-protocol.md has a table of every transition."""
+
+    DISARMED = "DISARMED"
+    HOLDING = "HOLDING"
+    RUNNING = "RUNNING"
+    DEGRADED = "DEGRADED"
+    FAULT = "FAULT"
+
+
+ARMED = (State.HOLDING, State.RUNNING, State.DEGRADED)
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySettings:
+    """Hold how careful a governor is. Times in seconds.
+
+    `margin`: share of each joint's range kept free at either end of it. `share`: of the hard velocity, acceleration
+    and jerk limits that is used. `silence_s`: how long no heartbeat before it brakes; `lease_s`: before it disarms.
+    `observation_age_s`: how old an observation may be that a command was planned from. `first_step_s`: a first
+    waypoint may be as far off as a joint moves in that time at its limit. `horizon_s`: how far ahead waypoints may
+    lie. `following_s`: a joint may trail its command by as far as it moves in that time at its limit. `state_age_s`:
+    how old a reading may be; `late_s`: how late a servo period may come while the arm moves. `workspace_low` and
+    `workspace_high`: corners (m) of the box that the tool must stay in, or None. `home_share`: of the limits, on the
+    way home. Raises ValueError for what makes no sense.
+    """
+
+    servo_hz: float = 250.0
+    margin: float = 0.01
+    share: float = 0.9
+    silence_s: float = 0.15
+    lease_s: float = 0.5
+    observation_age_s: float = 2.0
+    first_step_s: float = 0.25
+    horizon_s: float = 5.0
+    following_s: float = 0.3
+    state_age_s: float = 0.25
+    late_s: float = 0.1
+    workspace_low: tuple[float, float, float] | None = None
+    workspace_high: tuple[float, float, float] | None = None
+    workspace_margin_m: float = 0.005
+    home_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 20.0 <= self.servo_hz <= 2000.0:
+            raise ValueError(f"servo_hz must lie in 20–2000, got {self.servo_hz}.")
+        if not 0.0 <= self.margin < 0.25 or not 0.0 < self.share < 1.0 or not 0.0 < self.home_share <= 1.0:
+            raise ValueError("margin must lie in 0–0.25, share between 0 and 1, and home_share above 0 and up to 1.")
+        if not 0.0 < self.silence_s < self.lease_s:
+            raise ValueError("silence_s must be positive and below lease_s.")
+        rest = (self.observation_age_s, self.first_step_s, self.horizon_s, self.following_s, self.state_age_s)
+        if min(*rest, self.late_s) <= 0 or self.workspace_margin_m < 0:
+            raise ValueError("Ages, distances and horizons must be positive.")
+        if (self.workspace_low is None) != (self.workspace_high is None):
+            raise ValueError("A workspace box needs both workspace_low and workspace_high.")
+        if self.workspace_low is not None and self.workspace_high is not None:
+            size = np.subtract(self.workspace_high, self.workspace_low)
+            if np.any(size <= 2 * self.workspace_margin_m):
+                raise ValueError("Each side of the workspace box must be longer than twice its margin.")
+
+
+@dataclass(frozen=True, slots=True)
+class Setpoint:
+    """Hold what one servo period is to do: float64 (J,) each.
+
+    `write`: whether to send `position` to the arm. `release`: whether to tell the arm to hold by itself, once.
+    `asked`: where the command in force wanted the arm; `sequence` is that command's, −1 where there is none.
+    """
+
+    position: Joints
+    velocity: Joints
+    acceleration: Joints
+    asked: Joints
+    state: State
+    write: bool
+    release: bool
+    sequence: int
+
+
+class Governor:
+    """Lead one arm within its limits; see the module's docstring."""
+
+    def __init__(
+        self, description: ArmDescription, settings: SafetySettings | None = None, forward: Forward | None = None
+    ) -> None:
+        """Take an arm's limits; `forward` gives the tool's position, float64 (3,) in m, for joint positions (J,).
+
+        Raises ValueError for a workspace box without `forward`.
+        """
+        self.description = description
+        self.settings = settings or SafetySettings()
+        self.period_s = 1.0 / self.settings.servo_hz
+        spare = self.settings.margin * (description.high - description.low)
+        share = self.settings.share
+        self.low, self.high = description.low + spare, description.high - spare
+        self.limits = MotionLimits(
+            self.low,
+            self.high,
+            share * description.velocity,
+            share * description.acceleration,
+            share * description.jerk,
+        )
+        self._forward = forward
+        self._boxed = self.settings.workspace_low is not None
+        if self._boxed and forward is None:
+            raise ValueError("A workspace box needs forward kinematics: say where the tool is for joint positions.")
+        self._shaper = Shaper(
+            MotionLimits(
+                description.low, description.high, self.limits.velocity, self.limits.acceleration, self.limits.jerk
+            ),
+            self.period_s,
+            self._in_box if self._boxed else None,
+        )
+        self._shaper.place(description.home)
+        self._follows = follows(description)
+        self._slack = 0.01 * (description.high - description.low)
+        self.home = np.clip(description.home, self.low, self.high)
+        self.state = State.DISARMED
+        self.reason = ""
+        self.sequence = -1
+        self.faults = 0
+        self.counts = dict.fromkeys(Decision, 0)
+        self._reference: Reference | None = None
+        self._applied = -1
+        self._by_itself = False
+        self._beat_s = 0.0
+        self._stepped_s: float | None = None
+        self._released = True
+        self._stop: str | None = None
+
+    # What the arm is asked.
+
+    def arm(self, now_s: float, measured: JointState) -> str:
+        """Let the arm be moved from where it is; return why not, or an empty string."""
+        if self.state is State.FAULT:
+            return f"the arm is in FAULT ({self.reason}): clear it first"
+        if self.state in ARMED:
+            return ""
+        if not self._shaper.at_rest or not self._released:
+            return "the arm is still coming to rest: try again in a moment"
+        if problem := self._misplaced(measured, now_s):
+            return problem
+        here = np.clip(measured.position, self.description.low, self.description.high)
+        if np.any(np.abs(here - self._shaper.position) > self._slack):
+            # Somebody has moved the arm by hand meanwhile: go on from where it is. A difference as small as gravity
+            # makes is no reason for a new set-point, which would be a jump.
+            self._shaper.place(here)
+        self.state, self.reason, self.sequence, self._applied = State.HOLDING, "", -1, -1
+        self._beat_s, self._stepped_s = now_s, None
+        self._reference, self._by_itself, self._released = None, False, False
+        return ""
+
+    def disarm(self, reason: str = "") -> None:
+        """Come to rest and take no more commands; a fault stays a fault."""
+        if self.state is not State.FAULT:
+            self.state, self.reason = State.DISARMED, reason
+        self._reference, self._by_itself = None, False
+
+    def beat(self, now_s: float) -> None:
+        """Take note that whoever holds the lease is alive."""
+        self._beat_s = max(self._beat_s, now_s)
+        if self.state is State.DEGRADED:
+            self.state, self.reason = State.HOLDING, ""
+
+    def go_home(self, now_s: float, by_itself: bool = False) -> str:
+        """Ease the arm to its home position; return why not, or an empty string.
+
+        `by_itself`: go there whether or not anybody's heart beats, as when the server ends.
+        """
+        if self.state not in (State.HOLDING, State.RUNNING):
+            return f"the arm is {self.state}{f' ({self.reason})' if self.reason else ''}: arm it first"
+        share = self.settings.home_share
+        times_s, positions = eased(
+            self._shaper.stopping_position,
+            self.home,
+            share * self.limits.velocity,
+            share * self.limits.acceleration,
+            now_s,
+        )
+        self._follow(times_s[1:], positions[1:], now_s)
+        self._by_itself = by_itself
+        return ""
+
+    def stop(self, reason: str) -> None:
+        """Brake at the next step and be in FAULT; may be called from any thread, at any time, and never waits."""
+        if self._stop is None:
+            self._stop = reason
+
+    def clear(self) -> str:
+        """Leave FAULT for DISARMED; return why not, or an empty string."""
+        if self.state is not State.FAULT:
+            return ""
+        if self._stop is not None or not self._shaper.at_rest or not self._released:
+            return "the arm is still coming to rest: try again in a moment"
+        self.state, self.reason = State.DISARMED, ""
+        return ""
+
+    def place(self, measured: JointState) -> None:
+        """Begin anew at rest where the arm is, after something else than this governor has moved it."""
+        self._shaper.place(np.clip(measured.position, self.description.low, self.description.high))
+        self._reference, self._stepped_s = None, None
+        if self.state is State.RUNNING:
+            self.state = State.HOLDING
+
+    def offer(self, command: Command, now_s: float) -> Ruling:
+        """Take a command or refuse it, and say which."""
+        ruling = self._rule(command, now_s)
+        self.counts[ruling.decision] += 1
+        return ruling
+
+    # What the arm does.
+
+    def step(self, now_s: float, measured: JointState | None) -> Setpoint:
+        """Move on by one servo period; `measured` is where the arm is, None where it did not say."""
+        self._watch(now_s, measured)
+        asked = self._advance(now_s)
+        write = self.state in ARMED or not self._released
+        release = False
+        if self.state not in ARMED and not self._released and self._shaper.at_rest:
+            self._released = release = True
+        self._stepped_s = now_s
+        shaper = self._shaper
+        sequence = self._applied if self._reference is not None else -1
+        return Setpoint(
+            shaper.position, shaper.velocity, shaper.acceleration, asked, self.state, write, release, sequence
+        )
+
+    def fail(self, reason: str) -> None:
+        """Be in FAULT, from the servo's own thread; the first reason stays."""
+        if self.state is not State.FAULT:
+            self.state, self.reason = State.FAULT, reason
+            self.faults += 1
+        self._reference, self._by_itself = None, False
+
+    @property
+    def at_rest(self) -> bool:
+        """Return whether the arm is sent nowhere else than where it is."""
+        return self._shaper.at_rest
+
+    @property
+    def at_home(self) -> bool:
+        """Return whether the arm rests at home."""
+        return self.at_rest and bool(np.allclose(self._shaper.position, self.home, rtol=0, atol=1e-6))
+
+    @property
+    def applied(self) -> int:
+        """Return the sequence number of the command in force, or of the last one; −1 before the first."""
+        return self._applied
+
+    def _advance(self, now_s: float) -> Joints:
+        if self._reference is None or self.state is not State.RUNNING:
+            self._shaper.brake()
+            return self._shaper.position
+        # The set-point of the period before is reached now, and the next one a period from now.
+        self._shaper.pursue(*self._reference.at(now_s))
+        asked = self._reference.at(now_s + self.period_s)[0]
+        if now_s >= self._reference.end_s and self._shaper.at_rest:
+            self.state, self._reference, self._by_itself = State.HOLDING, None, False
+        return asked
+
+    def _watch(self, now_s: float, measured: JointState | None) -> None:
+        """Look for what must end a motion before the next step is taken."""
+        if self._stop is not None:
+            self.fail(self._stop)
+            self._stop = None
+        if self.state not in ARMED:
+            return
+        if measured is None:
+            self.fail("the arm does not say where it is")
+        elif problem := self._astray(measured, now_s):
+            self.fail(problem)
+        elif (
+            self._stepped_s is not None and not self._shaper.at_rest and now_s - self._stepped_s > self.settings.late_s
+        ):
+            self.fail(f"a servo period came {now_s - self._stepped_s - self.period_s:.3f} s late")
+        silence_s = now_s - self._beat_s
+        if self.state not in ARMED or self._by_itself or silence_s < self.settings.silence_s:
+            return
+        if silence_s >= self.settings.lease_s:
+            self.disarm("the heartbeat ceased")
+        elif self.state is not State.DEGRADED:
+            self.state, self.reason = State.DEGRADED, f"no heartbeat for {self.settings.silence_s:g} s"
+            self._reference = None
+
+    def _astray(self, measured: JointState, now_s: float) -> str:
+        if now_s - measured.time_s > self.settings.state_age_s:
+            return f"the arm's last reading is {now_s - measured.time_s:.2f} s old"
+        if not np.all(np.isfinite(measured.position)):
+            return "the arm reads a position that is not finite"
+        off = np.abs(measured.position - self._shaper.position)
+        beyond = self._follows & (off > self.settings.following_s * self.description.velocity)
+        if beyond.any():
+            joint = int(np.argmax(beyond))
+            unit = self.description.units[joint]
+            return f"{self.description.joint_names[joint]} is {off[joint]:.3f} {unit} from where it was sent"
+        return ""
+
+    def _misplaced(self, measured: JointState, now_s: float) -> str:
+        position, description = measured.position, self.description
+        if position.shape != (description.size,) or not np.all(np.isfinite(position)):
+            return "the arm does not say where it is"
+        if now_s - measured.time_s > self.settings.state_age_s:
+            return f"the arm's last reading is {now_s - measured.time_s:.2f} s old"
+        outside = (position < description.low - self._slack) | (position > description.high + self._slack)
+        if np.any(outside & self._follows):
+            joint = int(np.argmax(outside & self._follows))
+            return (
+                f"{description.joint_names[joint]} at {position[joint]:.3f} {description.units[joint]} lies outside "
+                f"{description.low[joint]:.3f} … {description.high[joint]:.3f}: move the arm by hand first"
+            )
+        if self._boxed and not self._in_box(position):
+            return "the tool is outside the workspace box: move the arm by hand first"
+        return ""
+
+    def _in_box(self, joints: Joints, margin_m: float = 0.0) -> bool:
+        assert self._forward is not None
+        assert self.settings.workspace_low is not None
+        assert self.settings.workspace_high is not None
+        tool = self._forward(joints)
+        low, high = self.settings.workspace_low, self.settings.workspace_high
+        return all(low[i] + margin_m <= tool[i] <= high[i] - margin_m for i in range(3))
+
+    def _rule(self, command: Command, now_s: float) -> Ruling:
+        settings, description = self.settings, self.description
+        if self.state not in (State.HOLDING, State.RUNNING):
+            why = f" ({self.reason})" if self.reason else ""
+            return rejected(command, f"the arm is {self.state}{why}")
+        if self._stop is not None:
+            return rejected(command, f"the arm is being stopped ({self._stop})")
+        if problem := misshapen(command, description.size, MOST_WAYPOINTS):
+            return rejected(command, problem)
+        if command.sequence <= self.sequence:
+            return rejected(command, f"sequence {command.sequence} is not above {self.sequence}, which came before")
+        if command.seen_s is not None:
+            age_s = now_s - command.seen_s
+            if age_s > settings.observation_age_s:
+                return rejected(
+                    command, f"its observation is {age_s:.2f} s old, more than {settings.observation_age_s:g} s"
+                )
+            if age_s < -0.1:
+                return rejected(command, f"its observation lies {-age_s:.2f} s in the future")
+        if command.times_s[-1] > now_s + settings.horizon_s:
+            return rejected(command, f"its last waypoint lies more than {settings.horizon_s:g} s ahead")
+        ahead = command.times_s > now_s
+        if not ahead.any():
+            return rejected(command, "every waypoint of it is past")
+        times_s, wanted = command.times_s[ahead], command.positions[ahead]
+        off = np.abs(wanted[0] - self._shaper.position)
+        far = self._follows & (off > settings.first_step_s * description.velocity)
+        if far.any():
+            joint = int(np.argmax(far))
+            return rejected(
+                command,
+                f"its first waypoint has {description.joint_names[joint]} {off[joint]:.3f} {description.units[joint]} "
+                f"from where it is, more than {settings.first_step_s * description.velocity[joint]:.3f}",
+            )
+        return self._accept(command, times_s, wanted, now_s)
+
+    def _accept(
+        self, command: Command, times_s: NDArray[np.float64], wanted: NDArray[np.float64], now_s: float
+    ) -> Ruling:
+        reasons = []
+        positions = np.clip(wanted, self.low, self.high)
+        clipped = (positions != wanted).any(axis=0)
+        names = self.description.joint_names
+        if clipped.any():
+            reasons.append(f"position of {', '.join(name for name, one in zip(names, clipped, strict=True) if one)}")
+        if self._boxed:
+            margin_m = self.settings.workspace_margin_m
+            inner = pulled_in(positions, self._shaper.position, lambda joints: self._in_box(joints, margin_m))
+            if inner is not None:
+                positions = inner
+                reasons.append("the workspace box")
+        start = self._shaper.position, self._shaper.velocity
+        reasons += too_fast(times_s, positions, now_s, start, self.limits, names)
+        self._follow(times_s, positions, now_s)
+        self.sequence = self._applied = command.sequence
+        decision = Decision.CLAMP if reasons else Decision.PASS
+        return Ruling(command.sequence, decision, tuple(reasons), positions, len(command.times_s) - len(times_s))
+
+    def _follow(self, times_s: NDArray[np.float64], positions: NDArray[np.float64], now_s: float) -> None:
+        """Put waypoints in force from where the arm is now; of those before, keep the ones that come first."""
+        shaper = self._shaper
+        start_s = now_s
+        if self._stepped_s is not None:
+            # The arm is where the shaper says one period after that was written.
+            start_s = max(now_s, min(self._stepped_s + self.period_s, float(times_s[0]) - 1e-4))
+        parts_s, parts = [np.array([start_s])], [shaper.position[None]]
+        if self._reference is not None and self.state is State.RUNNING:
+            kept_s, kept = self._reference.after(start_s, float(times_s[0]) - 1e-6)
+            parts_s.append(kept_s)
+            parts.append(kept)
+        self._reference = Reference(
+            np.concatenate([*parts_s, times_s]), np.concatenate([*parts, positions]), shaper.velocity
+        )
+        self._by_itself = False
+        self.state = State.RUNNING

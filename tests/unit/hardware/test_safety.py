@@ -1,0 +1,365 @@
+"""The governor: what it is asked never makes it leave the limits, and every state is left as the table says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from hardware.rulings import Command, Decision
+from hardware.safety import Governor, SafetySettings, State
+from robot.arm import JointState
+from tests.unit.hardware.arms import Bench, bench, check_limits, three_joints
+
+# Shrinking a failure of hundreds of servo periods takes minutes; the failing example says enough.
+SLOWLY = settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+WAYPOINT = st.tuples(st.floats(-1.5, 1.5), st.floats(-2.5, 1.0), st.floats(-0.05, 0.15))
+OFFER = st.tuples(
+    st.just("offer"),
+    st.lists(st.tuples(st.floats(0.001, 0.3), WAYPOINT), min_size=1, max_size=8),
+    st.floats(-0.2, 0.4),
+)
+SIMPLE = st.sampled_from(["stop", "clear", "arm", "disarm", "home", "silent", "beating", "nonsense", "shoved"])
+WAIT = st.tuples(st.just("wait"), st.integers(1, 60))
+
+
+def carry_out(arm: Bench, operations: list[object]) -> None:
+    """Carry out operations, a few servo periods apart."""
+    governor = arm.governor
+    for operation in operations:
+        if isinstance(operation, tuple) and operation[0] == "offer":
+            gaps = np.cumsum([gap for gap, _ in operation[1]])
+            arm.offer(gaps + operation[2], [point for _, point in operation[1]])
+        elif isinstance(operation, tuple):
+            arm.step(operation[1])
+        elif operation == "stop":
+            governor.stop("a person said so")
+        elif operation == "clear":
+            governor.clear()
+        elif operation == "arm":
+            arm.arm()
+        elif operation == "disarm":
+            governor.disarm()
+        elif operation == "home":
+            governor.go_home(arm.now_s)
+        elif operation == "nonsense":
+            arm.offer([0.1], [[np.nan, np.inf, 0.0]])
+        elif operation == "shoved":
+            governor.fail("somebody pushed the arm")
+        else:
+            arm.beating = operation == "beating"
+        arm.step(3)
+
+
+@SLOWLY
+@given(operations=st.lists(st.one_of(OFFER, OFFER, WAIT, SIMPLE), max_size=25))
+def test_no_sequence_of_commands_and_silences_leaves_the_limits(operations: list[object]) -> None:
+    arm = bench()
+    arm.arm()
+    carry_out(arm, ["beating", *operations])
+    check_limits(arm.sent, three_joints(), arm.governor.period_s)
+
+
+@SLOWLY
+@given(operations=st.lists(st.one_of(OFFER, WAIT), max_size=8), later=st.lists(OFFER, max_size=4))
+def test_after_a_stop_the_arm_comes_to_rest_and_stays(operations: list[object], later: list[object]) -> None:
+    arm = bench()
+    arm.arm()
+    carry_out(arm, operations)
+    arm.governor.stop("a person said so")
+    carry_out(arm, [*later, "home", "arm", "beating"])
+    assert arm.governor.state is State.FAULT
+    arm.step(250)
+    rest = arm.position
+    assert arm.governor.at_rest
+    carry_out(arm, [*later, "home", "arm", "disarm"])
+    arm.step(50)
+    np.testing.assert_array_equal(arm.position, rest)
+    assert (arm.governor.state, arm.governor.reason) == (State.FAULT, "a person said so")
+    check_limits(arm.sent, three_joints(), arm.governor.period_s)
+
+
+@settings(SLOWLY, max_examples=8)
+@given(points=st.lists(WAYPOINT, min_size=1, max_size=5))
+def test_the_tool_stays_in_its_box(points: list[tuple[float, float, float]]) -> None:
+    box = SafetySettings(workspace_low=(-0.3, -0.8, -1.0), workspace_high=(0.2, -0.2, 1.0), first_step_s=5.0)
+    arm = bench(box, forward=lambda joints: joints)
+    arm.arm()
+    for point in points:
+        arm.offer([0.2], [point])
+        arm.step(40)
+    arm.step(200)
+    sent = np.array(arm.sent)
+    assert sent[:, 0].min() >= -0.3 and sent[:, 0].max() <= 0.2
+    assert sent[:, 1].min() >= -0.8 and sent[:, 1].max() <= -0.2
+    check_limits(sent, three_joints(), arm.governor.period_s)
+
+
+def test_waypoints_are_reached_when_they_are_due() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step(5)
+    start = arm.position.copy()
+    goal = np.add(start, [0.2, -0.2, 0.02])
+    began_s = arm.now_s
+    offsets = np.arange(0.1, 1.01, 0.1)
+    way = [start + (goal - start) * (3 * share**2 - 2 * share**3) for share in offsets]
+    assert arm.offer(offsets, way).decision is Decision.PASS
+    for offset, waypoint in zip(offsets, way, strict=True):
+        while arm.now_s + arm.governor.period_s < began_s + offset - 1e-9:
+            arm.step()
+        np.testing.assert_allclose(arm.position, waypoint, atol=0.006)
+    arm.step(60)
+    np.testing.assert_array_equal(arm.position, goal)
+    assert arm.governor.state is State.HOLDING
+
+
+def test_a_chunk_that_runs_out_ends_in_a_hold_however_much_hearts_beat() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step()
+    arm.offer([0.2, 0.4], [[0.1, -0.5, 0.04], [0.2, -0.5, 0.04]])
+    arm.step(200)
+    assert arm.governor.state is State.HOLDING
+    at = arm.position
+    arm.step(500)
+    np.testing.assert_array_equal(arm.position, at)
+    np.testing.assert_array_equal(at, [0.2, -0.5, 0.04])
+
+
+def test_a_seam_between_chunks_is_no_jump() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step()
+    for number in range(8):
+        # Each chunk disagrees with the one before about where to be.
+        side = 0.15 if number % 2 else -0.15
+        arm.offer(np.arange(-0.2, 1.0, 0.1), np.tile([side, -0.5, 0.04], (12, 1)))
+        arm.step(60)
+    check_limits(arm.sent, three_joints(), arm.governor.period_s)
+    step = np.abs(np.diff(arm.sent, 2, axis=0)).max(axis=0)
+    assert np.all(step <= three_joints().acceleration * arm.governor.period_s**2)
+
+
+def test_a_later_chunk_keeps_the_waypoints_that_come_before_it() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step()
+    arm.offer([0.2, 0.4], [[0.1, -0.5, 0.04], [0.2, -0.5, 0.04]])
+    arm.offer([0.6], [[0.0, -0.5, 0.04]])
+    arm.step(50)
+    assert arm.position[0] > 0.08
+    arm.step(250)
+    assert arm.position[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("offsets", "positions", "seen_s", "reason"),
+    [
+        ([0.1], [[np.nan, 0, 0]], None, "finite"),
+        ([np.inf], [[0, 0, 0]], None, "finite"),
+        ([0.1], [[0, 0]], None, r"\(N, 3\)"),
+        ([], np.zeros((0, 3)), None, "1 to 1000"),
+        ([0.2, 0.1], [[0, -0.5, 0], [0, -0.5, 0]], None, "increase"),
+        ([-0.2, -0.1], [[0, -0.5, 0], [0, -0.5, 0]], None, "past"),
+        ([0.1], [[0.9, -0.5, 0.04]], None, "shoulder 0.900 rad from where it is, more than 0.500"),
+        ([9.0], [[0, -0.5, 0.04]], None, "more than 5 s ahead"),
+        ([0.1], [[0, -0.5, 0.04]], 90.0, "observation is 10.00 s old"),
+        ([0.1], [[0, -0.5, 0.04]], 101.0, "in the future"),
+    ],
+)
+def test_what_cannot_be_meant_is_rejected(
+    offsets: list[float], positions: object, seen_s: float | None, reason: str
+) -> None:
+    arm = bench()
+    arm.arm()
+    ruling = arm.offer(offsets, positions, seen_s)
+    assert ruling.decision is Decision.REJECT
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(ruling.reasons[0])
+    assert arm.governor.state is State.HOLDING
+
+
+def test_an_old_sequence_is_rejected_and_a_new_lease_counts_afresh() -> None:
+    arm = bench()
+    arm.arm()
+    times_s, there = np.array([arm.now_s + 0.2]), np.array([[0.1, -0.5, 0.04]])
+    assert arm.governor.offer(Command(7, times_s, there), arm.now_s).decision is Decision.PASS
+    for number in (7, 6):
+        again = arm.governor.offer(Command(number, times_s, there), arm.now_s)
+        assert again.decision is Decision.REJECT and "sequence" in again.reasons[0]
+    arm.governor.disarm()
+    arm.step(100)
+    assert arm.arm() == ""
+    later_s = np.array([arm.now_s + 0.2])
+    assert arm.governor.offer(Command(0, later_s, there), arm.now_s).decision is Decision.PASS
+
+
+def test_what_goes_too_far_or_too_fast_is_clamped_and_said() -> None:
+    arm = bench()
+    arm.arm()
+    far = arm.offer([0.5], [[0.0, 0.2, 0.5]])
+    assert far.decision is Decision.CLAMP
+    assert far.reasons[0] == "position of gripper"
+    assert far.positions[0, 2] == pytest.approx(0.0792)
+    fast = arm.offer([0.05], [[0.4, -0.5, 0.04]])
+    assert fast.decision is Decision.CLAMP
+    assert "velocity of shoulder" in fast.reasons
+    passed = arm.offer([1.0], [[0.1, -0.5, 0.04]])
+    assert passed.decision is Decision.PASS and passed.reasons == ()
+
+
+def test_a_waypoint_outside_the_box_is_drawn_back_to_it() -> None:
+    box = SafetySettings(workspace_low=(-0.3, -1.0, -1.0), workspace_high=(0.2, 1.0, 1.0))
+    arm = bench(box, forward=lambda joints: joints)
+    arm.arm()
+    ruling = arm.offer([1.0], [[0.4, -0.5, 0.04]])
+    assert ruling.decision is Decision.CLAMP and "the workspace box" in ruling.reasons
+    assert ruling.positions[0, 0] == pytest.approx(0.195, abs=1e-3)
+
+
+def test_silence_first_brakes_and_then_takes_the_lease_away() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step()
+    arm.offer(np.arange(0.2, 4.0, 0.2), [[0.02 * n, -0.5, 0.04] for n in range(1, 20)])
+    arm.step(100)
+    assert arm.governor.state is State.RUNNING
+    arm.beating = False
+    arm.step(37)
+    assert arm.governor.state is State.RUNNING
+    arm.step(2)
+    assert arm.governor.state is State.DEGRADED
+    assert arm.offer([0.3], [arm.position]).decision is Decision.REJECT
+    arm.step(40)
+    assert arm.governor.at_rest
+    rest = arm.position
+    arm.step(60)
+    assert arm.governor.state is State.DISARMED
+    np.testing.assert_array_equal(arm.position, rest)
+    assert arm.releases == 1
+
+
+def test_a_heart_that_beats_again_in_time_is_forgiven() -> None:
+    arm = bench()
+    arm.arm()
+    arm.beating = False
+    arm.step(50)
+    assert arm.governor.state is State.DEGRADED
+    arm.beating = True
+    arm.step()
+    assert arm.governor.state is State.HOLDING
+
+
+def test_an_arm_that_still_moves_is_not_armed() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step()
+    arm.offer([0.3], [[0.4, -0.5, 0.04]])
+    arm.step(40)
+    arm.governor.disarm()
+    arm.step()
+    assert "coming to rest" in arm.arm()
+    arm.step(100)
+    assert arm.arm() == ""
+    check_limits(arm.sent, three_joints(), arm.governor.period_s)
+
+
+def test_a_fault_ends_by_an_explicit_clear_alone_and_not_while_the_arm_moves() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step()
+    arm.offer([0.3], [[0.4, -0.5, 0.04]])
+    arm.step(40)
+    arm.governor.stop("a person said so")
+    arm.step()
+    assert "coming to rest" in arm.governor.clear()
+    arm.step(400)
+    assert "clear it first" in arm.arm()
+    assert arm.governor.clear() == ""
+    assert arm.governor.state is State.DISARMED
+    assert arm.arm() == ""
+
+
+@pytest.mark.parametrize(
+    ("measured", "reason"),
+    [
+        (lambda arm: None, "does not say where it is"),
+        (lambda arm: JointState(arm.position, arm.now_s - 1.0), "1.00 s old"),
+        (lambda arm: JointState(np.add(arm.position, [0.0, 1.0, 0.0]), arm.now_s), "elbow is 1.000 rad from where"),
+        (lambda arm: JointState(arm.position * np.nan, arm.now_s), "not finite"),
+    ],
+)
+def test_an_arm_that_is_not_where_it_was_sent_is_a_fault(measured: object, reason: str) -> None:
+    arm = bench()
+    arm.arm()
+    arm.step()
+    arm.governor.step(arm.now_s, measured(arm))  # type: ignore[operator]
+    assert arm.governor.state is State.FAULT
+    assert reason in arm.governor.reason
+
+
+def test_a_gripper_that_an_object_keeps_open_is_none() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step()
+    arm.governor.step(arm.now_s, JointState(np.add(arm.position, [0.0, 0.0, 0.04]), arm.now_s))
+    assert arm.governor.state is State.HOLDING
+
+
+def test_an_arm_moved_by_hand_starts_from_where_it_is() -> None:
+    arm = bench()
+    arm.position = np.array([0.7, -1.0, 0.01])
+    assert arm.arm() == ""
+    arm.step(3)
+    np.testing.assert_array_equal(arm.position, [0.7, -1.0, 0.01])
+
+
+def test_an_arm_outside_its_limits_is_not_armed() -> None:
+    arm = bench()
+    arm.position = np.array([1.5, -1.0, 0.01])
+    assert "shoulder at 1.500 rad lies outside" in arm.arm()
+
+
+def test_a_servo_that_comes_late_while_the_arm_moves_is_a_fault() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step()
+    arm.offer([0.5], [[0.4, -0.5, 0.04]])
+    arm.step(20)
+    arm.now_s += 0.13
+    arm.step()
+    assert arm.governor.state is State.FAULT
+    assert "late" in arm.governor.reason
+
+
+def test_the_way_home_is_eased_and_needs_a_heart_unless_the_server_goes_by_itself() -> None:
+    for by_itself in (False, True):
+        arm = bench()
+        arm.position = np.array([0.7, -1.0, 0.01])
+        assert "arm it first" in arm.governor.go_home(arm.now_s)
+        arm.arm()
+        arm.step()
+        assert arm.governor.go_home(arm.now_s, by_itself) == ""
+        arm.beating = not by_itself
+        arm.step(2000)
+        np.testing.assert_allclose(arm.position, three_joints().home, atol=1e-9)
+        check_limits(arm.sent[2:], three_joints(), arm.governor.period_s)
+        speed = np.abs(np.diff(arm.sent[2:], axis=0)).max(axis=0) / arm.governor.period_s
+        assert np.all(speed < 0.4 * three_joints().velocity)
+
+
+def test_a_box_needs_to_know_where_the_tool_is() -> None:
+    box = SafetySettings(workspace_low=(-1, -1, -1), workspace_high=(1, 1, 1))
+    with pytest.raises(ValueError, match="forward kinematics"):
+        Governor(three_joints(), box)
+    with pytest.raises(ValueError, match="both"):
+        SafetySettings(workspace_low=(-1, -1, -1))
+    with pytest.raises(ValueError, match="silence_s"):
+        SafetySettings(silence_s=0.6)
