@@ -119,7 +119,7 @@ def too_fast(
     reasons = []
     asked = (("velocity", slopes, limits.velocity), ("acceleration", bends, limits.acceleration))
     for what, values, limit in (*asked, ("jerk", twists, limits.jerk)):
-        beyond: NDArray[np.bool_] = (np.abs(values) > limit * (1 + 1e-9)).any(axis=0)
+        beyond = np.atleast_1d((np.abs(values) > limit * (1 + 1e-9)).any(axis=0))
         if beyond.any():
             reasons.append(f"{what} of {', '.join(name for name, one in zip(names, beyond, strict=True) if one)}")
     return reasons

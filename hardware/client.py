@@ -1,0 +1,401 @@
+"""The client of an arm's server: asks, commands, watches, and keeps the lease alive from a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from hardware.camera_feed import decode_jpeg
+from hardware.clocks import ClockOffset, now
+from hardware.keys import ClientKeys
+from hardware.messages import Message, MessageError, MismatchError, pack, unpack
+from hardware.reports import ArmReport, Frame, Welcome, read_report, read_welcome
+from hardware.rulings import Decision, Ruling
+from hardware.safety import State
+from robot.errors import SailError
+
+BEAT_S = 0.05
+MAX_STATE_BYTES = 65_536
+
+
+class ArmError(SailError):
+    """Say that the server does not answer, or why it refused."""
+
+
+class ArmRefusedError(ArmError):
+    """Say why the server did not do what it was asked."""
+
+
+class Line:
+    """A DEALER socket for questions and answers; any thread may ask, one at a time."""
+
+    def __init__(self, context: zmq.Context[Any], url: str, keys: ClientKeys | None, timeout_s: float) -> None:
+        self._context, self._url, self._keys, self._timeout_s = context, url, keys, timeout_s
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._socket = self._open()
+
+    def _open(self) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IPV6, int("[" in self._url))
+        socket.setsockopt(zmq.MAXMSGSIZE, 1_048_576)
+        socket.setsockopt(zmq.SNDHWM, 16)
+        secure(socket, self._keys)
+        socket.connect(self._url)
+        return socket
+
+    def ask(self, message: Message, timeout_s: float | None = None) -> tuple[Message, float]:
+        """Return the answer and when it came; raise ArmError where none comes in time, or one of another version."""
+        with self._lock:
+            number = next(self._numbers)
+            deadline_s = now() + (self._timeout_s if timeout_s is None else timeout_s)
+            sent = Message(message.kind, message.body, message.arrays, message.session, number, -1, now())
+            try:
+                self._socket.send_multipart(pack(sent), zmq.NOBLOCK)
+                while (left_s := deadline_s - now()) > 0:
+                    if not self._socket.poll(max(1, round(1000 * left_s))):
+                        break
+                    parts = self._socket.recv_multipart(zmq.NOBLOCK)
+                    received_s = now()
+                    try:
+                        answer = unpack(parts)
+                    except MismatchError as error:
+                        raise ArmRefusedError(str(error)) from None
+                    except MessageError:
+                        continue
+                    if answer.answers == number or (answer.answers == -1 and answer.kind == "refused"):
+                        return answer, received_s
+            except zmq.Again:
+                pass
+            except zmq.ZMQError as error:
+                raise ArmError(f"The line to the arm at {self._url} is closed ({error}).") from None
+            # A question that was not answered must not be delivered to a server that comes back later.
+            self._socket.close(0)
+            self._socket = self._open()
+        raise ArmError(
+            f"The arm at {self._url} does not answer: see that `sail arm serve` runs there, and that the keys fit."
+        )
+
+    def close(self) -> None:
+        """Close the socket; closing twice is allowed."""
+        with self._lock:
+            self._socket.close(0)
+
+
+class ArmClient:
+    """Speak with an arm's server at `address`, such as tcp://127.0.0.1:7710.
+
+    `robot` and `calibration`, where given, must be the server's. `keys` are needed for any but a loopback address.
+    A client that only watches never needs the lease. Every method may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        name: str = "client",
+        keys: ClientKeys | None = None,
+        robot: str = "",
+        calibration: str = "",
+        timeout_s: float = 2.0,
+        watch: bool = True,
+    ) -> None:
+        """Say hello; raise ArmError where nobody answers, ArmRefusedError where the two ends do not fit."""
+        url = urlsplit(address)
+        if url.scheme != "tcp" or not url.hostname or not url.port:
+            raise ArmError(f"{address!r} is no address of an arm: write tcp://HOST:PORT.")
+        self._host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+        self._name, self._keys, self._timeout_s = name, keys, timeout_s
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._token, self._session, self.held = "", "", False
+        self._sequence = itertools.count(1)
+        self.clock = ClockOffset()
+        self._ending = threading.Event()
+        self._report: ArmReport | None = None
+        self._frames: dict[str, Message] = {}
+        self.frames_lost: dict[str, int] = {}
+        self._news = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._lines: list[Line] = []
+        try:
+            self._control = self._line(url.port)
+            self._beats = self._line(url.port)
+            self.welcome: Welcome = self._hello(robot, calibration)
+            self._commands, self._stops = self._line(self.welcome.command_port), self._line(self.welcome.stop_port)
+            for _ in range(8):
+                self._exchange_clocks()
+            if watch:
+                self._begin(self._watch, "watch")
+        except BaseException:
+            self.close()
+            raise
+
+    # Asking.
+
+    def acquire(self) -> None:
+        """Take the lease and keep it alive; raise ArmRefusedError, naming the holder, where another has it."""
+        answer = self.ask("lease", client=self._name)
+        self._token, self.held = str(answer.body["token"]), True
+        self._sequence = itertools.count(1)
+        if not any(thread.name == "beats" and thread.is_alive() for thread in self._threads):
+            self._begin(self._beat, "beats")
+
+    def release(self, timeout_s: float | None = None) -> None:
+        """Give the lease back; the arm comes to rest."""
+        token, self._token, self.held = self._token, "", False
+        if token:
+            self.ask("release", timeout_s, token=token)
+
+    def arm(self, timeout_s: float = 3.0) -> None:
+        """Let the arm be moved; wait until one that still comes to rest is ready for it."""
+        deadline_s = now() + timeout_s
+        while True:
+            try:
+                self.ask("arm", token=self._token)
+                return
+            except ArmRefusedError as error:
+                if "coming to rest" not in str(error) or now() > deadline_s:
+                    raise
+                time.sleep(0.02)
+
+    def disarm(self) -> None:
+        """Bring the arm to rest and let it take no more commands."""
+        self.ask("disarm", token=self._token)
+
+    def home(self, timeout_s: float = 30.0) -> None:
+        """Ease the arm to its home position and wait until it rests there; raise ArmError where it does not."""
+        asked_s = now()
+        self.ask("home", token=self._token)
+        self.wait(
+            lambda report: report.time_s > asked_s + 0.05 and report.at_home and report.state is State.HOLDING,
+            timeout_s,
+            "come home",
+        )
+
+    def reset(self, seed: int, timeout_s: float = 30.0) -> None:
+        """Have a simulated arm's scene drawn anew from a seed."""
+        self.ask("reset", timeout_s, token=self._token, seed=seed)
+
+    def clear(self) -> None:
+        """Clear a fault; raise ArmRefusedError where the arm still moves."""
+        self.ask("clear")
+
+    def stop(self, reason: str = "") -> None:
+        """Stop the arm, whoever holds the lease. This is no safety-rated emergency stop."""
+        message = Message("stop", {"reason": reason or self._name}, session=self._session)
+        self._checked(self._stops.ask(message)[0])
+
+    def status(self) -> Mapping[str, Any]:
+        """Return the fields of a `report` message."""
+        return self.ask("status").body
+
+    def submit(
+        self, times_s: NDArray[np.float64], positions: NDArray[np.float64], seen_s: float | None = None
+    ) -> Ruling:
+        """Ask the arm to pass through waypoints and return the ruling.
+
+        `times_s`: float64 (N,), on this machine's monotonic clock. `positions`: float64 (N, J). `seen_s`: when the
+        observation behind them was made, on the same clock.
+        """
+        offset_s = self.clock.offset_s
+        body = {
+            "token": self._token,
+            "sequence": next(self._sequence),
+            "seen_s": None if seen_s is None else float(seen_s + offset_s),
+        }
+        arrays = (np.asarray(times_s, np.float64) + offset_s, np.asarray(positions, np.float64))
+        answer = self._checked(self._commands.ask(Message("command", body, arrays, self._session))[0])
+        if answer.kind != "ruling" or len(answer.arrays) != 1:
+            raise ArmError(f"The arm answered a command with a message of kind {answer.kind!r}.")
+        return Ruling(
+            int(answer.body["sequence"]),
+            Decision(answer.body["verdict"]),
+            tuple(answer.body["reasons"]),
+            np.asarray(answer.arrays[0], np.float64),
+            int(answer.body["dropped"]),
+        )
+
+    def ask(self, kind: str, timeout_s: float | None = None, **body: object) -> Message:
+        """Ask on the control socket and return the answer; raise ArmRefusedError where it is refused."""
+        return self._checked(self._control.ask(Message(kind, body, session=self._session), timeout_s)[0])
+
+    # Watching.
+
+    @property
+    def report(self) -> ArmReport | None:
+        """Return the newest that the arm published, None before the first."""
+        return self._report
+
+    def frame(self, camera: str) -> Frame | None:
+        """Return a camera's newest picture, None before the first; raise ArmError where it cannot be read."""
+        message = self._frames.get(camera)
+        if message is None:
+            return None
+        array, size = message.arrays[0], self.welcome.cameras[camera]
+        if message.body["encoding"] == "jpeg":
+            array = decode_jpeg(array, size)
+        if array.shape != (*size, 3) or array.dtype != np.uint8:
+            raise ArmError(f"Camera {camera!r} promised pictures of {size} and sent {array.shape}.")
+        return Frame(array.copy(), float(message.body["captured_s"]) - self.clock.offset_s, int(message.body["number"]))
+
+    def wait(self, condition: Any, timeout_s: float, what: str) -> ArmReport:
+        """Wait until a report meets a condition; raise ArmError where none does, or the arm is in FAULT."""
+        deadline_s = now() + timeout_s
+        with self._news:
+            while True:
+                report = self._report
+                if report is not None and condition(report):
+                    return report
+                if report is not None and report.state is State.FAULT:
+                    raise ArmError(f"The arm did not {what}: it is in FAULT ({report.reason}).")
+                left_s = deadline_s - now()
+                if left_s <= 0:
+                    state = "is silent" if report is None else f"is {report.state} {report.reason}".rstrip()
+                    raise ArmError(f"The arm did not {what} within {timeout_s:g} s: it {state}.")
+                self._news.wait(min(left_s, 0.1))
+
+    def close(self) -> None:
+        """Give the lease back and close everything; closing twice is allowed."""
+        if self._ending.is_set():
+            return
+        with contextlib.suppress(SailError):
+            self.release(min(self._timeout_s, 0.5))
+        self._ending.set()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(2.0)
+        for line in self._lines:
+            line.close()
+        self._context.destroy(0)
+
+    def __enter__(self) -> ArmClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _line(self, port: int) -> Line:
+        line = Line(self._context, f"tcp://{self._host}:{port}", self._keys, self._timeout_s)
+        self._lines.append(line)
+        return line
+
+    def _hello(self, robot: str, calibration: str) -> Welcome:
+        answer = self.ask("hello", client=self._name, robot=robot, calibration=calibration)
+        if answer.kind != "welcome":
+            raise ArmError(f"The arm answered a hello with a message of kind {answer.kind!r}.")
+        self._session = answer.session
+        return read_welcome(answer)
+
+    def _checked(self, answer: Message) -> Message:
+        if answer.kind == "refused":
+            raise ArmRefusedError(f"The arm refused: {answer.body['reason']}.")
+        return answer
+
+    def _exchange_clocks(self) -> None:
+        sent_s = now()
+        answer, received_s = self._control.ask(Message("clock", session=self._session))
+        if answer.kind == "time":
+            self.clock.add(sent_s, float(answer.body["received_s"]), answer.sent_s, received_s)
+
+    def _begin(self, work: Any, name: str) -> None:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _beat(self) -> None:
+        """Prolong the lease 20 times a second, however long a planner thinks meanwhile."""
+        while not self._ending.is_set():
+            token = self._token
+            if token:
+                sent_s = now()
+                try:
+                    message = Message("beat", {"token": token}, session=self._session)
+                    answer, received_s = self._beats.ask(message, 0.4)
+                    if answer.kind == "beating":
+                        self.clock.add(sent_s, float(answer.body["received_s"]), answer.sent_s, received_s)
+                        self.held = bool(answer.body["held"]) and token == self._token
+                    else:
+                        self.held = False
+                except SailError:
+                    self.held = False
+            self._ending.wait(BEAT_S)
+
+    def _watch(self) -> None:
+        """Keep the newest state and pictures; older ones that wait behind them are thrown away."""
+        sockets: dict[zmq.Socket[bytes], str] = {}
+        poller = zmq.Poller()
+        ports = {"": self.welcome.state_port, **self.welcome.camera_ports}
+        for camera, port in ports.items():
+            socket: zmq.Socket[bytes] = self._context.socket(zmq.SUB)
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.IPV6, int("[" in self._host))
+            socket.setsockopt(zmq.RCVHWM, 8 if camera else 64)
+            height, width = self.welcome.cameras.get(camera, (0, 0))
+            socket.setsockopt(zmq.MAXMSGSIZE, max(MAX_STATE_BYTES, 4 * height * width))
+            secure(socket, self._keys)
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+            socket.connect(f"tcp://{self._host}:{port}")
+            sockets[socket] = camera
+            poller.register(socket, zmq.POLLIN)
+        numbers: dict[str, int] = {}
+        try:
+            while not self._ending.is_set():
+                for socket, _ in poller.poll(100):
+                    for message in _waiting(socket):
+                        self._take(sockets[socket], message, numbers)
+        finally:
+            for socket in sockets:
+                socket.close(0)
+
+    def _take(self, camera: str, message: Message, numbers: dict[str, int]) -> None:
+        if message.session != self._session:
+            return
+        if camera and message.kind == "image" and len(message.arrays) == 1 and message.body["camera"] == camera:
+            number = int(message.body["number"])
+            if camera in numbers and number <= numbers[camera]:
+                return  # out of order, or the same again
+            self.frames_lost[camera] = self.frames_lost.get(camera, 0) + number - numbers.get(camera, number - 1) - 1
+            numbers[camera] = number
+            self._frames[camera] = message
+        elif not camera and message.kind == "state":
+            if message.sequence <= numbers.get("", 0):
+                return
+            numbers[""] = message.sequence
+            with contextlib.suppress(MessageError):
+                self._report = read_report(message, self.clock.offset_s, self.welcome.description.size)
+        with self._news:
+            self._news.notify_all()
+
+
+def secure(socket: zmq.Socket[bytes], keys: ClientKeys | None) -> None:
+    """Give a socket a client's keys, where there are any."""
+    if keys is not None:
+        socket.curve_secretkey = keys.own.secret
+        socket.curve_publickey = keys.own.public
+        socket.curve_serverkey = keys.server
+
+
+def _waiting(socket: zmq.Socket[bytes]) -> list[Message]:
+    """Return the messages that wait on a socket, oldest first, without those that cannot be read."""
+    messages: list[Message] = []
+    for _ in range(256):
+        try:
+            parts = socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.ZMQError:
+            break
+        with contextlib.suppress(MessageError):
+            messages.append(unpack(parts))
+    return messages

@@ -1,0 +1,252 @@
+"""Answers requests: who asks, may they, what becomes of it. Knows messages, but no sockets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardware.camera_feed import CameraFeed
+from hardware.clocks import now
+from hardware.command_log import CommandLog
+from hardware.complaints import Complaints
+from hardware.lease import Lease
+from hardware.messages import Message
+from hardware.rulings import Command, Decision, Ruling, rejected
+from hardware.safety import ARMED, Governor, State
+from hardware.servo import Servo, state_of
+from robot.protocols import ArmDriver
+
+SESSIONLESS = ("hello", "clock", "status", "stop", "clear")
+"""What may be asked without knowing which run of the server answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """An answer that the servo thread has yet to give."""
+
+    pending: Future[object]
+    detail: str
+
+
+Answer = Message | Later
+
+
+class Desk:
+    """Answer one request at a time, from one thread."""
+
+    def __init__(
+        self,
+        governor: Governor,
+        servo: Servo,
+        lock: threading.Lock,
+        welcome: Callable[[], Message],
+        feeds: Sequence[CameraFeed],
+        complaints: Complaints,
+        log: CommandLog,
+        session: str,
+        reset: Callable[[ArmDriver, int], object] | None = None,
+    ) -> None:
+        self._governor, self._servo, self._lock, self._log = governor, servo, lock, log
+        self._welcome, self._feeds, self._complaints, self._reset = welcome, feeds, complaints, reset
+        self.session = session
+        self.lease = Lease(governor.settings.lease_s)
+        self.garbage = 0
+
+    def answer(self, message: Message, received_s: float) -> Answer:
+        """Return what to answer to a message that `unpack` has let through."""
+        if message.session != self.session and message.kind not in SESSIONLESS:
+            said = f"this is session {self.session!r} of the server and the message is for {message.session[:40]!r}"
+            return refused(f"{said}: say hello again")
+        answers: dict[str, Callable[[Message, float], Answer]] = {
+            "hello": self._hello,
+            "clock": lambda message, received_s: Message("time", {"received_s": received_s}),
+            "beat": self._beat,
+            "lease": self._lend,
+            "release": self._release,
+            "arm": self._arm,
+            "disarm": self._disarm,
+            "home": self._home,
+            "reset": self._start_scene,
+            "clear": self._clear,
+            "status": lambda message, received_s: self.report(),
+            "stop": self._stop,
+        }
+        if message.kind not in answers:
+            return refused(f"a message of kind {message.kind!r} is not for this socket")
+        return answers[message.kind](message, received_s)
+
+    def rule(self, message: Message, received_s: float) -> Message:
+        """Return the ruling on a command."""
+        command = command_of(message)
+        if command is None:
+            return refused("a command has two float64 arrays, times (N,) and positions (N, J)")
+        if message.session != self.session:
+            ruling = rejected(command, f"this is session {self.session!r} of the server: say hello again")
+        elif not self.lease.held_by(str(message.body["token"]), received_s):
+            holder = self.lease.holder(received_s)
+            ruling = rejected(command, f"{holder} holds the lease" if holder else "nobody holds the lease: ask for it")
+        elif self.state[0] is State.FAULT:
+            ruling = rejected(command, f"the arm is FAULT ({self.state[1]})")
+        else:
+            with self._lock:
+                ruling = self._governor.offer(command, now())
+        self._log.add(received_s, self.lease.holder(received_s), command, ruling)
+        return ruling_message(ruling)
+
+    @property
+    def state(self) -> tuple[State, str]:
+        """Return the arm's state and its reason."""
+        return state_of(self._servo, self._governor)
+
+    def report(self) -> Message:
+        """Return everything there is to say about the arm now."""
+        state, reason = self.state
+        governor, counts, moment = self._governor, self._servo.counts, self._servo.moment
+        body = {
+            "state": state.value,
+            "reason": reason[:500],
+            "holder": self.lease.holder(now()),
+            "time_s": now(),
+            "at_rest": moment is None or moment.at_rest,
+            "at_home": moment is not None and moment.at_home,
+            "healthy": not self._servo.problem and self._servo.is_alive(),
+            "ticks": counts.ticks,
+            "late_ticks": counts.late,
+            "passed": governor.counts[Decision.PASS],
+            "clamped": governor.counts[Decision.CLAMP],
+            "rejected": governor.counts[Decision.REJECT],
+            "garbage": self.garbage,
+            "faults": governor.faults,
+            "camera_ages_s": [min(now() - feed.captured_s, 1e6) for feed in self._feeds],
+        }
+        return Message("report", body)
+
+    def stop(self, reason: str) -> Message:
+        """Stop the arm; may be called from any thread."""
+        self._governor.stop(f"stopped by {reason[:100] or 'somebody'}")
+        return done(State.FAULT, "the arm comes to rest; clear it to go on")
+
+    def _hello(self, message: Message, received_s: float) -> Message:
+        description = self._governor.description
+        own = {"robot": identity(description.name, description.serial), "calibration": description.calibration}
+        for name, value in own.items():
+            asked = str(message.body[name])
+            if asked and asked != value:
+                return refused(f"the client expects {name} {asked[:200]!r} and this is {value!r}")
+        return self._welcome()
+
+    def _beat(self, message: Message, received_s: float) -> Message:
+        held = self.lease.beat(str(message.body["token"]), received_s)
+        if held:
+            with self._lock:
+                self._governor.beat(received_s)
+        return Message("beating", {"received_s": received_s, "held": held, "state": self.state[0].value})
+
+    def _lend(self, message: Message, received_s: float) -> Message:
+        token, holder = self.lease.acquire(str(message.body["client"])[:100], received_s)
+        if not token:
+            return refused(f"{holder} holds the lease")
+        with self._lock:
+            if self._governor.state in ARMED:
+                self._governor.disarm("the lease has changed hands")
+        return Message("leased", {"token": token})
+
+    def _release(self, message: Message, received_s: float) -> Message:
+        if problem := self._not_held(message, received_s):
+            return problem
+        with self._lock:
+            self._governor.disarm("its client has gone")
+        self.lease.release()
+        return done(self.state[0], "")
+
+    def _arm(self, message: Message, received_s: float) -> Message:
+        if problem := self._not_held(message, received_s):
+            return problem
+        moment = self._servo.moment
+        if self.state[0] is State.FAULT:
+            return refused(f"the arm is in FAULT ({self.state[1]}): clear it first")
+        if moment is None or moment.measured is None:
+            return refused(f"the arm does not say where it is{f' ({moment.reason})' if moment else ''}")
+        with self._lock:
+            why_not = self._governor.arm(now(), moment.measured)
+        return refused(why_not) if why_not else done(State.HOLDING, "")
+
+    def _disarm(self, message: Message, received_s: float) -> Message:
+        if problem := self._not_held(message, received_s):
+            return problem
+        with self._lock:
+            self._governor.disarm()
+        return done(self.state[0], "")
+
+    def _home(self, message: Message, received_s: float) -> Message:
+        if problem := self._not_held(message, received_s):
+            return problem
+        with self._lock:
+            why_not = self._governor.go_home(now())
+        return refused(why_not) if why_not else done(State.RUNNING, "on its way home")
+
+    def _start_scene(self, message: Message, received_s: float) -> Answer:
+        if problem := self._not_held(message, received_s):
+            return problem
+        reset, seed = self._reset, int(message.body["seed"])
+        if reset is None:
+            return refused("this arm has no scene that could be reset")
+        if not self._governor.at_rest:
+            return refused("the arm still moves: a scene is reset at rest")
+        return Later(self._servo.errand(lambda driver: reset(driver, seed)), "the scene is reset")
+
+    def _clear(self, message: Message, received_s: float) -> Message:
+        if self._servo.problem or not self._servo.is_alive():
+            return refused(f"{self.state[1]}: start the server again")
+        with self._lock:
+            why_not = self._governor.clear()
+        return refused(why_not) if why_not else done(self.state[0], "")
+
+    def _stop(self, message: Message, received_s: float) -> Message:
+        return self.stop(str(message.body["reason"]))
+
+    def _not_held(self, message: Message, received_s: float) -> Message | None:
+        if self.lease.held_by(str(message.body["token"]), received_s):
+            return None
+        holder = self.lease.holder(received_s)
+        return refused(f"{holder} holds the lease" if holder else "the lease is over: ask for it again")
+
+
+def identity(name: str, serial: str) -> str:
+    """Return what tells one arm from all others."""
+    return f"{name}#{serial}" if serial else name
+
+
+def done(state: State, detail: str) -> Message:
+    """Return an answer that says a request was carried out."""
+    return Message("done", {"state": state.value, "detail": detail})
+
+
+def refused(reason: str) -> Message:
+    """Return an answer that says why a request was not carried out."""
+    return Message("refused", {"reason": reason[:1500]})
+
+
+def command_of(message: Message) -> Command | None:
+    """Return the command in a message, or None where its arrays are not those of one."""
+    if message.kind != "command" or len(message.arrays) != 2:
+        return None
+    times_s, positions = message.arrays
+    if times_s.dtype != np.float64 or positions.dtype != np.float64 or times_s.ndim != 1 or positions.ndim != 2:
+        return None
+    return Command(int(message.body["sequence"]), times_s, positions, message.body["seen_s"])
+
+
+def ruling_message(ruling: Ruling) -> Message:
+    """Return a ruling as a message."""
+    body = {
+        "sequence": ruling.sequence,
+        "verdict": ruling.decision.value,
+        "reasons": [reason[:500] for reason in ruling.reasons[:16]],
+        "dropped": ruling.dropped,
+    }
+    return Message("ruling", body, (np.asarray(ruling.positions, np.float64),))

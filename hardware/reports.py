@@ -1,0 +1,139 @@
+"""What a client knows of an arm: what it said of itself, and what it last published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.messages import Message, MessageError
+from hardware.safety import State
+from robot.arm import ArmDescription, Joints
+from robot.data import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Hold what a server said of its arm at hello.
+
+    `cameras`: name → image size (H, W) in pixels; `matrices`: name → world_to_image, float64 (3, 4), where known.
+    """
+
+    description: ArmDescription
+    session: str
+    servo_hz: float
+    state_hz: float
+    silence_s: float
+    lease_s: float
+    cameras: Mapping[str, tuple[int, int]]
+    matrices: Mapping[str, NDArray[np.float64]]
+    camera_ports: Mapping[str, int]
+    command_port: int
+    stop_port: int
+    state_port: int
+    can_reset: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ArmReport:
+    """Hold what an arm published: times in seconds on this machine's clock, float64 (J,) each.
+
+    `asked` is where the command in force wants the arm, `sent` where its governor sent it. `applied` is the sequence
+    number of the latest command that had an effect, from `applied_s` on.
+    """
+
+    state: State
+    reason: str
+    time_s: float
+    measured_s: float
+    position: Joints
+    velocity: Joints
+    asked: Joints
+    sent: Joints
+    holder: str
+    sequence: int
+    applied: int
+    applied_s: float
+    at_rest: bool
+    at_home: bool
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Hold a camera's picture, uint8 (H, W, 3), with its number and when it was captured, on this machine's clock."""
+
+    image: Image
+    captured_s: float
+    number: int
+
+
+def read_welcome(message: Message) -> Welcome:
+    """Return what a server says of itself; raise MessageError where that makes no sense."""
+    body = message.body
+    names, units = tuple(body["joint_names"]), tuple(body["units"])
+    cameras = tuple(body["camera_names"])
+    lists = (body["camera_heights"], body["camera_widths"], body["camera_ports"])
+    if len(message.arrays) != 2 or message.arrays[0].shape != (6, len(names)):
+        raise MessageError("A welcome carries limits (6, J) and the cameras' matrices.")
+    if any(len(one) != len(cameras) for one in lists) or message.arrays[1].shape != (len(cameras), 3, 4):
+        raise MessageError("A welcome carries a height, a width, a port and a matrix for every camera.")
+    name, _, serial = str(body["robot"]).partition("#")
+    low, high, velocity, acceleration, jerk, home = (np.asarray(row, np.float64) for row in message.arrays[0])
+    try:
+        description = ArmDescription(
+            name, names, units, low, high, velocity, acceleration, jerk, home, serial, str(body["calibration"])
+        )
+    except ValueError as error:
+        raise MessageError(f"The server describes an arm that cannot be: {error}") from None
+    matrices = {
+        camera: matrix for camera, matrix in zip(cameras, message.arrays[1], strict=True) if np.all(np.isfinite(matrix))
+    }
+    return Welcome(
+        description,
+        message.session,
+        float(body["servo_hz"]),
+        float(body["state_hz"]),
+        float(body["silence_s"]),
+        float(body["lease_s"]),
+        {camera: (int(h), int(w)) for camera, h, w in zip(cameras, lists[0], lists[1], strict=True)},
+        matrices,
+        dict(zip(cameras, lists[2], strict=True)),
+        int(body["command_port"]),
+        int(body["stop_port"]),
+        int(body["state_port"]),
+        bool(body["can_reset"]),
+    )
+
+
+def read_report(message: Message, offset_s: float, joints: int) -> ArmReport:
+    """Return what an arm published; `offset_s` is what its clock is ahead of this machine's."""
+    body = message.body
+    if len(message.arrays) != 4 or any(message.arrays[place].shape != (joints,) for place in (0, 2, 3)):
+        raise MessageError(
+            f"A state carries positions, velocities, what was asked and what was sent, ({joints},) each."
+        )
+    position, velocity, asked, sent = (np.asarray(array, np.float64) for array in message.arrays)
+    try:
+        state = State(body["state"])
+    except ValueError:
+        raise MessageError(f"There is no state {body['state']!r}.") from None
+    return ArmReport(
+        state,
+        str(body["reason"]),
+        float(body["time_s"]) - offset_s,
+        float(body["measured_s"]) - offset_s,
+        position,
+        velocity,
+        asked,
+        sent,
+        str(body["holder"]),
+        int(body["sequence"]),
+        int(body["applied"]),
+        float(body["applied_s"]) - offset_s,
+        bool(body["at_rest"]),
+        bool(body["at_home"]),
+        int(body["tick"]),
+    )

@@ -1,0 +1,450 @@
+"""The arm's server: sockets around the governor. See docs/arm-protocol.md for what travels on them.
+
+It is no safety-rated emergency stop: it is software on an ordinary computer. Keep the maker's within reach.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+from zmq.auth.thread import ThreadAuthenticator
+
+from hardware.camera_feed import CameraFeed
+from hardware.clocks import now
+from hardware.command_log import CommandLog
+from hardware.complaints import Complaints
+from hardware.desk import Desk, Later, done, identity, refused, ruling_message
+from hardware.keys import ServerKeys
+from hardware.messages import Message, MessageError, MismatchError, pack, unpack
+from hardware.rulings import Forward, rejected
+from hardware.safety import Governor, SafetySettings, State
+from hardware.servo import Servo
+from hardware.servo_record import ServoRecord
+from robot.errors import SailError
+from robot.protocols import ArmDriver, Camera
+
+DEFAULT_PORT = 7710
+STATE_HZ = 100.0
+MAX_REQUEST_BYTES = 32_768
+MAX_COMMAND_BYTES = 262_144
+DRAINED = 64
+"""How many messages of a socket are read before others get their turn."""
+HUNG_S = 2.0
+
+
+class ArmServer:
+    """Serve one arm and its cameras until `close`.
+
+    `host` is an IP address; any but a loopback address needs `keys`. `port` is that of the control socket, 0 for any
+    that is free; the others are told in the answer to a hello. `forward` gives the tool's position for joint positions,
+    which a workspace box in `settings` needs. `record` names a file for the servo's periods, `log` one for commands.
+    `on_exit` is what an armed arm does when the server ends: `hold` or `park`, that is, go home first.
+    """
+
+    def __init__(
+        self,
+        driver: ArmDriver,
+        cameras: Sequence[Camera] = (),
+        *,
+        settings: SafetySettings | None = None,
+        forward: Forward | None = None,
+        host: str = "127.0.0.1",
+        port: int = DEFAULT_PORT,
+        keys: ServerKeys | None = None,
+        encoding: str = "raw",
+        quality: int = 90,
+        camera_matrices: Mapping[str, NDArray[np.float64]] | None = None,
+        record: Path | None = None,
+        log: Path | None = None,
+        on_exit: str = "hold",
+        realtime: bool = False,
+    ) -> None:
+        check_address(host, keys)
+        if on_exit not in ("hold", "park"):
+            raise ValueError(f"on_exit must be hold or park, got {on_exit!r}.")
+        if len({camera.name for camera in cameras}) != len(cameras):
+            raise ValueError("Cameras must have names that differ.")
+        self._driver, self._cameras, self._keys = driver, tuple(cameras), keys
+        self._host, self._port, self._on_exit = host, port, on_exit
+        self._encoding, self._quality = encoding, quality
+        self._matrices = dict(camera_matrices or {})
+        self.session = secrets.token_hex(8)
+        self.complaints = Complaints()
+        self.governor = Governor(driver.description, settings, forward)
+        self._lock = threading.Lock()
+        self.record = ServoRecord(driver.description.size, path=record)
+        self.log = CommandLog(log)
+        self.servo = Servo(driver, self.governor, self._lock, self.record, self.complaints, self._dead_thread, realtime)
+        self._ending = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
+        self._beats: dict[str, float] = {}
+        self._watched: tuple[str, ...] = ()
+        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self.ports: dict[str, int] = {}
+        self._feeds: list[CameraFeed] = []
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._authenticator: ThreadAuthenticator | None = None
+        self.desk: Desk
+
+    def start(self) -> ArmServer:
+        """Connect the arm, open the sockets and serve; raise SailError where that cannot be."""
+        try:
+            self._open_sockets()
+            self.servo.connect()
+        except BaseException:
+            self.close()
+            raise
+        reset = getattr(self._driver, "reset", None)
+        self.desk = Desk(
+            self.governor,
+            self.servo,
+            self._lock,
+            self._welcome,
+            self._feeds,
+            self.complaints,
+            self.log,
+            self.session,
+            None if reset is None else lambda driver, seed: reset(seed),
+        )
+        self._beats = {"requests": now(), "stop": now()}
+        for name, work in (("requests", self._serve), ("stop", self._serve_stops)):
+            self._threads[name] = threading.Thread(target=self._guarded, args=(name, work), name=name, daemon=True)
+            self._threads[name].start()
+        self._watched = tuple(self._threads)
+        for feed in self._feeds:
+            feed.start()
+        return self
+
+    @property
+    def address(self) -> str:
+        """Return where clients find the control socket."""
+        return f"tcp://{_in_url(self._host)}:{self.ports['control']}"
+
+    @property
+    def state(self) -> tuple[State, str]:
+        """Return the arm's state and its reason."""
+        return self.desk.state
+
+    def close(self) -> None:
+        """Bring the arm to rest (or home, where it is to park), let it hold by itself, and end; twice is allowed."""
+        if self._on_exit == "park" and self.servo.is_alive() and not self._ending.is_set():
+            self._park()
+        self.servo.end()
+        self._ending.set()
+        for feed in self._feeds:
+            feed.end()
+        for thread in (*self._threads.values(), *self._feeds):
+            if thread.is_alive():
+                thread.join(2.0)
+        for socket in self._sockets.values():
+            socket.close(0)
+        self._sockets.clear()
+        if self._authenticator is not None:
+            self._authenticator.stop()
+            self._authenticator = None
+        self.log.close()
+        if self._context is not None:
+            self._context.destroy(0)
+            self._context = None
+
+    def __enter__(self) -> ArmServer:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _park(self, timeout_s: float = 15.0) -> None:
+        with self._lock:
+            if self.governor.go_home(now(), by_itself=True):
+                return
+        until_s = now() + timeout_s
+        while now() < until_s and self.servo.is_alive() and self.governor.state is State.RUNNING:
+            time.sleep(0.02)
+
+    def _open_sockets(self) -> None:
+        self._context = context = zmq.Context()
+        if self._keys is not None:
+            logging.getLogger("zmq.auth").setLevel(logging.ERROR)
+            self._authenticator = ThreadAuthenticator(context)
+            self._authenticator.start()
+            self._authenticator.configure_curve(domain="*", location=str(self._keys.authorised))
+        kinds = {"control": zmq.ROUTER, "command": zmq.ROUTER, "stop": zmq.ROUTER, "state": zmq.PUB}
+        kinds |= {f"camera {camera.name}": zmq.PUB for camera in self._cameras}
+        for number, (name, kind) in enumerate(kinds.items()):
+            socket = context.socket(kind)
+            self._sockets[name] = socket
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.IPV6, int(":" in self._host))
+            socket.setsockopt(zmq.MAXMSGSIZE, MAX_COMMAND_BYTES if name == "command" else MAX_REQUEST_BYTES)
+            socket.setsockopt(zmq.RCVHWM, 64)
+            socket.setsockopt(zmq.SNDHWM, 2 if name.startswith("camera") else 64)
+            if self._keys is not None:
+                socket.curve_secretkey = self._keys.own.secret
+                socket.curve_publickey = self._keys.own.public
+                socket.curve_server = True
+            self.ports[name] = _bind(socket, self._host, self._port + number if self._port else 0)
+        for camera in self._cameras:
+            self._feeds.append(
+                CameraFeed(
+                    camera,
+                    self._sockets.pop(f"camera {camera.name}"),
+                    self.session,
+                    self.complaints,
+                    self._encoding,
+                    self._quality,
+                    self.servo.ready.is_set,
+                )
+            )
+
+    def _welcome(self) -> Message:
+        description, settings = self.driver_description, self.governor.settings
+        limits = np.stack(
+            [
+                description.low,
+                description.high,
+                description.velocity,
+                description.acceleration,
+                description.jerk,
+                description.home,
+            ]
+        )
+        matrices = np.full((len(self._cameras), 3, 4), np.nan)
+        for number, camera in enumerate(self._cameras):
+            if camera.name in self._matrices:
+                matrices[number] = self._matrices[camera.name]
+        body: dict[str, Any] = {
+            "robot": identity(description.name, description.serial),
+            "calibration": description.calibration,
+            "joint_names": list(description.joint_names),
+            "units": list(description.units),
+            "servo_hz": settings.servo_hz,
+            "state_hz": STATE_HZ,
+            "silence_s": settings.silence_s,
+            "lease_s": settings.lease_s,
+            "camera_names": [camera.name for camera in self._cameras],
+            "camera_heights": [camera.size[0] for camera in self._cameras],
+            "camera_widths": [camera.size[1] for camera in self._cameras],
+            "camera_ports": [self.ports[f"camera {camera.name}"] for camera in self._cameras],
+            "command_port": self.ports["command"],
+            "stop_port": self.ports["stop"],
+            "state_port": self.ports["state"],
+            "can_reset": hasattr(self._driver, "reset"),
+        }
+        return Message("welcome", body, (limits, matrices))
+
+    @property
+    def driver_description(self) -> Any:
+        """Return the arm's description."""
+        return self.governor.description
+
+    def _dead_thread(self) -> str:
+        """Return which of the server's threads is dead or hangs, or an empty string; the servo asks every period."""
+        if self._ending.is_set():
+            return ""
+        for name in self._watched:
+            if not self._threads[name].is_alive():
+                return f"the server's thread for {name} has died"
+            if now() - self._beats[name] > HUNG_S:
+                return f"the server's thread for {name} has not answered for {HUNG_S:g} s"
+        return ""
+
+    def _guarded(self, name: str, work: Callable[[], None]) -> None:
+        """Carry out a thread's work; where it dies, say so, and the servo turns to FAULT at its next period."""
+        try:
+            work()
+        except BaseException as error:
+            self.complaints.note(f"the thread for {name} has died", repr(error))
+
+    # The thread of requests, commands and the state that is published.
+
+    def _serve(self) -> None:
+        control, command, state = (self._sockets[name] for name in ("control", "command", "state"))
+        poller = zmq.Poller()
+        poller.register(control, zmq.POLLIN)
+        poller.register(command, zmq.POLLIN)
+        later: list[tuple[bytes, int, Later]] = []
+        next_state_s, next_flush_s, number = now(), now(), 0
+        while not self._ending.is_set():
+            self._beats["requests"] = now()
+            ready = dict(poller.poll(max(0, round(1000 * (next_state_s - now())))))
+            if command in ready:
+                self._take_commands(command)
+            if control in ready:
+                self._take_requests(control, later)
+            for waiting in [waiting for waiting in later if waiting[2].pending.done()]:
+                later.remove(waiting)
+                error = waiting[2].pending.exception()
+                answer = refused(f"it failed: {error}") if error else done(self.desk.state[0], waiting[2].detail)
+                self._send(control, waiting[0], answer, waiting[1])
+            if now() >= next_state_s:
+                number += 1
+                self._publish_state(state, number)
+                next_state_s = max(next_state_s + 1 / STATE_HZ, now())
+            if now() >= next_flush_s:
+                self.log.flush()
+                next_flush_s = now() + 1.0
+
+    def _take_requests(self, control: zmq.Socket[bytes], later: list[tuple[bytes, int, Later]]) -> None:
+        for parts in _waiting(control):
+            received_s = now()
+            message = self._understood(control, parts)
+            if message is None:
+                continue
+            try:
+                answer = self.desk.answer(message, received_s)
+            except Exception as error:
+                # Whatever a client sends must not end the server; a defect is logged and answered.
+                self.complaints.note("a request could not be answered", repr(error))
+                answer = refused("the server could not answer that: see its log")
+            if isinstance(answer, Later):
+                later.append((parts[0], message.sequence, answer))
+            else:
+                self._send(control, parts[0], answer, message.sequence)
+
+    def _take_commands(self, command: zmq.Socket[bytes]) -> None:
+        """Take the newest command of each client; those it has overtaken are rejected unread."""
+        newest: dict[bytes, Message] = {}
+        received_s = now()
+        for parts in _waiting(command):
+            message = self._understood(command, parts)
+            if message is None:
+                continue
+            if message.kind != "command":
+                self._send(command, parts[0], refused("this socket is for commands"), message.sequence)
+                continue
+            before = newest.get(parts[0])
+            if before is not None:
+                older, message = sorted((before, message), key=lambda one: int(one.body["sequence"]))
+                self._overtaken(command, parts[0], older)
+            newest[parts[0]] = message
+        for client, message in newest.items():
+            try:
+                answer = self.desk.rule(message, received_s)
+            except Exception as error:
+                self.complaints.note("a command could not be ruled on", repr(error))
+                answer = refused("the server could not rule on that: see its log")
+            self._send(command, client, answer, message.sequence)
+
+    def _overtaken(self, command: zmq.Socket[bytes], client: bytes, message: Message) -> None:
+        from hardware.desk import command_of
+
+        asked = command_of(message)
+        answer = refused("a newer command had come") if asked is None else None
+        if asked is not None:
+            answer = ruling_message(rejected(asked, "a newer command had come"))
+        assert answer is not None
+        self._send(command, client, answer, message.sequence)
+
+    def _understood(self, socket: zmq.Socket[bytes], parts: list[bytes]) -> Message | None:
+        """Return the message in some parts, the first of which names the client; None where it is none."""
+        try:
+            return unpack(parts[1:])
+        except MismatchError as error:
+            self.complaints.note("a client of another version", str(error))
+            self._send(socket, parts[0], refused(str(error)), -1)
+        except MessageError as error:
+            self.desk.garbage += 1
+            self.complaints.note("a message that is none", str(error))
+        return None
+
+    def _send(self, socket: zmq.Socket[bytes], client: bytes, answer: Message, answers: int) -> None:
+        sent = Message(answer.kind, answer.body, answer.arrays, self.session, 0, answers, now())
+        with contextlib.suppress(zmq.Again, zmq.ZMQError):
+            socket.send_multipart([client, *pack(sent)], zmq.NOBLOCK)
+
+    def _publish_state(self, socket: zmq.Socket[bytes], number: int) -> None:
+        moment = self.servo.moment
+        if moment is None:
+            return
+        state, reason = self.desk.state
+        size = self.governor.description.size
+        measured = moment.measured
+        position = np.full(size, np.nan) if measured is None else measured.position
+        velocity = np.empty(0) if measured is None else measured.velocity
+        body = {
+            "state": state.value,
+            "reason": reason[:500],
+            "time_s": moment.time_s,
+            "measured_s": moment.time_s if measured is None else measured.time_s,
+            "holder": self.desk.lease.holder(now()),
+            "sequence": moment.setpoint.sequence,
+            "applied": moment.applied,
+            "applied_s": moment.applied_s,
+            "at_rest": moment.at_rest,
+            "at_home": moment.at_home,
+            "tick": self.servo.counts.ticks,
+        }
+        arrays = (position, velocity, moment.setpoint.asked, moment.setpoint.position)
+        message = Message(
+            "state", body, tuple(np.asarray(a, np.float64) for a in arrays), self.session, number, -1, now()
+        )
+        with contextlib.suppress(zmq.Again):
+            socket.send_multipart(pack(message), zmq.NOBLOCK)
+
+    # The thread of stops: nothing else may keep one waiting.
+
+    def _serve_stops(self) -> None:
+        socket = self._sockets["stop"]
+        while not self._ending.is_set():
+            self._beats["stop"] = now()
+            if not socket.poll(100):
+                continue
+            for parts in _waiting(socket):
+                message = self._understood(socket, parts)
+                if message is None or message.kind != "stop":
+                    continue
+                self._send(socket, parts[0], self.desk.stop(str(message.body["reason"])), message.sequence)
+
+
+def check_address(host: str, keys: object | None) -> None:
+    """Raise SailError unless a host is an IP address, and a loopback one where there are no keys."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise SailError(f"{host!r} is no IP address: give one of this machine, such as 127.0.0.1.") from None
+    if not address.is_loopback and keys is None:
+        raise SailError(
+            f"Whoever reaches {host} could move the arm: make keys with `sail arm keys`, or serve on 127.0.0.1."
+        )
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
+    """Bind a socket and return its port."""
+    try:
+        if port:
+            socket.bind(f"tcp://{_in_url(host)}:{port}")
+            return port
+        return socket.bind_to_random_port(f"tcp://{_in_url(host)}")
+    except zmq.ZMQError as error:
+        raise SailError(f"Port {port} of {host} cannot be served on ({error}): choose another with port=…") from None
+
+
+def _waiting(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
+    """Return up to `DRAINED` messages that wait on a ROUTER socket."""
+    messages: list[list[bytes]] = []
+    while len(messages) < DRAINED:
+        try:
+            messages.append(socket.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            break
+        except zmq.ZMQError:
+            break
+    return messages

@@ -1,0 +1,97 @@
+"""Leases, keys and clocks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hardware.clocks import ClockOffset
+from hardware.complaints import Complaints
+from hardware.keys import authorised_clients, client_keys, load_pair, load_public, make_keys, server_keys
+from hardware.lease import Lease
+from hardware.server import check_address
+from robot.errors import SailError
+
+
+def test_one_client_at_a_time_holds_the_lease() -> None:
+    lease = Lease(0.5)
+    token, _ = lease.acquire("first", 10.0)
+    assert lease.held_by(token, 10.4)
+    assert lease.acquire("second", 10.4) == ("", "first")
+    assert lease.beat(token, 10.4)
+    assert lease.holder(10.8) == "first"
+    assert not lease.beat(token, 10.95)
+    other, _ = lease.acquire("second", 11.0)
+    assert other and other != token
+    assert not lease.held_by(token, 11.0)
+    lease.release()
+    assert lease.holder(11.0) == ""
+    assert not lease.held_by("", 11.0)
+
+
+def test_keys_are_read_back_and_the_secret_is_the_owner_s_alone(tmp_path: Path) -> None:
+    public, secret = make_keys(tmp_path / "keys", "laptop")
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    pair = load_pair(secret)
+    assert pair.public == load_public(public) and len(pair.secret) == 40
+    assert b"secret" not in public.read_bytes()
+    assert authorised_clients(tmp_path / "keys") == {pair.public: "laptop"}
+    with pytest.raises(SailError, match="exists already"):
+        make_keys(tmp_path / "keys", "laptop")
+    os.chmod(secret, 0o644)
+    with pytest.raises(SailError, match="chmod 600"):
+        load_pair(secret)
+
+
+def test_what_is_no_key_says_so(tmp_path: Path) -> None:
+    public, secret = make_keys(tmp_path, "arm")
+    with pytest.raises(SailError, match="key_secret"):
+        load_pair(public)
+    (tmp_path / "bad.key").write_text("curve\n")
+    with pytest.raises(SailError, match="sail arm keys"):
+        load_public(tmp_path / "bad.key")
+    with pytest.raises(SailError, match="no folder"):
+        server_keys(secret, tmp_path / "clients")
+    with pytest.raises(SailError, match="called"):
+        make_keys(tmp_path, "../arm")
+    assert client_keys(secret, public).server == load_public(public)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::"])
+def test_other_addresses_than_loopback_need_keys(host: str) -> None:
+    with pytest.raises(SailError, match="sail arm keys"):
+        check_address(host, None)
+    check_address(host, object())
+
+
+def test_loopback_needs_none_and_a_name_is_no_address() -> None:
+    check_address("127.0.0.1", None)
+    check_address("::1", None)
+    with pytest.raises(SailError, match="no IP address"):
+        check_address("localhost", None)
+
+
+def test_the_shortest_round_trip_tells_the_offset_best() -> None:
+    clock = ClockOffset()
+    assert not clock.known
+    for there, back in ((0.200, 0.001), (0.0011, 0.0009), (0.001, 0.3)):
+        clock.add(10.0, 110.0 + there, 110.0 + there + 0.05, 10.0 + there + 0.05 + back)
+    assert clock.offset_s == pytest.approx(100.0, abs=2e-4)
+    assert clock.error_s == pytest.approx(0.001)
+    clock.add(10.0, 110.0, 109.0, 9.0)  # makes no sense
+    assert clock.offset_s == pytest.approx(100.0, abs=2e-4)
+
+
+def test_complaints_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    complaints = Complaints(every_s=60.0)
+    with caplog.at_level(logging.WARNING, "sail.arm"):
+        for number in range(1000):
+            complaints.note("garbage", f"{number}")
+        for number in range(1000):
+            complaints.note(f"kind {number}")
+    assert complaints.count == 2000
+    assert len(caplog.records) <= 66
