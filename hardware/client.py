@@ -247,7 +247,13 @@ class ArmClient:
             array = decode_jpeg(array, size)
         if array.shape != (*size, 3) or array.dtype != np.uint8:
             raise ArmError(f"Camera {camera!r} promised pictures of {size} and sent {array.shape}.")
-        return Frame(array.copy(), float(message.body["captured_s"]) - self.clock.offset_s, int(message.body["number"]))
+        captured_s = float(message.body["captured_s"]) - self.clock.offset_s
+        return Frame(array.copy(), captured_s, int(message.body["number"]))
+
+    def captured_s(self, camera: str) -> float | None:
+        """Return when a camera's newest picture was captured, on this machine's clock; None before the first."""
+        message = self._frames.get(camera)
+        return None if message is None else float(message.body["captured_s"]) - self.clock.offset_s
 
     def wait(self, condition: Any, timeout_s: float, what: str) -> ArmReport:
         """Wait until a report meets a condition; raise ArmError where none does, or the arm is in FAULT."""

@@ -55,7 +55,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     "stop": {"reason": "s"},
     # On the socket for commands; arrays: times_s float64 (N,), positions float64 (N, J).
     "command": {"token": "s", "sequence": "i", "seen_s": "f?"},
-    # Answers. `welcome` has arrays: limits float64 (6, J), matrices float64 (C, 3, 4), NaN where unknown.
+    # Answers. `welcome` has arrays: limits float64 (8, J), matrices float64 (C, 3, 4), NaN where unknown.
     "welcome": {
         "robot": "s",
         "calibration": "s",

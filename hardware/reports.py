@@ -18,10 +18,13 @@ from robot.data import Image
 class Welcome:
     """Hold what a server said of its arm at hello.
 
+    `low` and `high`, float64 (J,): what positions are clamped to, a margin inside the hard limits of the description.
     `cameras`: name → image size (H, W) in pixels; `matrices`: name → world_to_image, float64 (3, 4), where known.
     """
 
     description: ArmDescription
+    low: Joints
+    high: Joints
     session: str
     servo_hz: float
     state_hz: float
@@ -76,12 +79,13 @@ def read_welcome(message: Message) -> Welcome:
     names, units = tuple(body["joint_names"]), tuple(body["units"])
     cameras = tuple(body["camera_names"])
     lists = (body["camera_heights"], body["camera_widths"], body["camera_ports"])
-    if len(message.arrays) != 2 or message.arrays[0].shape != (6, len(names)):
-        raise MessageError("A welcome carries limits (6, J) and the cameras' matrices.")
+    if len(message.arrays) != 2 or message.arrays[0].shape != (8, len(names)):
+        raise MessageError("A welcome carries limits (8, J) and the cameras' matrices.")
     if any(len(one) != len(cameras) for one in lists) or message.arrays[1].shape != (len(cameras), 3, 4):
         raise MessageError("A welcome carries a height, a width, a port and a matrix for every camera.")
     name, _, serial = str(body["robot"]).partition("#")
-    low, high, velocity, acceleration, jerk, home = (np.asarray(row, np.float64) for row in message.arrays[0])
+    rows = [np.asarray(row, np.float64) for row in message.arrays[0]]
+    low, high, velocity, acceleration, jerk, home, soft_low, soft_high = rows
     try:
         description = ArmDescription(
             name, names, units, low, high, velocity, acceleration, jerk, home, serial, str(body["calibration"])
@@ -93,6 +97,8 @@ def read_welcome(message: Message) -> Welcome:
     }
     return Welcome(
         description,
+        soft_low,
+        soft_high,
         message.session,
         float(body["servo_hz"]),
         float(body["state_hz"]),

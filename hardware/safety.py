@@ -176,6 +176,8 @@ class Governor:
         if problem := self._misplaced(measured, now_s):
             return problem
         here = np.clip(measured.position, self.description.low, self.description.high)
+        # A gripper is kept from where it was sent by what it holds, and must not let go of it.
+        here = np.where(self._follows, here, self._shaper.position)
         if np.any(np.abs(here - self._shaper.position) > self._slack):
             # Somebody has moved the arm by hand meanwhile: go on from where it is. A difference as small as gravity
             # makes is no reason for a new set-point, which would be a jump.

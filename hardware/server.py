@@ -220,6 +220,8 @@ class ArmServer:
                 description.acceleration,
                 description.jerk,
                 description.home,
+                self.governor.low,
+                self.governor.high,
             ]
         )
         matrices = np.full((len(self._cameras), 3, 4), np.nan)

@@ -1,0 +1,239 @@
+"""An arm at the end of a wire as a `Robot`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.actions import ActionFactory, JointPositions
+from hardware.client import ArmClient, ArmError, ArmRefusedError
+from hardware.clocks import now
+from hardware.keys import ClientKeys
+from hardware.reports import ArmReport, Frame
+from hardware.rulings import Decision, Ruling, follows
+from hardware.safety import State
+from robot.arm import Joints
+from robot.data import Action, Observation, RobotSpec
+
+
+class StaleError(ArmError):
+    """Say that a camera or the arm has been silent for too long: an attempt cannot go on."""
+
+
+class StoppedError(ArmError):
+    """Say that the arm is in FAULT, where a person stopped it or something went wrong."""
+
+
+class RemoteRobot:
+    """Drive an arm through its server.
+
+    It works in real time. `act` sends the arm on its way and returns when the next action is due, `rate_hz` times a
+    second on a grid of deadlines; the arm then still has the last part of the way before it, so that the next action
+    takes over in full motion. Where no action follows, the arm comes to rest where it was sent.
+
+    `observe` gives what is newest, and waits while a camera is older than `camera_age_s` or the arm's state older than
+    `state_age_s`: no plan is made from such. What is older than `lost_s` raises StaleError. `Observation.time_s` is
+    when the arm was where it says, on this machine's monotonic clock.
+
+    `action` makes the kind of action, `hardware.actions.JointPositions` or `Displacement`. `reset` homes the arm and,
+    where the server has a scene to reset, has it drawn from the seed.
+    """
+
+    def __init__(
+        self,
+        address: str = "tcp://127.0.0.1:7710",
+        *,
+        action: ActionFactory = JointPositions,
+        rate_hz: float = 20.0,
+        name: str = "robot",
+        keys: ClientKeys | None = None,
+        robot: str = "",
+        calibration: str = "",
+        camera_age_s: float = 0.2,
+        state_age_s: float = 0.05,
+        lost_s: float = 1.0,
+        lead: float = 1.0,
+        timeout_s: float = 2.0,
+    ) -> None:
+        """Say hello to the server; `lead`: how many more periods than one an action's waypoint lies ahead."""
+        if not (rate_hz > 0 and lead >= 0 and 0 < state_age_s <= lost_s and 0 < camera_age_s <= lost_s):
+            raise ValueError("rate_hz and ages must be positive, lead at least 0, and lost_s the largest age.")
+        self.client = ArmClient(
+            address, name=name, keys=keys, robot=robot, calibration=calibration, timeout_s=timeout_s
+        )
+        try:
+            welcome = self.client.welcome
+            self._kind = action(welcome, rate_hz)
+            self._spec = RobotSpec(
+                welcome.description.name,
+                self._kind.spec,
+                self._kind.proprio_names,
+                self._kind.proprio_units,
+                welcome.cameras,
+                welcome.matrices,
+            )
+        except BaseException:
+            self.client.close()
+            raise
+        self._period_s, self._lead = 1.0 / rate_hz, lead
+        self._camera_age_s, self._state_age_s, self._lost_s = camera_age_s, state_age_s, lost_s
+        self._velocity = welcome.description.velocity
+        self._follows = follows(welcome.description)
+        self._born_s = now()
+        self._due_s: float | None = None
+        self._seen_s: float | None = None
+        self._not_before_s = float("-inf")
+        self._going_to: Joints = welcome.description.home.copy()
+        self._seed = 0
+        self.starved = 0
+        self.clamped = 0
+        self._closed = False
+
+    @property
+    def spec(self) -> RobotSpec:
+        """Return what the arm senses and how it is driven."""
+        return self._spec
+
+    def reset(self, seed: int | None = None) -> Observation:
+        """Take the lease, arm and home the arm, have a simulated scene drawn from the seed, and observe.
+
+        Raises StoppedError for an arm in FAULT: it is cleared by a person, with `sail arm clear`.
+        """
+        client = self.client
+        if not client.held:
+            client.acquire()
+        report = client.wait(lambda report: now() - report.time_s < self._lost_s, 5.0, "say where it is")
+        if report.state is State.FAULT:
+            raise StoppedError(f"The arm is in FAULT ({report.reason}): see why, then `sail arm clear`.")
+        client.arm()
+        client.home()
+        if client.welcome.can_reset:
+            self._seed = self._seed + 1 if seed is None else int(seed)
+            client.reset(self._seed)
+        asked_s = now()
+        report = client.wait(lambda report: report.time_s > asked_s and report.at_rest, 5.0, "come to rest")
+        self._kind.begin(report.sent)
+        self._going_to = report.sent
+        self._not_before_s = asked_s
+        self._due_s = None
+        return self.observe()
+
+    def observe(self) -> Observation:
+        """Return the newest pictures and state; raise StaleError where they stay away."""
+        began_s = now()
+        while problem := self._stale():
+            if max(self.ages().values()) > self._lost_s or now() - began_s > 2 * self._lost_s:
+                raise StaleError(f"{problem}: nothing newer came, so the attempt ends; see to the arm and its cameras.")
+            time.sleep(0.002)
+        report, frames = self.latest()
+        assert report is not None
+        self._seen_s = min([report.measured_s, *(frame.captured_s for frame in frames.values())])
+        images = {name: frame.image for name, frame in frames.items()}
+        return Observation(images, self._kind.proprio(report.position), report.measured_s)
+
+    def latest(self) -> tuple[ArmReport | None, Mapping[str, Frame]]:
+        """Return what came last, however old, without waiting; cameras that have sent nothing are left out."""
+        frames = {name: self.client.frame(name) for name in self._spec.cameras}
+        return self.client.report, {name: frame for name, frame in frames.items() if frame is not None}
+
+    def ages(self) -> dict[str, float]:
+        """Return how old, in s, what came last is: the arm's under `state`, each camera's under its name.
+
+        What has never come is as old as this client.
+        """
+        report, at_s = self.client.report, now()
+        seen = {name: self.client.captured_s(name) for name in self._spec.cameras}
+        return {"state": at_s - (self._born_s if report is None else report.measured_s)} | {
+            name: at_s - (self._born_s if captured_s is None else captured_s) for name, captured_s in seen.items()
+        }
+
+    def act(self, action: Action) -> Action:
+        """Send the arm on, wait until the next action is due, and return the action as it was really sent.
+
+        Raises ValueError for one of the wrong size or not finite, StoppedError where the arm is in FAULT,
+        ArmRefusedError where the server rejected it.
+        """
+        values = self._spec.action.clip(action.values)
+        report = self.client.report
+        if report is None:
+            raise StaleError("The arm has not said where it is yet: reset it first.")
+        started_s = now()
+        if self._due_s is None:
+            self._due_s = started_s
+        elif started_s > self._due_s + self._period_s:
+            # Whoever decides on actions was too slow: the grid of deadlines begins anew here.
+            self.starved += 1
+            self._due_s = started_s
+        asked = self._kind.target(values, report.position)
+        ruling = self._send(asked, report)
+        sent = Action(self._kind.sent(values, asked, ruling.positions[-1]))
+        self._going_to = ruling.positions[-1]
+        self._seen_s = None
+        self._due_s += self._period_s
+        if (left_s := self._due_s - now()) > 0:
+            time.sleep(left_s)
+        return sent
+
+    def submit(
+        self, times_s: NDArray[np.float64], positions: NDArray[np.float64], seen_s: float | None = None
+    ) -> Ruling:
+        """Ask the arm to pass through a chunk of waypoints, without waiting, and return the ruling.
+
+        `times_s`: float64 (N,), on this machine's monotonic clock. `positions`: float64 (N, J). `seen_s`: when the
+        observation that they were planned from was made.
+        """
+        ruling = self.client.submit(times_s, positions, seen_s)
+        if ruling.decision is not Decision.REJECT:
+            self._going_to = ruling.positions[-1]
+            self._kind.begin(self._going_to)
+        return ruling
+
+    def close(self) -> None:
+        """Give the lease back, whereupon the arm comes to rest and holds; closing twice is allowed."""
+        if not self._closed:
+            self._closed = True
+            self.client.close()
+
+    def _send(self, asked: Joints, report: ArmReport) -> Ruling:
+        """Send the arm to joint positions by way of waypoints that it can reach in time."""
+        start = self._going_to if report.at_rest else report.sent
+        ahead_s = self._period_s * (1 + self._lead)
+        needed_s = float((np.abs(asked - start) / (0.8 * self._velocity))[self._follows].max(initial=0.0))
+        duration_s = min(max(ahead_s, needed_s), 4.5)
+        count = max(int(np.ceil(duration_s / max(ahead_s, 0.1))), 1)
+        shares = np.arange(1, count + 1) / count
+        waypoints = start + shares[:, None] * (asked - start)
+        waypoints[-1] = asked
+        problem = ""
+        for _ in range(3):
+            assert self._due_s is not None
+            first_s = max(self._due_s, now())
+            ruling = self.client.submit(first_s + shares * duration_s, waypoints, self._seen_s)
+            if ruling.decision is not Decision.REJECT:
+                self.clamped += ruling.decision is Decision.CLAMP
+                return ruling
+            problem = ruling.reasons[0]
+            if "FAULT" in problem or "stopped" in problem:
+                raise StoppedError(f"The arm does not move: {problem}. `sail arm clear` clears it.")
+            if "past" not in problem and str(State.DEGRADED) not in problem:
+                break
+            time.sleep(self._period_s / 4)
+        raise ArmRefusedError(f"The arm did not take an action: {problem}.")
+
+    def _stale(self) -> str:
+        """Return what is too old to plan from, or an empty string."""
+        report, at_s = self.client.report, now()
+        if report is None:
+            return "The arm does not say where it is"
+        if report.measured_s < self._not_before_s or at_s - report.measured_s > self._state_age_s:
+            return f"The arm's state is {at_s - report.measured_s:.2f} s old"
+        for name in self._spec.cameras:
+            captured_s = self.client.captured_s(name)
+            if captured_s is None:
+                return f"Camera {name!r} sends nothing"
+            if captured_s < self._not_before_s or at_s - captured_s > self._camera_age_s:
+                return f"The picture of camera {name!r} is {at_s - captured_s:.2f} s old"
+        return ""
