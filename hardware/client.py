@@ -256,14 +256,16 @@ class ArmClient:
         return None if message is None else float(message.body["captured_s"]) - self.clock.offset_s
 
     def wait(self, condition: Any, timeout_s: float, what: str) -> ArmReport:
-        """Wait until a report meets a condition; raise ArmError where none does, or the arm is in FAULT."""
-        deadline_s = now() + timeout_s
+        """Wait until a report from now on meets a condition; raise ArmError where none does, or there is a FAULT."""
+        began_s = now()
+        deadline_s = began_s + timeout_s
         with self._news:
             while True:
                 report = self._report
-                if report is not None and condition(report):
+                is_news = report is not None and report.published_s >= began_s
+                if report is not None and is_news and condition(report):
                     return report
-                if report is not None and report.state is State.FAULT:
+                if report is not None and is_news and report.state is State.FAULT:
                     raise ArmError(f"The arm did not {what}: it is in FAULT ({report.reason}).")
                 left_s = deadline_s - now()
                 if left_s <= 0:

@@ -105,9 +105,9 @@ class RemoteRobot:
         client = self.client
         if not client.held:
             client.acquire()
-        report = client.wait(lambda report: now() - report.time_s < self._lost_s, 5.0, "say where it is")
-        if report.state is State.FAULT:
-            raise StoppedError(f"The arm is in FAULT ({report.reason}): see why, then `sail arm clear`.")
+        status = client.status()
+        if status["state"] == State.FAULT:
+            raise StoppedError(f"The arm is in FAULT ({status['reason']}): see why, then `sail arm clear`.")
         client.arm()
         client.home()
         if client.welcome.can_reset:

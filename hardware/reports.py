@@ -62,6 +62,7 @@ class ArmReport:
     at_rest: bool
     at_home: bool
     tick: int
+    published_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,4 +143,5 @@ def read_report(message: Message, offset_s: float, joints: int) -> ArmReport:
         bool(body["at_rest"]),
         bool(body["at_home"]),
         int(body["tick"]),
+        message.sent_s - offset_s,
     )
