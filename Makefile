@@ -60,6 +60,9 @@ bench: $(VENV)/.rendering ## measure rendering, planning, rollouts and the store
 	$(BIN)/sail bench rollouts
 	$(BIN)/sail bench store
 
+bench-arm: $(VENV)/.installed ## measure how soon an arm moves and stops, and how steady its servo is
+	$(BIN)/sail bench arm $(ARGS)
+
 # LeRobot pins older versions of much that this project uses, torch among them: it gets an environment of its own.
 LEROBOT ?= lerobot==0.4.4
 LEROBOT_VENV ?= .venv-lerobot
@@ -80,4 +83,4 @@ clean: ## remove caches and build products; runs/, data/ and .venv stay
 	rm -rf build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup improve test check check-lerobot bench starter clean
+.PHONY: help setup improve test check check-lerobot bench bench-arm starter clean

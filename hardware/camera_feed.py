@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hardware.clocks import now
 from hardware.complaints import Complaints
 from hardware.messages import Message, pack
+from hardware.precedence import CAMERAS, take_precedence
 from robot.data import Image
 from robot.errors import SailError
 from robot.protocols import Camera
@@ -34,6 +35,7 @@ class CameraFeed(threading.Thread):
         encoding: str = "raw",
         quality: int = 90,
         ready: Callable[[], bool] = lambda: True,
+        realtime: bool = False,
     ) -> None:
         """Take a bound PUB socket, which this thread owns from now on."""
         if encoding not in ENCODINGS:
@@ -41,6 +43,7 @@ class CameraFeed(threading.Thread):
         super().__init__(name=f"camera {camera.name}", daemon=True)
         self._camera, self._socket, self._session, self._complaints = camera, socket, session, complaints
         self._encoding, self._quality, self._arm_is_ready = encoding, quality, ready
+        self._realtime = realtime
         self._ending = threading.Event()
         self.captured_s = float("-inf")
         self.frames = 0
@@ -53,6 +56,8 @@ class CameraFeed(threading.Thread):
     def run(self) -> None:
         """Open the camera, publish until the end, close it."""
         opened = False
+        if self._realtime:
+            take_precedence(CAMERAS)
         try:
             while not self._ending.is_set():
                 if not self._arm_is_ready():

@@ -270,6 +270,12 @@ class Governor:
         self._reference, self._by_itself = None, False
 
     @property
+    def said(self) -> tuple[State, str]:
+        """Return the state and its reason; a stop that the next step will carry out counts already."""
+        stop = self._stop
+        return (self.state, self.reason) if stop is None or self.state is State.FAULT else (State.FAULT, stop)
+
+    @property
     def at_rest(self) -> bool:
         """Return whether the arm is sent nowhere else than where it is."""
         return self._shaper.at_rest

@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,7 @@ from hardware.complaints import Complaints
 from hardware.desk import Desk, Later, done, identity, refused, ruling_message
 from hardware.keys import ServerKeys
 from hardware.messages import Message, MessageError, MismatchError, pack, unpack
+from hardware.precedence import REQUESTS, STOPS, take_precedence, urgent_wire
 from hardware.rulings import Forward, rejected
 from hardware.safety import Governor, SafetySettings, State
 from hardware.servo import Servo
@@ -49,8 +51,9 @@ class ArmServer:
 
     `host` is an IP address; any but a loopback address needs `keys`. `port` is that of the control socket, 0 for any
     that is free; the others are told in the answer to a hello. `forward` gives the tool's position for joint positions,
-    which a workspace box in `settings` needs. `record` names a file for the servo's periods, `log` one for commands.
-    `on_exit` is what an armed arm does when the server ends: `hold` or `park`, that is, go home first.
+    which a workspace box in `settings` needs. `record` names a file for the servo's latest `record_periods` periods,
+    `log` one for all commands. `on_exit` is what an armed arm does when the server ends: `hold` or `park`, that is, go
+    home first. `realtime` gives the server precedence over everything else on its machine.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class ArmServer:
         quality: int = 90,
         camera_matrices: Mapping[str, NDArray[np.float64]] | None = None,
         record: Path | None = None,
+        record_periods: int = 15_000,
         log: Path | None = None,
         on_exit: str = "hold",
         realtime: bool = False,
@@ -78,13 +82,13 @@ class ArmServer:
             raise ValueError("Cameras must have names that differ.")
         self._driver, self._cameras, self._keys = driver, tuple(cameras), keys
         self._host, self._port, self._on_exit = host, port, on_exit
-        self._encoding, self._quality = encoding, quality
+        self._encoding, self._quality, self._realtime = encoding, quality, realtime
         self._matrices = dict(camera_matrices or {})
         self.session = secrets.token_hex(8)
         self.complaints = Complaints()
         self.governor = Governor(driver.description, settings, forward)
         self._lock = threading.Lock()
-        self.record = ServoRecord(driver.description.size, path=record)
+        self.record = ServoRecord(driver.description.size, record_periods, record)
         self.log = CommandLog(log)
         self.servo = Servo(driver, self.governor, self._lock, self.record, self.complaints, self._dead_thread, realtime)
         self._ending = threading.Event()
@@ -119,8 +123,9 @@ class ArmServer:
             None if reset is None else lambda driver, seed: reset(seed),
         )
         self._beats = {"requests": now(), "stop": now()}
-        for name, work in (("requests", self._serve), ("stop", self._serve_stops)):
-            self._threads[name] = threading.Thread(target=self._guarded, args=(name, work), name=name, daemon=True)
+        for name, work, priority in (("requests", self._serve, REQUESTS), ("stop", self._serve_stops, STOPS)):
+            guarded = partial(self._guarded, name, work, priority)
+            self._threads[name] = threading.Thread(target=guarded, name=name, daemon=True)
             self._threads[name].start()
         self._watched = tuple(self._threads)
         for feed in self._feeds:
@@ -177,6 +182,8 @@ class ArmServer:
 
     def _open_sockets(self) -> None:
         self._context = context = zmq.Context()
+        if self._realtime:
+            urgent_wire(context)
         if self._keys is not None:
             logging.getLogger("zmq.auth").setLevel(logging.ERROR)
             self._authenticator = ThreadAuthenticator(context)
@@ -207,6 +214,7 @@ class ArmServer:
                     self._encoding,
                     self._quality,
                     self.servo.ready.is_set,
+                    self._realtime,
                 )
             )
 
@@ -264,9 +272,11 @@ class ArmServer:
                 return f"the server's thread for {name} has not answered for {HUNG_S:g} s"
         return ""
 
-    def _guarded(self, name: str, work: Callable[[], None]) -> None:
+    def _guarded(self, name: str, work: Callable[[], None], priority: int) -> None:
         """Carry out a thread's work; where it dies, say so, and the servo turns to FAULT at its next period."""
         try:
+            if self._realtime:
+                take_precedence(priority)
             work()
         except BaseException as error:
             self.complaints.note(f"the thread for {name} has died", repr(error))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
-import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,13 +15,12 @@ import numpy as np
 
 from hardware.clocks import now
 from hardware.complaints import Complaints
+from hardware.precedence import SERVO, spare_pauses, take_precedence
 from hardware.safety import ARMED, Governor, Setpoint, State
 from hardware.servo_record import ServoRecord
 from robot.arm import Joints, JointState
 from robot.errors import SailError
 from robot.protocols import ArmDriver
-
-PR_SET_TIMERSLACK = 29
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +124,9 @@ class Servo(threading.Thread):
                 self._driver.close()
             return
         try:
-            self._take_precedence()
+            if self._realtime:
+                spare_pauses()
+                take_precedence(SERVO)
             self._loop()
         except BaseException as error:
             self.problem = f"the servo thread has died ({type(error).__name__}: {error})"
@@ -140,18 +138,8 @@ class Servo(threading.Thread):
             for release in (self._driver.stop, self._driver.close):
                 with contextlib.suppress(Exception):
                     release()
-
-    def _take_precedence(self) -> None:
-        if not self._realtime:
-            return
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(100_000, 50, 50)
-        sys.setswitchinterval(0.0005)
-        with contextlib.suppress(OSError, AttributeError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+            if self._realtime:
+                gc.unfreeze()
 
     def _loop(self) -> None:
         period_s = self._governor.period_s
@@ -251,4 +239,4 @@ def state_of(servo: Servo, governor: Governor) -> tuple[State, str]:
         return State.FAULT, servo.problem or "the servo thread has ended"
     if not servo.busy and now() - servo.beat_s > 1.0:
         return State.FAULT, f"the servo thread has not answered for {now() - servo.beat_s:.1f} s"
-    return governor.state, governor.reason
+    return governor.said

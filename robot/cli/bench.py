@@ -1,4 +1,4 @@
-"""`sail bench`: measure rendering, planning, rollouts and the store, and training options against each other."""
+"""`sail bench`: measure rendering, planning, rollouts, the store, an arm, and training options."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from planners.denoisers import SpaceTimeUNet, StackedUNet
 from planners.diffusion import DiffusionSettings
 from policies.pose_network import load_pose_network
+from robot.bench.arm import bench_arm
 from robot.bench.diffusion import DiffusionBench, bench_diffusion
 from robot.bench.planning import bench_planner
 from robot.bench.rendering import bench_render
@@ -144,10 +145,15 @@ def _store(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
     )
 
 
+def _arm(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
+    return bench_arm(**{name: value for name, value in plain(config).items() if name != "save"})
+
+
 BENCHMARKS: Mapping[str, Callable[[DictConfig, bool], Mapping[str, Any]]] = {
     "render": _render,
     "planner": _planner,
     "rollouts": _rollouts,
     "store": _store,
+    "arm": _arm,
     "diffusion": _diffusion,
 }

@@ -97,7 +97,8 @@ def parse(verb: Verb, words: Sequence[str]) -> Arguments:
                 raise UnknownNameError("flag", word, sorted(known_flags))
             flags.add(word)
         elif "=" in word:
-            overrides.append(word)
+            key, _, value = word.partition("=")
+            overrides.append(f"{verb.aliases.get(key, key)}={value}")
         elif verb.subjects and not subject:
             if word not in verb.subjects:
                 raise UnknownNameError(f"subject of `sail {verb.name}`", word, list(verb.subjects))

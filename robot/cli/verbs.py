@@ -27,7 +27,8 @@ class Verb:
 
     `subjects` maps a subject to its summary; a verb without any takes none. `configs` maps a subject ("" where there
     is none) to the root YAML file that holds its keys. `flags` maps a flag to what it does. `words` maps a subject to
-    the key that a bare word after it is taken for. `tasks_are_ours`: `task=` must name one of the fifty.
+    the key that a bare word after it is taken for. `aliases` maps another name of a key to the key. `tasks_are_ours`:
+    `task=` must name one of the fifty.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Verb:
     configs: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     tasks_are_ours: bool = True
 
     def run(self, arguments: Arguments) -> int:
@@ -138,6 +140,32 @@ _VERBS = (
         tasks_are_ours=False,
     ),
     Verb(
+        "arm",
+        "let programs drive the arm wired to this machine, safely; stop it, clear it, look at it",
+        (
+            ("sail arm serve arm=kinematic", "an arm without an arm, to try out everything else"),
+            ("sail arm stop", "stop it from any terminal; it is no safety-rated emergency stop"),
+            ("sail arm clear", "go on after a stop or a fault"),
+            ("sail arm keys name=laptop", "keys, which other addresses than 127.0.0.1 need"),
+        ),
+        subjects={
+            "serve": "connect the arm and let one client at a time drive it",
+            "keys": "make a key pair for a server or a client",
+            "stop": "bring the arm to rest at once, whoever drives it",
+            "clear": "end a FAULT, once you know why it was",
+            "status": "say what the arm does and who drives it",
+        },
+        configs={
+            "serve": "arm_serve",
+            "keys": "arm_keys",
+            "stop": "arm_ask",
+            "clear": "arm_ask",
+            "status": "arm_ask",
+        },
+        aliases={"robot": "arm"},
+        tasks_are_ours=False,
+    ),
+    Verb(
         "bench",
         "measure the speed of this machine, or how well training options do",
         (
@@ -149,9 +177,10 @@ _VERBS = (
             "planner": "milliseconds a plan, alone and in a batch of 8",
             "rollouts": "minutes for the rollouts of one iteration",
             "store": "episodes written, listed and handed on, and windows a second for training",
+            "arm": "how soon an arm moves and stops, and how steady its servo is, over loopback",
             "diffusion": "errors of imagined clips, one training option changed at a time",
         },
-        configs={name: f"bench_{name}" for name in ("render", "planner", "rollouts", "store", "diffusion")},
+        configs={name: f"bench_{name}" for name in ("render", "planner", "rollouts", "store", "arm", "diffusion")},
     ),
     Verb(
         "report",

@@ -16,6 +16,7 @@ from robot.cli.keys import CONFIGS, group_names, group_options, keys_of
 
 ROOTS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 HOME = {
+    "arm": "arm_serve",
     "robot": "improve",
     "planner": "improve",
     "inverse_dynamics": "improve",

@@ -1,0 +1,173 @@
+"""`sail arm`: serve an arm, make keys, and stop, clear or look at an arm that is served."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from hardware.client import ArmClient
+from hardware.keys import ClientKeys, ServerKeys, authorised_clients, client_keys, make_keys, server_keys
+from hardware.safety import SafetySettings
+from hardware.server import ArmServer
+from hardware.setup import ArmSetup
+from robot.cli.compose import build, compose, plain
+from robot.cli.screen import print_json, screen
+from robot.cli.verbs import VERBS, Arguments
+from robot.errors import SailError
+
+NO_EMERGENCY_STOP = (
+    "This is software on an ordinary computer and no safety-rated emergency stop: keep the maker's within reach, and "
+    "people out of the arm's."
+)
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out one subject of the verb."""
+    config = compose(VERBS["arm"].configs[arguments.subject], arguments.overrides)
+    return SUBJECTS[arguments.subject](config, arguments.as_json)
+
+
+def _serve(config: DictConfig, as_json: bool) -> int:
+    """Serve until Ctrl-C or SIGTERM; the arm then comes to rest, or parks, and holds by itself."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    console = screen(as_json)
+    keys = _server_keys(config)
+    settings = safety_settings(config.safety)
+    setup = build(config.arm)
+    if not isinstance(setup, ArmSetup):
+        raise SailError("An option of `arm` must make a hardware.setup.ArmSetup.")
+    ending = threading.Event()
+    before = {number: signal.signal(number, lambda *_: ending.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    server = ArmServer(
+        setup.driver,
+        setup.cameras,
+        settings=settings,
+        forward=setup.forward,
+        host=config.host,
+        port=int(config.port),
+        keys=keys,
+        encoding=config.encoding,
+        quality=int(config.quality),
+        camera_matrices=setup.camera_matrices,
+        record=Path(config.record) if config.record else None,
+        log=Path(config.log) if config.log else None,
+        on_exit=config.on_exit,
+        realtime=bool(config.realtime),
+    )
+    try:
+        server.start()
+        description = setup.driver.description
+        console.print(f"[bold]{description.name}[/] at [bold]{server.address}[/]", soft_wrap=True)
+        console.print(NO_EMERGENCY_STOP, style="yellow", soft_wrap=True)
+        console.print("`sail arm stop` stops the arm from any terminal; Ctrl-C ends the server.", style="dim")
+        if as_json:
+            print_json({"address": server.address, "robot": description.name, "joints": list(description.joint_names)})
+        with console.status("") as line:
+            while not ending.wait(0.25):
+                line.update(status_line(server.desk.report().body))
+    finally:
+        server.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    console.print("The arm holds by itself; the server has ended.", soft_wrap=True)
+    return 0
+
+
+def status_line(report: Mapping[str, object]) -> str:
+    """Return an arm's state in one line."""
+    ages = report["camera_ages_s"]
+    assert isinstance(ages, list)
+    why = f" ({report['reason']})" if report["reason"] else ""
+    parts = [
+        f"{report['state']}{why}",
+        f"held by {report['holder']}" if report["holder"] else "nobody holds it",
+        f"commands {report['passed']} passed, {report['clamped']} clamped, {report['rejected']} rejected",
+        f"{report['late_ticks']} of {report['ticks']} servo periods late",
+    ]
+    if ages:
+        parts.append(f"oldest picture {1e3 * max(ages):.0f} ms")
+    return " · ".join(parts)
+
+
+def safety_settings(node: DictConfig) -> SafetySettings:
+    """Return a governor's settings from the keys that bear their names."""
+    values = plain(node)
+    for corner in ("workspace_low", "workspace_high"):
+        if values[corner] is not None:
+            if not isinstance(values[corner], list) or len(values[corner]) != 3:
+                raise SailError(f"safety.{corner} must be three numbers in metres, such as [0.2,-0.3,0.0].")
+            values[corner] = tuple(float(number) for number in values[corner])
+    known = {field.name for field in dataclasses.fields(SafetySettings)}
+    return SafetySettings(**{name: value for name, value in values.items() if name in known})
+
+
+def _server_keys(config: DictConfig) -> ServerKeys | None:
+    if bool(config.key) != bool(config.clients):
+        raise SailError("A server with keys needs both: key=FILE.key_secret and clients=FOLDER of .key files.")
+    if not config.key:
+        return None
+    keys = server_keys(Path(config.key), Path(config.clients))
+    if not authorised_clients(keys.authorised):
+        raise SailError(f"There is no .key file in {keys.authorised}: nobody could reach the arm.")
+    return keys
+
+
+def _keys(config: DictConfig, as_json: bool) -> int:
+    public, secret = make_keys(Path(config.folder), str(config.name))
+    if as_json:
+        print_json({"public": str(public), "secret": str(secret)})
+        return 0
+    console = screen(False)
+    console.print(f"{public}  may be given to anyone: put it into the other end's folder.", soft_wrap=True)
+    console.print(f"{secret}  stays here, and is nobody else's to read.", soft_wrap=True)
+    return 0
+
+
+def _client(config: DictConfig) -> ArmClient:
+    if bool(config.key) != bool(config.server_key):
+        raise SailError("A client with keys needs both: key=FILE.key_secret and server_key=FILE.key.")
+    keys: ClientKeys | None = None
+    if config.key:
+        keys = client_keys(Path(config.key), Path(config.server_key))
+    return ArmClient(str(config.address), name="sail arm", keys=keys, timeout_s=float(config.timeout_s), watch=False)
+
+
+def _stop(config: DictConfig, as_json: bool) -> int:
+    with _client(config) as client:
+        client.stop("`sail arm stop`")
+        return _show(client, as_json)
+
+
+def _clear(config: DictConfig, as_json: bool) -> int:
+    with _client(config) as client:
+        client.clear()
+        return _show(client, as_json)
+
+
+def _status(config: DictConfig, as_json: bool) -> int:
+    with _client(config) as client:
+        return _show(client, as_json)
+
+
+def _show(client: ArmClient, as_json: bool) -> int:
+    report = client.status()
+    if as_json:
+        print_json({"robot": client.welcome.description.name, **report})
+    else:
+        screen(False).print(status_line(report), soft_wrap=True)
+    return 0
+
+
+SUBJECTS: Mapping[str, Callable[[DictConfig, bool], int]] = {
+    "serve": _serve,
+    "keys": _keys,
+    "stop": _stop,
+    "clear": _clear,
+    "status": _status,
+}

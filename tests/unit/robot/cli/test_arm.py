@@ -1,0 +1,100 @@
+"""`sail arm`: serve an arm in a process of its own, look at it, stop it, clear it, and make keys."""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hardware.client import ArmClient
+from robot.cli.arm import safety_settings
+from robot.cli.compose import compose
+from robot.cli.main import main
+from robot.errors import SailError
+from tests.unit.hardware.serving import until
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
+    capsys.readouterr()
+    assert main(["arm", *words, "--json", "timeout_s=10.0"]) == 0
+    content: dict[str, object] = json.loads(capsys.readouterr().out)
+    return content
+
+
+def test_an_arm_is_served_stopped_cleared_and_let_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "robot.cli.main", "arm", "serve", "robot=kinematic", "port=0", "--json"]
+    command += ["safety.silence_s=1.0", "safety.lease_s=4.0", f"log={tmp_path / 'log.jsonl'}", "realtime=false"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None and server.stderr is not None
+        assert select.select([server.stdout], [], [], 60)[0]
+        text = ""
+        while "}" not in text:
+            text += server.stdout.readline()
+        address = f"address={json.loads(text)['address']}"
+        assert said(capsys, "status", address)["state"] == "DISARMED"
+        with ArmClient(json.loads(text)["address"], timeout_s=10.0, watch=False) as client:
+            client.acquire()
+            client.arm()
+            assert said(capsys, "status", address)["state"] == "HOLDING"
+            stopped = said(capsys, "stop", address)
+            assert stopped["state"] == "FAULT" and "sail arm stop" in str(stopped["reason"])
+            until(lambda: client.status()["at_rest"])
+            assert said(capsys, "clear", address)["state"] == "DISARMED"
+        server.send_signal(signal.SIGTERM)
+        _, told = server.communicate(timeout=30)
+        assert server.returncode == 0
+        assert "no safety-rated emergency stop" in " ".join(told.split())
+        assert "holds by itself" in told
+    finally:
+        server.kill()
+        server.communicate()
+    assert main(["arm", "status", address, "timeout_s=0.3"]) == 2
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_keys_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["arm", "keys", f"folder={tmp_path}", "name=laptop"]
+    assert main(words) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"laptop.key", "laptop.key_secret"}
+    assert main(words) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("serve", "host=0.0.0.0"), "sail arm keys"),
+        (("serve", "key=some.key_secret"), "clients="),
+        (("serve", "arm=nonsense"), "kinematic"),
+        (("serve", "safety.silence_s=2.0"), "silence_s"),
+        (("serve", "encoding=png"), "raw, jpeg"),
+        (("status", "address=here"), "tcp://HOST:PORT"),
+        (("status", "key=some.key_secret"), "server_key="),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    words: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["arm", *words]) == 2
+    told = capsys.readouterr().err
+    assert reason in told and told.count("\n") == 1
+
+
+def test_a_workspace_box_is_read_from_the_settings() -> None:
+    words = ["safety.workspace_low=[0.2,-0.3,0]", "safety.workspace_high=[0.6,0.3,0.5]"]
+    settings = safety_settings(compose("arm_serve", words).safety)
+    assert settings.workspace_low == (0.2, -0.3, 0.0) and settings.workspace_high == (0.6, 0.3, 0.5)
+    with pytest.raises(SailError, match="three numbers"):
+        safety_settings(compose("arm_serve", ["safety.workspace_low=[1,2]"]).safety)
+
+
+def test_the_settings_shipped_are_the_governor_s_own() -> None:
+    from hardware.safety import SafetySettings
+
+    assert safety_settings(compose("arm_serve").safety) == SafetySettings()
