@@ -123,7 +123,9 @@ class Desk:
             "faults": governor.faults,
             "camera_ages_s": [min(now() - feed.captured_s, 1e6) for feed in self._feeds],
         }
-        return Message("report", body)
+        measured = None if moment is None else moment.measured
+        where = np.full(governor.description.size, np.nan) if measured is None else measured.position
+        return Message("report", body, (np.asarray(where, np.float64),))
 
     def stop(self, reason: str) -> Message:
         """Stop the arm; may be called from any thread."""

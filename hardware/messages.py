@@ -81,6 +81,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     "refused": {"reason": "s"},
     # Arrays: the positions in force, float64 (M, J), past ones dropped.
     "ruling": {"sequence": "i", "verdict": "s", "reasons": "s*", "dropped": "i"},
+    # Array: float64 (J,), where the joints are, NaN where unknown.
     "report": {
         "state": "s",
         "reason": "s",

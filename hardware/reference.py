@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,10 +20,11 @@ class Reference:
 
     def __init__(self, times_s: NDArray[np.float64], positions: NDArray[np.float64], start_velocity: Joints) -> None:
         self.times_s, self.positions = times_s, positions
+        self._times: list[float] = times_s.tolist()
         self.tangents = np.zeros_like(positions)
         self.tangents[0] = start_velocity
         if len(times_s) > 2:
-            slopes = np.diff(positions, axis=0) / np.diff(times_s)[:, None]
+            slopes = (positions[1:] - positions[:-1]) / (times_s[1:] - times_s[:-1])[:, None]
             before, after = slopes[:-1], slopes[1:]
             same = before * after > 0
             total = np.where(same, before + after, 1.0)
@@ -30,7 +33,7 @@ class Reference:
     @property
     def end_s(self) -> float:
         """Return when the last waypoint is due."""
-        return float(self.times_s[-1])
+        return self._times[-1]
 
     def after(self, now_s: float, until_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return times (K,) and positions (K, J) of the waypoints that lie after `now_s` and before `until_s`."""
@@ -39,11 +42,11 @@ class Reference:
 
     def at(self, time_s: float) -> tuple[Joints, Joints, Joints]:
         """Return position, velocity and acceleration asked for at a time, float64 (J,) each; at rest after the end."""
-        if time_s >= self.times_s[-1] or len(self.times_s) < 2:
+        if time_s >= self._times[-1] or len(self.times_s) < 2:
             still = np.zeros(self.positions.shape[1])
             return self.positions[-1], still, still
-        place = max(int(np.searchsorted(self.times_s, time_s, side="right")) - 1, 0)
-        start_s, end_s = float(self.times_s[place]), float(self.times_s[place + 1])
+        place = max(bisect_right(self._times, time_s) - 1, 0)
+        start_s, end_s = self._times[place], self._times[place + 1]
         h = end_s - start_s
         u = max((time_s - start_s) / h, 0.0)
         p0, p1 = self.positions[place], self.positions[place + 1]

@@ -176,8 +176,8 @@ class Governor:
         if problem := self._misplaced(measured, now_s):
             return problem
         here = np.clip(measured.position, self.description.low, self.description.high)
-        # A gripper is kept from where it was sent by what it holds, and must not let go of it.
-        here = np.where(self._follows, here, self._shaper.position)
+        # A gripper that holds something is open wider than it was sent, and must not let go of it.
+        here = np.where(self._follows, here, np.minimum(here, self._shaper.position))
         if np.any(np.abs(here - self._shaper.position) > self._slack):
             # Somebody has moved the arm by hand meanwhile: go on from where it is. A difference as small as gravity
             # makes is no reason for a new set-point, which would be a jump.
@@ -403,7 +403,7 @@ class Governor:
         self, command: Command, times_s: NDArray[np.float64], wanted: NDArray[np.float64], now_s: float
     ) -> Ruling:
         reasons = []
-        positions = np.clip(wanted, self.low, self.high)
+        positions = np.minimum(np.maximum(wanted, self.low), self.high)
         clipped = (positions != wanted).any(axis=0)
         names = self.description.joint_names
         if clipped.any():

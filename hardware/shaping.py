@@ -98,12 +98,12 @@ class Shaper:
         a little ahead of its target would have to go back to pass through that place again.
         """
         limits = self.limits
-        goal = np.clip(position, limits.low, limits.high)
+        goal = np.minimum(np.maximum(position, limits.low), limits.high)  # numpy.clip takes five times as long
         outside = goal != position
         most = 0.95 * limits.acceleration
-        push = np.where(outside, 0.0, np.clip(acceleration, -most, most))
+        push = np.where(outside, 0.0, np.minimum(np.maximum(acceleration, -most), most))
         most = 0.98 * limits.velocity - np.abs(push) * self.period_s
-        speed = np.where(outside, 0.0, np.clip(velocity, -most, most))
+        speed = np.where(outside, 0.0, np.minimum(np.maximum(velocity, -most), most))
         moves = bool(speed.any() or push.any())
         if self._brake_s is None and not moves and np.array_equal(goal, self.position):
             self.held_back = False

@@ -108,8 +108,9 @@ def _many_commands(client: ArmClient, count: int) -> dict[int, float]:
     rng, began_s = np.random.default_rng(0), now()
     sent_s: dict[int, float] = {}
     for _ in range(count):
+        way = _way(client, began_s, now(), 1.0)
         left_s = now()
-        ruling = client.submit(*_way(client, began_s, left_s, 1.0), left_s)
+        ruling = client.submit(*way, left_s)
         sent_s[ruling.sequence] = left_s
         time.sleep(rng.uniform(0.02, 0.04))
     return sent_s
@@ -198,7 +199,7 @@ def _records(
     return [
         _figure("command → applied", applied_ms, "ms", "p99 < 5"),
         _figure("stop → braking", braking_ms, "ms", "< 50"),
-        _figure("stop → at rest, from full speed", rest_ms, "ms", ""),
+        _figure(f"stop → at rest, from up to {REACH_M * PACE / 2:g} m/s", rest_ms, "ms", ""),
         _figure(f"servo jitter at {servo_hz:g} Hz", jitter_ms, "ms", "p99 < 2"),
         _single("camera frames lost", lost, "", "0"),
         _single(f"starved servo periods at {1e3 * inference_s:g} ms a plan", starved, "", "0"),

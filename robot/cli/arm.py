@@ -156,11 +156,22 @@ def _status(config: DictConfig, as_json: bool) -> int:
 
 
 def _show(client: ArmClient, as_json: bool) -> int:
-    report = client.status()
+    answer = client.ask("status")
+    description = client.welcome.description
+    where = {
+        name: round(float(value), 4) for name, value in zip(description.joint_names, answer.arrays[0], strict=True)
+    }
     if as_json:
-        print_json({"robot": client.welcome.description.name, **report})
-    else:
-        screen(False).print(status_line(report), soft_wrap=True)
+        known = {name: None if value != value else value for name, value in where.items()}
+        print_json({"robot": description.name, **answer.body, "cameras": list(client.welcome.cameras), "joints": known})
+        return 0
+    console = screen(False)
+    console.print(status_line(answer.body), soft_wrap=True)
+    units = dict(zip(description.joint_names, description.units, strict=True))
+    console.print(", ".join(f"{name} {value:.3f} {units[name]}" for name, value in where.items()), soft_wrap=True)
+    ages = zip(client.welcome.cameras, answer.body["camera_ages_s"], strict=True)
+    for name, age_s in ages:
+        console.print(f"camera {name}: {f'{1e3 * age_s:.0f} ms old' if age_s < 1e5 else 'no picture yet'}")
     return 0
 
 

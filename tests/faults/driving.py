@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -51,6 +54,7 @@ class ServerProcess:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_ports(8)
         self.start()
 
     @property
@@ -66,7 +70,7 @@ class ServerProcess:
         with self.log.open("a") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
         self.address = line_of(self.process)
-        self.port = int(self.address.rpartition(":")[2])
+        assert self.address, self.log.read_text()
 
     def kill(self) -> None:
         self.process.kill()
@@ -97,6 +101,17 @@ def server_of(arm: str, folder: Path) -> Iterator[ServerProcess]:
             server.kill()
         if server.process.stdout is not None:
             server.process.stdout.close()
+
+
+def free_ports(count: int) -> int:
+    """Return the first of several free ports in a row, below those that the system gives to clients."""
+    rng = random.Random()
+    while True:
+        first = rng.randrange(20_000, 30_000)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 def line_of(process: subprocess.Popen[str], timeout_s: float = 60.0) -> str:

@@ -321,6 +321,21 @@ def test_an_arm_moved_by_hand_starts_from_where_it_is() -> None:
     np.testing.assert_array_equal(arm.position, [0.7, -1.0, 0.01])
 
 
+def test_an_arm_that_is_armed_again_keeps_its_grip() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step()
+    arm.offer([1.0], [[0.0, -0.5, 0.01]])
+    arm.step(300)
+    shut = arm.position
+    arm.governor.disarm()
+    arm.step(3)
+    arm.position = np.add(shut, [0.3, 0.0, 0.03])  # moved by hand, with a cube of 4 cm between its fingers
+    assert arm.arm() == ""
+    arm.step(3)
+    np.testing.assert_allclose(arm.position, [0.3, -0.5, 0.01], atol=1e-9)
+
+
 def test_an_arm_outside_its_limits_is_not_armed() -> None:
     arm = bench()
     arm.position = np.array([1.5, -1.0, 0.01])

@@ -37,7 +37,11 @@ def test_an_arm_is_served_stopped_cleared_and_let_go(tmp_path: Path, capsys: pyt
         while "}" not in text:
             text += server.stdout.readline()
         address = f"address={json.loads(text)['address']}"
-        assert said(capsys, "status", address)["state"] == "DISARMED"
+        status = said(capsys, "status", address)
+        assert status["state"] == "DISARMED"
+        assert status["joints"] == {"x": 0.0, "y": 0.6, "z": 0.2, "gripper": 0.04}
+        assert main(["arm", "status", address]) == 0
+        assert "y 0.600 m" in capsys.readouterr().out
         with ArmClient(json.loads(text)["address"], timeout_s=10.0, watch=False) as client:
             client.acquire()
             client.arm()
