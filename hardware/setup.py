@@ -35,13 +35,14 @@ def arm_setup(
 ) -> ArmSetup:
     """Put together a driver, its cameras by name, and its kinematics where a workspace box is wanted.
 
-    A driver that has cameras of its own, as a simulated one does, brings them along.
+    A driver that has cameras of its own and knows where its tool is, as a simulated one does, brings that along.
     """
     own: Sequence[Camera] = getattr(driver, "cameras", ())
     matrices: Mapping[str, Any] = getattr(driver, "camera_matrices", {})
-    return ArmSetup(
-        driver, [*own, *(cameras or {}).values()], forward_of(driver.description, kinematics), dict(matrices)
-    )
+    forward: Forward | None = getattr(driver, "tool_position", None)
+    if kinematics is not None or forward is None:
+        forward = forward_of(driver.description, kinematics)
+    return ArmSetup(driver, [*own, *(cameras or {}).values()], forward, dict(matrices))
 
 
 def forward_of(description: ArmDescription, kinematics: ToolKinematics | None) -> Forward | None:
