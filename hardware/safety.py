@@ -175,13 +175,7 @@ class Governor:
             return "the arm is still coming to rest: try again in a moment"
         if problem := self._misplaced(measured, now_s):
             return problem
-        here = np.clip(measured.position, self.description.low, self.description.high)
-        # A gripper that holds something is open wider than it was sent, and must not let go of it.
-        here = np.where(self._follows, here, np.minimum(here, self._shaper.position))
-        if np.any(np.abs(here - self._shaper.position) > self._slack):
-            # Somebody has moved the arm by hand meanwhile: go on from where it is. A difference as small as gravity
-            # makes is no reason for a new set-point, which would be a jump.
-            self._shaper.place(here)
+        self._go_on_from(measured)
         self.state, self.reason, self.sequence, self._applied = State.HOLDING, "", -1, -1
         self._beat_s, self._stepped_s = now_s, None
         self._reference, self._by_itself, self._released = None, False, False
@@ -232,12 +226,31 @@ class Governor:
         self.state, self.reason = State.DISARMED, ""
         return ""
 
-    def place(self, measured: JointState) -> None:
-        """Begin anew at rest where the arm is, after something else than this governor has moved it."""
-        self._shaper.place(np.clip(measured.position, self.description.low, self.description.high))
+    def place(self, measured: JointState, afresh: bool = False) -> bool:
+        """Go on at rest from where the arm is, after something else may have moved it; return whether it had.
+
+        `afresh`: it is not known where the arm was sent before.
+        """
+        if afresh:
+            self._shaper.place(np.clip(measured.position, self.description.low, self.description.high))
+        moved = afresh or self._go_on_from(measured)
         self._reference, self._stepped_s = None, None
         if self.state is State.RUNNING:
             self.state = State.HOLDING
+        return moved
+
+    def _go_on_from(self, measured: JointState) -> bool:
+        """Take the arm to be where it is if somebody has moved it, and return whether that is so.
+
+        A difference as small as gravity makes is no reason for a new set-point, which would be a jump.
+        """
+        here = np.clip(measured.position, self.description.low, self.description.high)
+        # A gripper that holds something is open wider than it was sent, and must not let go of it.
+        here = np.where(self._follows, here, np.minimum(here, self._shaper.position))
+        moved = bool(np.any(np.abs(here - self._shaper.position) > self._slack))
+        if moved:
+            self._shaper.place(here)
+        return moved
 
     def offer(self, command: Command, now_s: float) -> Ruling:
         """Take a command or refuse it, and say which."""

@@ -116,7 +116,7 @@ class Servo(threading.Thread):
             self._driver.connect()
             measured = self._driver.read()
             with self._lock:
-                self._governor.place(measured)
+                self._governor.place(measured, afresh=True)
         except Exception as error:
             self._failed = error if isinstance(error, SailError) else SailError(f"The arm cannot be used: {error!r}.")
             self.ready.set()
@@ -225,7 +225,10 @@ class Servo(threading.Thread):
                     result = errand.work(self._driver)
                     measured = self._driver.read()
                     with self._lock:
-                        self._governor.place(measured)
+                        moved = self._governor.place(measured)
+                    if moved and self.moment is not None:
+                        # The arm was moved by something else than this servo: what follows is no jump of ours.
+                        self.record.add(now(), now(), self.moment.setpoint, False, measured.position)
                     errand.answer.set_result(result)
                 except Exception as error:
                     errand.answer.set_exception(error)

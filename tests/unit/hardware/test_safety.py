@@ -321,6 +321,19 @@ def test_an_arm_moved_by_hand_starts_from_where_it_is() -> None:
     np.testing.assert_array_equal(arm.position, [0.7, -1.0, 0.01])
 
 
+def test_a_scene_that_was_reset_moves_the_set_point_only_if_it_moved_the_arm() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step(3)
+    home = arm.position
+    assert not arm.governor.place(JointState(np.add(home, [0.005, -0.005, 0.0]), arm.now_s))
+    arm.step()
+    np.testing.assert_array_equal(arm.position, home)
+    assert arm.governor.place(JointState(np.add(home, [0.3, 0.0, 0.0]), arm.now_s))
+    arm.step()
+    np.testing.assert_allclose(arm.position, np.add(home, [0.3, 0.0, 0.0]))
+
+
 def test_an_arm_that_is_armed_again_keeps_its_grip() -> None:
     arm = bench()
     arm.arm()
