@@ -18,6 +18,9 @@ from hardware.safety import State
 from robot.arm import Joints
 from robot.data import Action, Observation, RobotSpec
 
+FIRST_PICTURE_S = 15.0
+"""How long a reset waits for the first picture of every camera."""
+
 
 class StaleError(ArmError):
     """Say that a camera or the arm has been silent for too long: an attempt cannot go on."""
@@ -119,6 +122,10 @@ class RemoteRobot:
         self._going_to = report.sent
         self._not_before_s = asked_s
         self._due_s = None
+        # A camera may take seconds to open, and a new scene as long to be drawn for the first time.
+        until_s = now() + FIRST_PICTURE_S
+        while self._stale() and now() < until_s:
+            time.sleep(0.005)
         return self.observe()
 
     def observe(self) -> Observation:

@@ -152,10 +152,9 @@ def check_record(record: Path, description: ArmDescription) -> NDArray[np.float6
     return rows
 
 
-def last_motion_s(rows: NDArray[np.float64], joints: int) -> float:
-    """Return when the arm was last sent elsewhere than where it was."""
-    moved = np.any(np.diff(rows[:, 6 : 6 + joints], axis=0) != 0, axis=1)
-    return float(rows[1:][moved][-1, 1])
+def periods_in_motion(rows: NDArray[np.float64], joints: int) -> int:
+    """Return in how many of these servo periods the arm was sent elsewhere than in the period before."""
+    return int(np.sum(np.any(np.diff(rows[:, 6 : 6 + joints], axis=0) != 0, axis=1)))
 
 
 def seconds_to_brake(description: ArmDescription) -> float:

@@ -24,13 +24,10 @@ from hardware.safety import State
 from hardware.servo_record import STATES
 from robot.errors import SailError
 from tests.faults.arms import ARMS
-from tests.faults.driving import check_record, driving, last_motion_s, seconds_to_brake, server_of, sway
+from tests.faults.driving import check_record, driving, periods_in_motion, seconds_to_brake, server_of, sway
 from tests.faults.serve import SETTINGS
 from tests.faults.wire import FAULTS, faulty_wire
 from tests.unit.hardware.serving import until
-
-SLACK_S = 0.4
-"""How late a busy machine may carry out what is due."""
 
 on_every_arm = pytest.mark.parametrize("arm", list(ARMS))
 
@@ -50,8 +47,13 @@ def test_a_client_that_is_killed_leaves_an_arm_that_holds(arm: str, tmp_path: Pa
             until(lambda: is_in(watcher, State.DISARMED) and watcher.status()["at_rest"])
         description = watcher.welcome.description
         rows = check_record(server.record, description)
-        held_s = last_motion_s(rows, description.size)
-        assert held_s - killed_s < SETTINGS.silence_s + seconds_to_brake(description) + SLACK_S
+        silent = np.isin(rows[:, 3], [STATES.index(State.DEGRADED), STATES.index(State.DISARMED)])
+        first = np.flatnonzero(silent & (rows[:, 1] > killed_s))[0]
+        # The last period that went on was due before the silence was as long as is allowed; its deadline counts, since
+        # a busy machine may be late.
+        assert rows[first - 1, 2] - killed_s < SETTINGS.silence_s + 0.01
+        periods = periods_in_motion(rows[first:], description.size)
+        assert periods <= seconds_to_brake(description) * SETTINGS.servo_hz + 2
         # Another client may take over, from rest.
         watcher.acquire()
         watcher.arm()
