@@ -128,7 +128,7 @@ def test_a_late_decision_is_counted_and_does_not_speed_up_the_next() -> None:
         robot.act(RIGHT)
         robot.act(RIGHT)
         assert now() - began_s >= 0.095
-        assert robot.starved == 1
+        assert robot.starved >= 1
 
 
 def test_a_chunk_is_submitted_without_waiting_and_actions_go_on_from_its_end() -> None:
