@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.actions import ToolKinematics
+from hardware.cameras.capture import CapturedCamera
 from hardware.kinematic_arm import KinematicArm, PaintedCamera, cartesian
 from hardware.rulings import Forward
 from robot.arm import ArmDescription, Joints
@@ -35,14 +36,16 @@ def arm_setup(
 ) -> ArmSetup:
     """Put together a driver, its cameras by name, and its kinematics where a workspace box is wanted.
 
-    A driver that has cameras of its own and knows where its tool is, as a simulated one does, brings that along.
+    A driver that has cameras of its own and knows where its tool is, as a simulated one does, brings that along. The
+    other cameras are watched for hanging, each from a thread of its own.
     """
     own: Sequence[Camera] = getattr(driver, "cameras", ())
     matrices: Mapping[str, Any] = getattr(driver, "camera_matrices", {})
     forward: Forward | None = getattr(driver, "tool_position", None)
     if kinematics is not None or forward is None:
         forward = forward_of(driver.description, kinematics)
-    return ArmSetup(driver, [*own, *(cameras or {}).values()], forward, dict(matrices))
+    watched = [one if isinstance(one, CapturedCamera) else CapturedCamera(one) for one in (cameras or {}).values()]
+    return ArmSetup(driver, [*own, *watched], forward, dict(matrices))
 
 
 def forward_of(description: ArmDescription, kinematics: ToolKinematics | None) -> Forward | None:
