@@ -88,9 +88,14 @@ def observed(robot: Robot) -> Observation:
 
 
 def same(first: Observation, second: Observation, real_time: bool = False) -> bool:
+    if real_time:  # an arm comes to rest where it was sent, but for the last micrometres and a pixel's edge
+        return np.allclose(first.proprio, second.proprio, rtol=0, atol=1e-4) and all(
+            float(np.abs(image.astype(float) - second.images[name]).mean()) < 1.0
+            for name, image in first.images.items()
+        )
     return (
         np.array_equal(first.proprio, second.proprio)
-        and (real_time or first.time_s == second.time_s)
+        and first.time_s == second.time_s
         and first.images.keys() == second.images.keys()
         and all(np.array_equal(image, second.images[name]) for name, image in first.images.items())
         and np.array_equal(np.array(first.state), np.array(second.state))

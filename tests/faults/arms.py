@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from hardware.kinematic_arm import KinematicArm, PaintedCamera
 from robot.protocols import ArmDriver, Camera
+from sim.arms.metaworld import MetaWorldArm
+from sim.arms.panda import SimulatedPanda
 
 Made = tuple[ArmDriver, Sequence[Camera]]
 
@@ -15,6 +17,18 @@ def kinematic() -> Made:
     return arm, [PaintedCamera(arm)]
 
 
+def panda() -> Made:
+    arm = SimulatedPanda()
+    return arm, arm.cameras
+
+
+def metaworld() -> Made:
+    arm = MetaWorldArm("drawer-close")
+    return arm, arm.cameras
+
+
 ARMS: dict[str, Callable[[], Made]] = {
     "kinematic": kinematic,
+    "sim": panda,
+    "metaworld": metaworld,
 }

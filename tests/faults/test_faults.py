@@ -29,7 +29,9 @@ from tests.faults.serve import SETTINGS
 from tests.faults.wire import FAULTS, faulty_wire
 from tests.unit.hardware.serving import until
 
-on_every_arm = pytest.mark.parametrize("arm", list(ARMS))
+on_every_arm = pytest.mark.parametrize(
+    "arm", [name if name == "kinematic" else pytest.param(name, marks=pytest.mark.slow) for name in ARMS]
+)
 
 
 def is_in(client: ArmClient, *states: State) -> bool:
