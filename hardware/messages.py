@@ -99,7 +99,8 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "faults": "i",
         "camera_ages_s": "f*",
     },
-    # Published. Arrays of `state`: float64 (J,) measured position, its velocity (or empty), asked, sent.
+    # Published. Arrays of `state`: float64 (J,) measured position, its velocity (or empty), asked, sent. `succeeded` is
+    # a simulated scene's ground truth since its last reset, none where nobody knows.
     "state": {
         "state": "s",
         "reason": "s",
@@ -112,6 +113,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "at_rest": "b",
         "at_home": "b",
         "tick": "i",
+        "succeeded": "b?",
     },
     # One array: uint8 (H, W, 3) where the encoding is `raw`, else uint8 (bytes,) of a JPEG file.
     "image": {"camera": "s", "captured_s": "f", "number": "i", "encoding": "s"},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,10 @@ from hardware.keys import ClientKeys
 from hardware.reports import ArmReport, Frame
 from hardware.rulings import Decision, Ruling, follows
 from hardware.safety import State
+from hardware.views import SquareView
 from robot.arm import Joints
 from robot.data import Action, Observation, RobotSpec
+from robot.errors import UnknownNameError
 
 FIRST_PICTURE_S = 15.0
 """How long a reset waits for the first picture of every camera."""
@@ -29,6 +32,11 @@ class StaleError(ArmError):
 class StoppedError(ArmError):
     """Say that the arm is in FAULT, where a person stopped it or something went wrong."""
 
+    @property
+    def by_operator(self) -> bool:
+        """Return whether somebody asked for the stop."""
+        return "stopped by" in str(self)
+
 
 class RemoteRobot:
     """Drive an arm through its server.
@@ -40,6 +48,9 @@ class RemoteRobot:
     `observe` gives what is newest, and waits while a camera is older than `camera_age_s` or the arm's state older than
     `state_age_s`: no plan is made from such. What is older than `lost_s` raises StaleError. `Observation.time_s` is
     when the arm was where it says, on this machine's monotonic clock.
+
+    `cameras` are looked through, all that the arm has where it is empty. `image_size`: the side in pixels of the square
+    that is taken of their pictures; None: whole pictures as they come.
 
     `action` makes the kind of action, `hardware.actions.JointPositions` or `Displacement`. `reset` homes the arm and,
     where the server has a scene to reset, has it drawn from the seed.
@@ -55,6 +66,8 @@ class RemoteRobot:
         keys: ClientKeys | None = None,
         robot: str = "",
         calibration: str = "",
+        cameras: Sequence[str] = (),
+        image_size: int | None = None,
         camera_age_s: float = 0.2,
         state_age_s: float = 0.05,
         lost_s: float = 1.0,
@@ -70,13 +83,22 @@ class RemoteRobot:
         try:
             welcome = self.client.welcome
             self._kind = action(welcome, rate_hz)
+            names = tuple(cameras) or tuple(welcome.cameras)
+            for camera in names:
+                if camera not in welcome.cameras:
+                    raise UnknownNameError(f"camera of {welcome.description.name}", camera, list(welcome.cameras))
+            sizes = {camera: welcome.cameras[camera] for camera in names}
+            self._views = {
+                camera: SquareView(size, image_size) for camera, size in sizes.items() if image_size is not None
+            }
+            matrices = {camera: welcome.matrices[camera] for camera in names if camera in welcome.matrices}
             self._spec = RobotSpec(
                 welcome.description.name,
                 self._kind.spec,
                 self._kind.proprio_names,
                 self._kind.proprio_units,
-                welcome.cameras,
-                welcome.matrices,
+                {camera: self._views[camera].size if self._views else size for camera, size in sizes.items()},
+                {camera: self._views[camera].matrix(m) if self._views else m for camera, m in matrices.items()},
             )
         except BaseException:
             self.client.close()
@@ -138,7 +160,9 @@ class RemoteRobot:
         report, frames = self.latest()
         assert report is not None
         self._seen_s = min([report.measured_s, *(frame.captured_s for frame in frames.values())])
-        images = {name: frame.image for name, frame in frames.items()}
+        images = {
+            name: self._views[name].of(frame.image) if self._views else frame.image for name, frame in frames.items()
+        }
         return Observation(images, self._kind.proprio(report.position), report.measured_s)
 
     def latest(self) -> tuple[ArmReport | None, Mapping[str, Frame]]:
@@ -184,6 +208,11 @@ class RemoteRobot:
             time.sleep(left_s)
         return sent
 
+    def succeeded(self) -> bool | None:
+        """Return a simulated scene's ground truth since its last reset; None where nobody knows, as on a real arm."""
+        report = self.client.report
+        return None if report is None else report.succeeded
+
     def submit(
         self, times_s: NDArray[np.float64], positions: NDArray[np.float64], seen_s: float | None = None
     ) -> Ruling:
@@ -197,6 +226,33 @@ class RemoteRobot:
             self._going_to = ruling.positions[-1]
             self._kind.begin(self._going_to)
         return ruling
+
+    def halt(self, timeout_s: float = 2.0) -> None:
+        """Bring the arm to rest, where it holds and takes no more commands until the next reset.
+
+        Never raises: where the server does not answer, the silence brings the arm to rest.
+        """
+        with contextlib.suppress(ArmError):
+            if self.client.held:
+                self.client.disarm()
+                self.client.wait(lambda report: report.at_rest, timeout_s, "come to rest")
+
+    def preview(self, action: Action) -> Mapping[str, float]:
+        """Return where each joint would be sent from here by an action, in its unit, sending nothing."""
+        report = self.client.report
+        if report is None:
+            raise StaleError("The arm has not said where it is yet.")
+        self._kind.begin(report.position)
+        asked = self._kind.target(self._spec.action.clip(action.values), report.position)
+        return dict(zip(self.client.welcome.description.joint_names, map(float, asked), strict=True))
+
+    @property
+    def state(self) -> str:
+        """Return the state of the arm's governor, with its reason where there is one."""
+        report = self.client.report
+        if report is None:
+            return "unknown"
+        return f"{report.state} ({report.reason})" if report.reason else str(report.state)
 
     def close(self) -> None:
         """Give the lease back, whereupon the arm comes to rest and holds; closing twice is allowed."""

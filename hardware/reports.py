@@ -44,7 +44,8 @@ class ArmReport:
     """Hold what an arm published: times in seconds on this machine's clock, float64 (J,) each.
 
     `asked` is where the command in force wants the arm, `sent` where its governor sent it. `applied` is the sequence
-    number of the latest command that had an effect, from `applied_s` on.
+    number of the latest command that had an effect, from `applied_s` on. `succeeded` is a simulated scene's ground
+    truth since its last reset, None where nobody knows.
     """
 
     state: State
@@ -63,6 +64,7 @@ class ArmReport:
     at_home: bool
     tick: int
     published_s: float
+    succeeded: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +146,5 @@ def read_report(message: Message, offset_s: float, joints: int) -> ArmReport:
         bool(body["at_home"]),
         int(body["tick"]),
         message.sent_s - offset_s,
+        body["succeeded"],
     )

@@ -399,6 +399,7 @@ class ArmServer:
             "at_rest": moment.at_rest,
             "at_home": moment.at_home,
             "tick": self.servo.counts.ticks,
+            "succeeded": self._succeeded(),
         }
         arrays = (position, velocity, moment.setpoint.asked, moment.setpoint.position)
         message = Message(
@@ -406,6 +407,11 @@ class ArmServer:
         )
         with contextlib.suppress(zmq.Again):
             socket.send_multipart(pack(message), zmq.NOBLOCK)
+
+    def _succeeded(self) -> bool | None:
+        """Return what a simulated arm knows of its task; a physical one has no such method."""
+        succeeded = getattr(self._driver, "succeeded", None)
+        return None if succeeded is None else bool(succeeded())
 
     # The thread of stops: nothing else may keep one waiting.
 

@@ -199,10 +199,19 @@ class Recording(Protocol):
         """Record a plan that begins to be executed now."""
         ...
 
-    def step(self, requested: Action, sent: Action, observation: Observation, success: bool | None = None) -> None:
+    def step(
+        self,
+        requested: Action,
+        sent: Action,
+        observation: Observation,
+        success: bool | None = None,
+        *,
+        intervention: bool | None = None,
+    ) -> None:
         """Record an action, as asked for and as sent, and what was seen after it.
 
-        `success` is known after every step of an attempt or after none; ValueError otherwise.
+        `success` is known after every step of an attempt or after none, and so is `intervention`, whether a person gave
+        the action; ValueError otherwise.
         """
         ...
 

@@ -126,7 +126,10 @@ def steps_per_frame(stride_s: float, rate_hz: float) -> int:
 
 
 class SingleRobot:
-    """Present one `Robot` as a pool of one. Success comes from its method `succeeded() -> bool`, where it has one."""
+    """Present one `Robot` as a pool of one.
+
+    Success comes from its method `succeeded() -> bool | None`, where it has one; None stands for not knowing.
+    """
 
     def __init__(self, robot: Robot) -> None:
         self._robot = robot
@@ -157,7 +160,8 @@ class SingleRobot:
         sent = self._robot.act(action)
         observation = self._robot.observe()
         succeeded = getattr(self._robot, "succeeded", None)
-        return Feedback(sent, observation, None if succeeded is None else bool(succeeded()))
+        knows = None if succeeded is None else succeeded()
+        return Feedback(sent, observation, None if knows is None else bool(knows))
 
     @staticmethod
     def _known(named: Mapping[int, Named]) -> Iterator[tuple[int, Named]]:

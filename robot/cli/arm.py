@@ -1,10 +1,12 @@
-"""`sail arm`: serve an arm, make keys, and stop, clear or look at an arm that is served."""
+"""`sail arm`: serve an arm, make keys, and stop, clear, look at or drive an arm that is served."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -60,6 +62,8 @@ def _serve(config: DictConfig, as_json: bool) -> int:
         on_exit=config.on_exit,
         realtime=bool(config.realtime),
     )
+    if config.ends_with_input:
+        threading.Thread(target=_end_with_input, args=(ending,), name="input", daemon=True).start()
     try:
         server.start()
         description = setup.driver.description
@@ -77,6 +81,13 @@ def _serve(config: DictConfig, as_json: bool) -> int:
             signal.signal(number, handler)
     console.print("The arm holds by itself; the server has ended.", soft_wrap=True)
     return 0
+
+
+def _end_with_input(ending: threading.Event) -> None:
+    """Wait until standard input ends, as it does when the program at its other end does, in whatever way."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    ending.set()
 
 
 def status_line(report: Mapping[str, object]) -> str:
@@ -175,10 +186,25 @@ def _show(client: ArmClient, as_json: bool) -> int:
     return 0
 
 
+def _teleoperate(config: DictConfig, as_json: bool) -> int:
+    """Let a person drive, and record it as a demonstration."""
+    from robot.cli.deploy import NOBODY, carry_out, told  # with it comes torch, which a server never loads
+    from robot.deploy import DeploySettings
+    from robot.rollout import Attempt
+
+    if config.takeover == NOBODY:
+        raise SailError("Somebody must drive: takeover=keyboard or takeover=spacemouse.")
+    task, instruction = told(config)
+    attempt = Attempt(int(config.seed), task, instruction)
+    settings = DeploySettings(max_steps=int(config.max_steps), stop_on_success=bool(config.stop_on_success))
+    return carry_out(config, attempt, settings, screen(as_json), as_json, None, None)
+
+
 SUBJECTS: Mapping[str, Callable[[DictConfig, bool], int]] = {
     "serve": _serve,
     "keys": _keys,
     "stop": _stop,
     "clear": _clear,
     "status": _status,
+    "teleoperate": _teleoperate,
 }

@@ -27,8 +27,8 @@ from robot.learn.finetuning import (
     PlannerLearner,
     reconstruction,
 )
-from robot.protocols import Planner, RobotPool
-from robot.rollout import RolloutSettings, steps_per_frame
+from robot.protocols import Planner, Robot, RobotPool
+from robot.rollout import RolloutSettings, SingleRobot, steps_per_frame
 from robot.training import TrainingSettings
 from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN, check_task
 
@@ -50,13 +50,17 @@ class PoolSource:
     def __init__(self, config: DictConfig, task: str) -> None:
         self._config = config.robot
         self._task = task
-        self._waiting: RobotPool | None = build(self._config, task=task)
+        self._waiting: RobotPool | None = self._open()
         self.spec: RobotSpec = self._waiting.spec
 
     def make(self) -> RobotPool:
         """Return an open pool; whoever asked closes it."""
         pool, self._waiting = self._waiting, None
-        return pool if pool is not None else build(self._config, task=self._task)
+        return pool if pool is not None else self._open()
+
+    def _open(self) -> RobotPool:
+        made: Robot | RobotPool = build(self._config, task=self._task)
+        return SingleRobot(made) if isinstance(made, Robot) else made
 
     def close(self) -> None:
         """Close the pool that nobody asked for, if there is one."""

@@ -30,8 +30,11 @@ if not OmegaConf.has_resolver("project"):
     # `${project:starter/planner}` finds what ships with the project from whatever folder `sail` is called in.
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path))
 if not OmegaConf.has_resolver("step_s"):
-    # `${step_s:2}` is how long a robot step of two physics actions takes.
-    OmegaConf.register_new_resolver("step_s", lambda action_repeat: int(action_repeat) / PHYSICS_HZ)
+    # `${step_s:2,null}` is how long a robot step of two physics actions takes, `${step_s:1,20}` one at 20 Hz.
+    OmegaConf.register_new_resolver(
+        "step_s",
+        lambda action_repeat, rate_hz=None: 1 / float(rate_hz) if rate_hz else int(action_repeat) / PHYSICS_HZ,
+    )
 
 
 def compose(config: str, overrides: Sequence[str] = ()) -> DictConfig:

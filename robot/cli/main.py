@@ -97,8 +97,7 @@ def parse(verb: Verb, words: Sequence[str]) -> Arguments:
                 raise UnknownNameError("flag", word, sorted(known_flags))
             flags.add(word)
         elif "=" in word:
-            key, _, value = word.partition("=")
-            overrides.append(f"{verb.aliases.get(key, key)}={value}")
+            overrides.append(word)
         elif verb.subjects and not subject:
             if word not in verb.subjects:
                 raise UnknownNameError(f"subject of `sail {verb.name}`", word, list(verb.subjects))
@@ -112,6 +111,8 @@ def parse(verb: Verb, words: Sequence[str]) -> Arguments:
             )
     if verb.subjects and not subject and "" not in verb.configs and "--help" not in flags:
         raise SailError(f"Say what to {verb.name}: `sail {verb.name} {'|'.join(verb.subjects)}`.")
+    others = verb.aliases.get(subject, {})
+    overrides = [f"{others.get(key, key)}={value}" for key, _, value in (pair.partition("=") for pair in overrides)]
     return Arguments(
         command=shlex.join(["sail", verb.name, *words]),
         subject=subject,

@@ -27,8 +27,8 @@ class Verb:
 
     `subjects` maps a subject to its summary; a verb without any takes none. `configs` maps a subject ("" where there
     is none) to the root YAML file that holds its keys. `flags` maps a flag to what it does. `words` maps a subject to
-    the key that a bare word after it is taken for. `aliases` maps another name of a key to the key. `tasks_are_ours`:
-    `task=` must name one of the fifty.
+    the key that a bare word after it is taken for. `aliases` maps a subject to other names of its keys.
+    `tasks_are_ours`: `task=` must name one of the fifty.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Verb:
     configs: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     tasks_are_ours: bool = True
 
     def run(self, arguments: Arguments) -> int:
@@ -146,6 +146,8 @@ _VERBS = (
             ("sail arm serve arm=kinematic", "an arm without an arm, to try out everything else"),
             ("sail arm stop", "stop it from any terminal; it is no safety-rated emergency stop"),
             ("sail arm clear", "go on after a stop or a fault"),
+            ("sail arm serve arm=metaworld task=drawer-close", "a simulated arm that the starter planner knows"),
+            ('sail arm teleoperate task="close the drawer"', "record a demonstration by hand"),
             ("sail arm keys name=laptop", "keys, which other addresses than 127.0.0.1 need"),
         ),
         subjects={
@@ -154,6 +156,7 @@ _VERBS = (
             "stop": "bring the arm to rest at once, whoever drives it",
             "clear": "end a FAULT, once you know why it was",
             "status": "say what the arm does and who drives it",
+            "teleoperate": "drive it by keyboard or SpaceMouse and record a demonstration",
         },
         configs={
             "serve": "arm_serve",
@@ -161,8 +164,20 @@ _VERBS = (
             "stop": "arm_ask",
             "clear": "arm_ask",
             "status": "arm_ask",
+            "teleoperate": "arm_teleoperate",
         },
-        aliases={"robot": "arm"},
+        aliases={"serve": {"robot": "arm", "task": "arm.driver.task"}},
+        tasks_are_ours=False,
+    ),
+    Verb(
+        "deploy",
+        "carry out an instruction on an arm, with a person at hand, and record it",
+        (
+            ("sail deploy task=drawer-close robot=metaworld_zmq judge=truth", "on a simulated arm, through the wire"),
+            ('sail deploy task="close the drawer" deploy.dry_run=true', "show what would be sent, and send nothing"),
+            ('sail deploy task="close the drawer" takeover=keyboard', "a person may take over at any time"),
+        ),
+        configs={"": "deploy"},
         tasks_are_ours=False,
     ),
     Verb(
