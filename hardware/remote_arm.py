@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from hardware.actions import ActionFactory, Displacement, JointPositions, ToolKinematics
 from hardware.keys import client_keys
 from hardware.remote import RemoteRobot
@@ -136,6 +138,15 @@ def metaworld_at_the_end_of_a_wire(
     except BaseException:
         server.close()
         raise
+
+
+def panda_kinematics() -> ToolKinematics:
+    """Return the kinematics of Franka's Panda and FR3, which are the same but for limits: tool between the fingers."""
+    from hardware.kinematics import ArmKinematics  # brings MuJoCo along, which other arms do without
+
+    model = Path(__file__).parent / "models" / "panda" / "scene.xml"
+    joints = [f"joint{number}" for number in range(1, 8)]
+    return ArmKinematics(model, joints, "tool", np.array([2.175] * 4 + [2.61] * 3))
 
 
 class ServerProcess:

@@ -233,10 +233,10 @@ def live(console: Console, robot: Robot, dry_run: bool) -> Iterator[Callable[[Te
         def show(telemetry: Telemetry) -> None:
             line = live_line(telemetry)
             if dry_run and telemetry.action is not None:
-                line += f"\nwould send {would_send(robot, telemetry)}"
+                line += f"\n  would send {would_send(robot, telemetry)}"
             if console.is_terminal:
                 status.update(line)
-            elif telemetry.elapsed_s >= next_s[0]:
+            elif telemetry.elapsed_s >= next_s[0] and (telemetry.action is not None or not dry_run):
                 next_s[0] = telemetry.elapsed_s + LINE_EVERY_S
                 console.print(f"  {line}", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Deploying: the robot is never kept waiting, plans are aligned in time, people take over, and all of it is recorded."""
+"""Deploying: a robot never waits for a plan, plans are aligned in time, people take over, all of it is recorded."""
 
 from __future__ import annotations
 

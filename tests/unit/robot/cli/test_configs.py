@@ -51,7 +51,7 @@ def check_targets(config: DictConfig) -> None:
         for part in path[split:]:
             thing = getattr(thing, part)
         names = [str(key) for key in node if key not in ("_target_", "_partial_", "_convert_")]
-        if node["_target_"].startswith("sim.pool"):
+        if node["_target_"].startswith("sim.pool") or node["_target_"].endswith("metaworld_at_the_end_of_a_wire"):
             names.append("task")
         inspect.signature(thing).bind(**dict.fromkeys(names))
 
