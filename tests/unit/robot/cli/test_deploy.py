@@ -191,15 +191,15 @@ def test_ctrl_c_brings_the_arm_to_rest_and_seals_the_episode(
 def test_a_demonstration_by_hand_is_recorded_with_what_the_person_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Hands:
-        wishes = [Wish(), *[Wish(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))] * 8, Wish(word="success")]
+    wishes = [Wish(), *[Wish(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))] * 8, Wish(word="success")]
 
+    class Hands:
         def open(self) -> None: ...
 
         def close(self) -> None: ...
 
         def read(self) -> Wish:
-            return self.wishes.pop(0)
+            return wishes.pop(0)
 
     monkeypatch.setitem(deploy.SOURCES, "keyboard", Hands)
     with served() as server:
