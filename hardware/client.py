@@ -173,7 +173,7 @@ class ArmClient:
         """Bring the arm to rest and let it take no more commands."""
         self.ask("disarm", token=self._token)
 
-    def home(self, timeout_s: float = 30.0) -> None:
+    def home(self, timeout_s: float = 90.0) -> None:
         """Ease the arm to its home position and wait until it rests there; raise ArmError where it does not."""
         asked_s = now()
         self.ask("home", token=self._token)
@@ -183,7 +183,7 @@ class ArmClient:
             "come home",
         )
 
-    def reset(self, seed: int, timeout_s: float = 30.0) -> None:
+    def reset(self, seed: int, timeout_s: float = 90.0) -> None:
         """Have a simulated arm's scene drawn anew from a seed."""
         self.ask("reset", timeout_s, token=self._token, seed=seed)
 

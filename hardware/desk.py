@@ -155,6 +155,7 @@ class Desk:
         with self._lock:
             if self._governor.state in ARMED:
                 self._governor.disarm("the lease has changed hands")
+            self._governor.lend()
         return Message("leased", {"token": token})
 
     def _release(self, message: Message, received_s: float) -> Message:

@@ -30,7 +30,8 @@ from hardware.rulings import (
 from hardware.shaping import MotionLimits, Shaper
 from robot.arm import ArmDescription, Joints, JointState
 
-MOST_WAYPOINTS = 1000
+MOST_WAYPOINTS = 100
+LONGEST_PERIOD_S = 1.0
 
 
 class State(enum.StrEnum):
@@ -149,6 +150,8 @@ class Governor:
         self._shaper.place(description.home)
         self._follows = follows(description)
         self._slack = 0.01 * (description.high - description.low)
+        # How far off a set-point may be taken up again: no further than the arm may move in one period.
+        self._give = np.minimum(self._slack, self.period_s * self.limits.velocity)
         self.home = np.clip(description.home, self.low, self.high)
         self.state = State.DISARMED
         self.reason = ""
@@ -162,6 +165,7 @@ class Governor:
         self._stepped_s: float | None = None
         self._released = True
         self._stop: str | None = None
+        self._ending = False
 
     # What the arm is asked.
 
@@ -171,15 +175,25 @@ class Governor:
             return f"the arm is in FAULT ({self.reason}): clear it first"
         if self.state in ARMED:
             return ""
+        if self._ending:
+            return "the server ends"
         if not self._shaper.at_rest or not self._released:
             return "the arm is still coming to rest: try again in a moment"
         if problem := self._misplaced(measured, now_s):
             return problem
         self._go_on_from(measured)
-        self.state, self.reason, self.sequence, self._applied = State.HOLDING, "", -1, -1
+        self.state, self.reason, self._applied = State.HOLDING, "", -1
         self._beat_s, self._stepped_s = now_s, None
         self._reference, self._by_itself, self._released = None, False, False
         return ""
+
+    def lend(self) -> None:
+        """Begin to count commands anew, for a client that has just been lent the arm."""
+        self.sequence = -1
+
+    def end(self) -> None:
+        """Take no more commands and let nobody arm again; what is under way goes on until it is stopped."""
+        self._ending = True
 
     def disarm(self, reason: str = "") -> None:
         """Come to rest and take no more commands; a fault stays a fault."""
@@ -200,6 +214,8 @@ class Governor:
         """
         if self.state not in (State.HOLDING, State.RUNNING):
             return f"the arm is {self.state}{f' ({self.reason})' if self.reason else ''}: arm it first"
+        if self._ending and not by_itself:
+            return "the server ends"
         share = self.settings.home_share
         times_s, positions = eased(
             self._shaper.stopping_position,
@@ -247,7 +263,7 @@ class Governor:
         here = np.clip(measured.position, self.description.low, self.description.high)
         # A gripper that holds something is open wider than it was sent, and must not let go of it.
         here = np.where(self._follows, here, np.minimum(here, self._shaper.position))
-        moved = bool(np.any(np.abs(here - self._shaper.position) > self._slack))
+        moved = not np.all(np.abs(here - self._shaper.position) <= self._give)
         if moved:
             self._shaper.place(here)
         return moved
@@ -325,9 +341,7 @@ class Governor:
             self.fail("the arm does not say where it is")
         elif problem := self._astray(measured, now_s):
             self.fail(problem)
-        elif (
-            self._stepped_s is not None and not self._shaper.at_rest and now_s - self._stepped_s > self.settings.late_s
-        ):
+        elif self._stepped_s is not None and now_s - self._stepped_s > self._longest_s():
             self.fail(f"a servo period came {now_s - self._stepped_s - self.period_s:.3f} s late")
         silence_s = now_s - self._beat_s
         if self.state not in ARMED or self._by_itself or silence_s < self.settings.silence_s:
@@ -337,6 +351,11 @@ class Governor:
         elif self.state is not State.DEGRADED:
             self.state, self.reason = State.DEGRADED, f"no heartbeat for {self.settings.silence_s:g} s"
             self._reference = None
+
+    def _longest_s(self) -> float:
+        """Return how long a servo period may last: less while the arm moves."""
+        late_s = self.settings.late_s
+        return max(late_s, LONGEST_PERIOD_S) if self._shaper.at_rest else late_s
 
     def _astray(self, measured: JointState, now_s: float) -> str:
         if now_s - measured.time_s > self.settings.state_age_s:
@@ -383,6 +402,8 @@ class Governor:
             return rejected(command, f"the arm is {self.state}{why}")
         if self._stop is not None:
             return rejected(command, f"the arm is being stopped ({self._stop})")
+        if self._ending:
+            return rejected(command, "the server ends")
         if problem := misshapen(command, description.size, MOST_WAYPOINTS):
             return rejected(command, problem)
         if command.sequence <= self.sequence:

@@ -172,8 +172,9 @@ class ArmServer:
     ) -> None:
         self.close()
 
-    def _park(self, timeout_s: float = 15.0) -> None:
+    def _park(self, timeout_s: float = 60.0) -> None:
         with self._lock:
+            self.governor.end()
             if self.governor.go_home(now(), by_itself=True):
                 return
         until_s = now() + timeout_s

@@ -115,6 +115,8 @@ class Servo(threading.Thread):
         try:
             self._driver.connect()
             measured = self._driver.read()
+            if not np.all(np.isfinite(measured.position)):
+                raise SailError(f"The arm reads positions that are not finite: {measured.position.tolist()}.")
             with self._lock:
                 self._governor.place(measured, afresh=True)
         except Exception as error:
@@ -148,6 +150,7 @@ class Servo(threading.Thread):
         while True:
             if self._ending.is_set() and rest_by_s == float("inf"):
                 with self._lock:
+                    self._governor.end()
                     self._governor.disarm("the server ends")
                 rest_by_s = now() + 2.0
             wait_s = deadline_s - now()

@@ -28,6 +28,9 @@ NO_EMERGENCY_STOP = (
     "people out of the arm's."
 )
 
+ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that end the server in good order, the closing of its terminal among them."""
+
 
 def run(arguments: Arguments) -> int:
     """Carry out one subject of the verb."""
@@ -45,7 +48,7 @@ def _serve(config: DictConfig, as_json: bool) -> int:
     if not isinstance(setup, ArmSetup):
         raise SailError("An option of `arm` must make a hardware.setup.ArmSetup.")
     ending = threading.Event()
-    before = {number: signal.signal(number, lambda *_: ending.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, lambda *_: ending.set()) for number in ENDINGS}
     server = ArmServer(
         setup.driver,
         setup.cameras,

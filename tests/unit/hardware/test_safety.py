@@ -165,7 +165,7 @@ def test_a_later_chunk_keeps_the_waypoints_that_come_before_it() -> None:
         ([0.1], [[np.nan, 0, 0]], None, "finite"),
         ([np.inf], [[0, 0, 0]], None, "finite"),
         ([0.1], [[0, 0]], None, r"\(N, 3\)"),
-        ([], np.zeros((0, 3)), None, "1 to 1000"),
+        ([], np.zeros((0, 3)), None, "1 to 100"),
         ([0.2, 0.1], [[0, -0.5, 0], [0, -0.5, 0]], None, "increase"),
         ([-0.2, -0.1], [[0, -0.5, 0], [0, -0.5, 0]], None, "past"),
         ([0.1], [[0.9, -0.5, 0.04]], None, "shoulder 0.900 rad from where it is, more than 0.500"),
@@ -198,7 +198,49 @@ def test_an_old_sequence_is_rejected_and_a_new_lease_counts_afresh() -> None:
     arm.step(100)
     assert arm.arm() == ""
     later_s = np.array([arm.now_s + 0.2])
+    assert arm.governor.offer(Command(7, later_s, there), arm.now_s).decision is Decision.REJECT  # the same lease
+    arm.governor.lend()
     assert arm.governor.offer(Command(0, later_s, there), arm.now_s).decision is Decision.PASS
+
+
+def test_an_arm_that_was_moved_by_hand_is_taken_up_where_it_is() -> None:
+    arm = bench()
+    limits = three_joints()
+    for moved in (0.001, 0.01, 0.3):
+        arm.arm()
+        arm.step(5)
+        arm.governor.disarm()
+        arm.step(100)
+        arm.position = arm.position + moved * (limits.high - limits.low)
+        assert arm.arm() == ""
+        by_hand = arm.position.copy()
+        arm.step()
+        off = np.abs(arm.position - by_hand)[:2]  # the gripper keeps its grip
+        assert np.all(off <= limits.velocity[:2] * arm.governor.period_s)
+        arm.governor.disarm()
+        arm.step(100)
+        arm.position = limits.home.copy()
+
+
+def test_a_server_that_ends_takes_no_commands_and_lets_nobody_arm() -> None:
+    arm = bench()
+    arm.arm()
+    arm.governor.end()
+    assert arm.offer([0.2], [[0.1, -0.5, 0.04]]).reasons == ("the server ends",)
+    assert arm.governor.go_home(arm.now_s) == "the server ends"
+    assert arm.governor.go_home(arm.now_s, by_itself=True) == ""
+    arm.governor.disarm("the server ends")
+    arm.step(100)
+    assert arm.arm() == "the server ends"
+
+
+def test_a_servo_that_hangs_is_a_fault_even_at_rest_and_stays_one() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step(5)
+    arm.now_s += 1.5
+    arm.step(3)
+    assert arm.governor.state is State.FAULT and "late" in arm.governor.reason
 
 
 def test_what_goes_too_far_or_too_fast_is_clamped_and_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import json
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def test_every_verb_lists_every_key_with_its_default(name: str, capsys: pytest.C
 @pytest.mark.parametrize("name", list(verbs.VERBS))
 def test_the_examples_in_the_help_are_real(name: str) -> None:
     for example, _ in verbs.VERBS[name].examples:
-        words = example.split()[1:]
+        words = shlex.split(example)[1:]
         assert words[0] == name
         arguments = front.parse(verbs.VERBS[name], words[1:])
         if verbs.VERBS[name].configs:
