@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import shlex
 import json
+import shlex
 import subprocess
 import sys
 
