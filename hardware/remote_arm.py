@@ -8,6 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from hardware.actions import ActionFactory, Displacement, JointPositions, ToolKinematics
+from hardware.clocks import now
 from hardware.keys import client_keys
 from hardware.remote import RemoteRobot
 from robot.data import Observation
@@ -239,7 +241,7 @@ class ServerProcess:
 
 
 class _WithItsServer(RemoteRobot):
-    """Be an arm whose server was started for it, and is started again where it has died."""
+    """Be an arm whose server was started for it and ends with it."""
 
     def __init__(self, server: ServerProcess, options: dict[str, Any]) -> None:
         self.server = server
@@ -248,9 +250,13 @@ class _WithItsServer(RemoteRobot):
         super().__init__(server.address, action=kind, name="sail", **rest)
 
     def reset(self, seed: int | None = None) -> Observation:
-        """Reset; raise SailError in one sentence where the server has ended."""
+        """Wait for the first pictures and reset; raise SailError in one sentence where the server has ended."""
         if not self.server.is_running:
             raise SailError("The server of the simulated arm has ended: give the command again.")
+        # What draws the pictures begins a little after the server: seconds later on a busy machine.
+        until_s = now() + START_TIMEOUT_S
+        while any(self.client.captured_s(name) is None for name in self.spec.cameras) and now() < until_s:
+            time.sleep(0.01)
         return super().reset(seed)
 
     def close(self) -> None:
