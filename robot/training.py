@@ -156,6 +156,7 @@ class _Run:
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             betas=(0.9, 0.99),
+            fused=True,  # half the time of a step's own arithmetic on a CPU
         )
         self.raw = module
         self.module, self.optimiser = self.accelerator.prepare(module, optimiser)
@@ -199,9 +200,9 @@ class _Run:
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step)) if self.settings.ema_decay else 0.0
-        for name, tensor in self.raw.state_dict().items():
-            if name in self.average:
-                self.average[name].lerp_(tensor.detach().float(), 1.0 - decay)
+        own = self.raw.state_dict()
+        ours = [own[name].detach().float() for name in self.average]
+        torch._foreach_lerp_(list(self.average.values()), ours, 1.0 - decay)
 
     def _stopped(self, why: str) -> str:
         stored = (self.folder / STATE).exists()

@@ -180,6 +180,7 @@ def planner_learner(
         math.inf if half_life_s is None else float(half_life_s) * rate_hz,
         latents=Path(config.data) / "latents",
         keep_above=float(config.learner.keep_above),
+        attempted_share=float(node.attempted_share),
     )
 
 

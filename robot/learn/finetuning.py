@@ -78,8 +78,11 @@ class PlannerLearner:
     A success is an episode whose probability of it exceeds `keep_above`. `seen` gives the demonstrations, and
     `seen_share` of every batch comes from them. `stride` (steps) lies between two frames of a window. Where a success
     was slower than the demonstrations are, it is shown up to `pace` times as fast (see `robot.learn.tempo`).
-    `half_life` (steps): see `planners.windows.Source`. `latents`: a folder in which encoded demonstrations are kept
-    between runs.
+    `half_life` (steps): see `planners.windows.Source`. `attempted_share` of every batch is whatever was attempted,
+    failures too, without a text: what guidance then steers away from is what the arm does anyway, and what it steers
+    towards is what worked (Frans et al. 2025, Diffusion guidance is a controllable policy improvement operator, §4:
+    the stronger the guidance, the larger the step of policy improvement). `latents`: a folder in which encoded
+    demonstrations are kept between runs.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class PlannerLearner:
         text_drop: float = 0.1,
         latents: Path | None = None,
         keep_above: float = 0.5,
+        attempted_share: float = 0.0,
     ) -> None:
         if not isinstance(planner.current, LatentVideoPlanner):
             raise ValueError(
@@ -103,12 +107,18 @@ class PlannerLearner:
             )
         if not 0.0 <= seen_share < 1.0:
             raise ValueError(f"seen_share must lie in 0 … 1 and leave room for what is new, got {seen_share}.")
+        if not 0.0 <= attempted_share < 1.0 - seen_share:
+            raise ValueError(
+                f"attempted_share must lie in 0 … 1 and leave room beside seen_share for successes, got "
+                f"{attempted_share} beside {seen_share}."
+            )
         self._in_force = planner
         self._starter = planner.current
         self._load = load
         self._seen = seen
         self._settings = settings
         self._seen_share = seen_share
+        self._attempted_share = attempted_share
         self._stride = stride
         self._pace = pace
         self._half_life = half_life
@@ -131,9 +141,12 @@ class PlannerLearner:
         base = self._in_force.current
         assert isinstance(base, LatentVideoPlanner)
         successes = [self._shown(episode) for episode in kept(episodes, verdicts, self._keep_above)]
-        sources = [Source(successes, 1.0 - self._seen_share, half_life=self._half_life)]
+        rest = 1.0 - self._seen_share - self._attempted_share
+        sources = [Source(successes, rest, half_life=self._half_life)]
         if self._seen_share > 0:
             sources.append(Source(self._cache.get_all(self._seen()), self._seen_share))
+        if self._attempted_share > 0:
+            sources.append(Source(self._cache.get_all(episodes), self._attempted_share, silent=True))
         windows = WindowSampler(sources, base.denoiser.frames, self._stride, self._text_drop)
         improved, metrics = train_planner(
             base, windows, folder / "training", replace(self._settings, seed=seed), folder

@@ -14,10 +14,12 @@ import torch
 from planners.autoencoder import FrameAutoencoder
 from planners.denoisers import StackedUNet
 from planners.latent_video import LatentVideoPlanner
+from planners.windows import EMPTY_TEXT, LatentCache, WindowSampler
 from policies.pose_network import PoseNetwork, PoseNetworkShape, save_pose_network
 from policies.pose_tracking import PoseTracking
 from policies.training import finetune_pose_network
 from robot.data import Episode, Outcome, Verdict
+from robot.learn import finetuning
 from robot.learn.finetuning import (
     FrameOptions,
     InverseDynamicsInForce,
@@ -160,6 +162,33 @@ def test_only_a_latent_video_planner_can_be_trained(tmp_path: Path) -> None:
 def test_shares_that_leave_nothing_new_are_refused() -> None:
     with pytest.raises(ValueError, match="seen_share"):
         PlannerLearner(PlannerInForce(make_planner()), make_planner, list, SETTINGS, seen_share=1.0)  # type: ignore[arg-type]
+
+
+def test_failures_are_shown_without_words_and_successes_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[dict[str, Any]] = []
+
+    def watch(planner: Any, windows: WindowSampler, *_: Any) -> tuple[Any, dict[str, float]]:
+        shown.append(windows.draw(np.random.default_rng(0), 200))
+        return planner, {}
+
+    monkeypatch.setattr(finetuning, "train_planner", watch)
+    good, bad = make_episode(1, 1), make_episode(2, 1)
+    learner = make_planner_learner(PlannerInForce(make_planner()), [], seen_share=0.25, attempted_share=0.25)
+    learner.update([good, bad], [GOOD, BAD], tmp_path / "a", 5)
+    cache = LatentCache(make_planner().autoencoder)
+    firsts = {name: cache.get(one).latents[0].astype(np.float32) for name, one in (("good", good), ("bad", bad))}
+    texts = {
+        name: {int(t) for t, seen in zip(shown[0]["text"], shown[0]["first"], strict=True) if np.array_equal(seen, one)}
+        for name, one in firsts.items()
+    }
+    assert texts == {"bad": {EMPTY_TEXT}, "good": {EMPTY_TEXT, 1}}
+
+
+def test_an_attempted_share_that_leaves_nothing_for_successes_is_refused() -> None:
+    with pytest.raises(ValueError, match="attempted_share"):
+        make_planner_learner(PlannerInForce(make_planner()), [], seen_share=0.5, attempted_share=0.5)
 
 
 def test_only_what_is_kept_is_read() -> None:
