@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ import numpy as np
 
 from robot.data import Action, Episode, Observation, Outcome
 from robot.errors import SailError
+from sim.appearance import Appearance
 from sim.experts import FAILURE_KINDS, Driver, FailureKind, Play, ScriptedExpert
 from sim.metaworld import MetaWorldRobot
 from sim.pool import single_threaded_children
@@ -26,7 +27,10 @@ ATTEMPTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Ask for one episode of `kind` of `task` started from `seed`, at most `max_steps` long."""
+    """Ask for one episode of `kind` of `task` started from `seed`, at most `max_steps` long.
+
+    `appearance`: how the scene looks in its pictures; None is its own look.
+    """
 
     task: str
     kind: DataKind
@@ -36,6 +40,7 @@ class Request:
     image_size: int = 128
     action_repeat: int = 2
     cameras: tuple[str, ...] = ("corner2",)
+    appearance: Appearance | None = None
 
 
 def record(robot: MetaWorldRobot, driver: Driver, seed: int, max_steps: int, stop_on_success: bool) -> Episode:
@@ -96,7 +101,7 @@ def collect_one(request: Request) -> Episode:
     )
 
 
-def collect(requests: Sequence[Request], workers: int | None = None) -> Iterator[Episode]:
+def collect(requests: Sequence[Request], workers: int | None = None) -> Generator[Episode, None, None]:
     """Yield the episodes asked for, in order, made by worker processes (one a core by default).
 
     Raises SailError when a worker dies; the episodes yielded before are complete.
@@ -126,10 +131,14 @@ _cached: dict[tuple[object, ...], MetaWorldRobot] = {}
 
 
 def _robot(request: Request) -> MetaWorldRobot:
-    key = (request.task, request.cameras, request.image_size, request.action_repeat)
+    key = (request.task, bool(request.cameras), request.image_size, request.action_repeat)
     if key not in _cached:
         for robot in _cached.values():
             robot.close()
         _cached.clear()
         _cached[key] = MetaWorldRobot(request.task, request.cameras, request.image_size, request.action_repeat)
-    return _cached[key]
+    robot = _cached[key]
+    if request.cameras:
+        robot.look_from(request.cameras)
+    robot.wear(request.appearance)
+    return robot

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from robot.data import Action, ActionSpec, Observation, RobotSpec
 from robot.errors import UnknownNameError
+from sim.appearance import Appearance, Looks
 from sim.rendering import OffscreenRenderer, RenderSettings, camera_matrix, choose_backend
 from sim.tasks import check_task, instruction
 
 PHYSICS_HZ = 80.0
 CAMERA_POSITIONS_M: Mapping[str, tuple[float, float, float]] = {"corner2": (0.75, 0.075, 0.7)}
 """Cameras moved from MetaWorld's own place, as in the papers (Adapt2Act, SAIL)."""
-UPSIDE_DOWN = frozenset({"corner2"})
+UPSIDE_DOWN = frozenset({"corner", "corner2", "corner3", "corner4"})
 PROPRIO_NAMES = ("gripper_x", "gripper_y", "gripper_z", "gripper_opening")
 PROPRIO_UNITS = ("m", "m", "m", "1")
 MAX_PHYSICS_STEPS = 1_000_000
@@ -50,8 +51,11 @@ class MetaWorldRobot:
         action_repeat: int = 2,
         goal_visible: bool = True,
         render: RenderSettings = RenderSettings(),  # noqa: B008 (frozen)
+        appearance: Appearance | None = None,
     ) -> None:
         """Build the scene of `task`; `image_size` is (H, W) in pixels or the side of a square.
+
+        `appearance`: how the scene looks; None is its own look.
 
         Raises UnknownNameError for an unknown task or camera, RenderingError when nothing can be drawn here.
         """
@@ -73,9 +77,11 @@ class MetaWorldRobot:
         self._mujoco = mujoco
         self._physics_kind = mujoco.mjtState.mjSTATE_INTEGRATION
         self._physics_size: int = mujoco.mj_stateSize(self._env.model, self._physics_kind)
-        self._check_cameras()
+        self._check_cameras(self._cameras)
         for name, position in CAMERA_POSITIONS_M.items():
             self._env.model.camera(name).pos[:] = position
+        self._looks = Looks(mujoco, self._env.model)
+        self._looks.wear(appearance)
         self._renderer: OffscreenRenderer | None = None
         if self._cameras:
             self._renderer = OffscreenRenderer(self._env.model, self._size, render)
@@ -96,6 +102,26 @@ class MetaWorldRobot:
         """
         self._start(self._seed + 1 if seed is None else int(seed))
         return self.observe()
+
+    def wear(self, appearance: Appearance | None) -> None:
+        """Change how the scene looks from now on; None is its own look.
+
+        Physics goes on as if nothing had happened; displaced cameras have other matrices in `spec`.
+        """
+        self._looks.wear(appearance)
+        self._mujoco.mj_camlight(self._env.model, self._env.data)
+        self._spec = self._make_spec()
+
+    def look_from(self, cameras: Sequence[str]) -> None:
+        """Take pictures with `cameras` from now on.
+
+        Raises UnknownNameError for an unknown camera, ValueError where the robot was built to take no pictures.
+        """
+        self._check_cameras(cameras)
+        if self._renderer is None:
+            raise ValueError("This robot was built without cameras and cannot look; build one with cameras.")
+        self._cameras = tuple(cameras)
+        self._spec = self._make_spec()
 
     def observe(self) -> Observation:
         """Return pictures, proprioception, simulation time and the full state."""
@@ -201,10 +227,10 @@ class MetaWorldRobot:
     def _set_physics(self, state: NDArray[np.float64]) -> None:
         self._mujoco.mj_setState(self._env.model, self._env.data, state, self._physics_kind)
 
-    def _check_cameras(self) -> None:
+    def _check_cameras(self, cameras: Sequence[str]) -> None:
         model = self._env.model
         known = tuple(model.camera(index).name for index in range(model.ncam))
-        for name in self._cameras:
+        for name in cameras:
             if name not in known:
                 raise UnknownNameError("camera", name, known)
 

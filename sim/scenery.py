@@ -101,5 +101,7 @@ class Scenery:
         parts = [getattr(self._model, name) for name in LOOKS]
         parts += [data.geom_xpos[geoms], data.geom_xmat[geoms], data.site_xpos[sites], data.site_xmat[sites]]
         parts += [data.cam_xpos[camera_id], data.cam_xmat[camera_id], data.light_xpos, data.light_xdir]
+        headlight = self._model.vis.headlight
+        parts += [headlight.ambient, headlight.diffuse, headlight.specular]
         parts += [options.geomgroup, options.sitegroup, options.flags, self._renderer.scene.flags]
         return b"".join(part.tobytes() for part in parts)
