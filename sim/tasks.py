@@ -91,6 +91,21 @@ UNSEEN: tuple[str, ...] = (
 TUNING: tuple[str, ...] = ("door-lock", "coffee-pull", "plate-slide-back")
 """Tasks outside the twelve on which options are tuned."""
 
+RESERVED: tuple[str, ...] = (
+    "door-unlock",
+    "lever-pull",
+    "handle-pull-side",
+    "plate-slide-side",
+    "coffee-push",
+    "button-press-topdown-wall",
+    "sweep",
+    "dial-turn",
+)
+"""Tasks outside MW-12 of which the general planner sees nothing, neither demonstrations nor play."""
+
+GENERAL: tuple[str, ...] = tuple(task for task in INSTRUCTIONS if task not in {*SEEN, *UNSEEN, *RESERVED})
+"""The other tasks outside MW-12: the general planner sees demonstrations of them and of no other task."""
+
 PARAPHRASES: dict[str, tuple[str, ...]] = {
     "assembly": ("place the ring over the peg",),
     "button-press": ("push the button in",),
@@ -102,6 +117,32 @@ PARAPHRASES: dict[str, tuple[str, ...]] = {
     "reach": ("move the hand to the goal",),
 }
 """Other ways to say the seen tasks; exploration may borrow them."""
+
+GENERAL_PARAPHRASES: dict[str, tuple[str, ...]] = {
+    "basketball": ("put the basketball through the hoop", "pick up the ball and drop it into the basket"),
+    "bin-picking": ("move the cube into the other bin", "grasp the cube and drop it in the second bin"),
+    "box-close": ("close the box with the lid", "pick up the lid and cover the box"),
+    "coffee-pull": ("pull the cup back from the coffee maker", "take the mug away from the machine"),
+    "disassemble": ("lift the ring from the peg", "remove the ring from the peg"),
+    "door-lock": ("turn the lock of the door", "rotate the lock down"),
+    "hand-insert": ("put the gripper into the hole", "lower the hand into the hole"),
+    "handle-pull": ("lift the handle", "raise the handle"),
+    "peg-insert-side": ("put the peg into the hole in the side", "push the peg into the hole"),
+    "peg-unplug-side": ("pull the peg out of the hole", "pull the plug out sideways"),
+    "pick-out-of-hole": ("lift the puck out of the hole", "take the puck out of the hole"),
+    "pick-place": ("grasp the puck and carry it to the goal", "lift the puck to the goal"),
+    "pick-place-wall": ("carry the puck over the wall to the goal", "lift the puck over the wall"),
+    "plate-slide-back": ("pull the plate back", "slide the plate out of the cabinet"),
+    "plate-slide-back-side": ("pull the plate back sideways", "slide the plate sideways out of the cabinet"),
+    "push-back": ("pull the puck backwards", "slide the puck back to the goal"),
+    "push-wall": ("slide the puck past the wall", "push the puck beside the wall to the goal"),
+    "shelf-place": ("put the puck on the shelf", "pick up the puck and set it on the shelf"),
+    "soccer": ("push the ball into the goal", "score with the ball"),
+    "stick-pull": ("use the stick to pull the box", "hook the box with the stick and pull it"),
+    "stick-push": ("use the stick to push the box", "grasp the stick and push the box with it"),
+    "sweep-into": ("push the puck into the hole", "sweep the puck off into the hole"),
+}
+"""Other ways to say the general tasks, for the general planner's training alone."""
 
 
 def instruction(task: str) -> str:
@@ -117,8 +158,15 @@ def check_task(task: str) -> None:
 
 
 def tasks_of(selection: str) -> tuple[str, ...]:
-    """Return the tasks a selection names: `seen`, `unseen`, `tuning`, `all`, or task names joined by commas."""
-    groups = {"seen": SEEN, "unseen": UNSEEN, "tuning": TUNING, "all": tuple(INSTRUCTIONS)}
+    """Return the tasks a selection names: `seen`, `unseen`, `tuning`, `general`, `reserved`, `all`, or task names."""
+    groups = {
+        "seen": SEEN,
+        "unseen": UNSEEN,
+        "tuning": TUNING,
+        "general": GENERAL,
+        "reserved": RESERVED,
+        "all": tuple(INSTRUCTIONS),
+    }
     if selection in groups:
         return groups[selection]
     names = tuple(name.strip() for name in selection.split(",") if name.strip())

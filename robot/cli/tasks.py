@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from robot.cli.screen import print_json, screen, table
 from robot.cli.verbs import Arguments
-from sim.tasks import INSTRUCTIONS, SEEN, TUNING, UNSEEN
+from sim.tasks import GENERAL, INSTRUCTIONS, RESERVED, SEEN, TUNING, UNSEEN
 
 
 def run(arguments: Arguments) -> int:
-    """Print every task, what it asks for, and whether the starter models have seen demonstrations of it."""
+    """Print every task, what it asks for, and which models have seen demonstrations of it."""
     rows = [{"task": task, "instruction": text, "split": split_of(task)} for task, text in sorted(INSTRUCTIONS.items())]
     if arguments.as_json:
         print_json(rows)
         return 0
     console = screen(False)
-    order = {"seen": 0, "unseen": 1, "tuning": 2, "": 3}
+    order = {name: place for place, (name, _) in enumerate(GROUPS)}
     ordered = sorted(rows, key=lambda row: (order[row["split"]], row["task"]))
     cells = [(row["task"], row["instruction"], row["split"]) for row in ordered]
     console.print(table("", ("task", "instruction", "split"), cells, left=3))
     console.print(
         "\nseen: the starter models were trained on demonstrations of it. unseen: the twelve that figures are reported "
-        "on. tuning: where settings are chosen.\nAny of them can be improved at: sail improve task=NAME",
+        "on. tuning: where settings are chosen. general: demonstrated, as tuning is, to the general planner alone. "
+        "reserved: shown to no planner.\nAny of them can be improved at: sail improve task=NAME",
         style="dim",
     )
     return 0
 
 
+GROUPS = (("seen", SEEN), ("unseen", UNSEEN), ("tuning", TUNING), ("general", GENERAL), ("reserved", RESERVED))
+
+
 def split_of(task: str) -> str:
-    """Return "seen", "unseen", "tuning" or, for the other tasks, an empty string."""
-    for name, members in (("seen", SEEN), ("unseen", UNSEEN), ("tuning", TUNING)):
-        if task in members:
-            return name
-    return ""
+    """Return "seen", "unseen", "tuning" (which is general too), "general" or "reserved"."""
+    return next(name for name, members in GROUPS if task in members)

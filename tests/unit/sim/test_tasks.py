@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from robot.errors import UnknownNameError
-from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN, TUNING, UNSEEN, check_task, instruction, tasks_of
+from sim.tasks import (
+    GENERAL,
+    GENERAL_PARAPHRASES,
+    INSTRUCTIONS,
+    PARAPHRASES,
+    RESERVED,
+    SEEN,
+    TUNING,
+    UNSEEN,
+    check_task,
+    instruction,
+    tasks_of,
+)
 
 
 def test_there_are_metaworlds_fifty_tasks() -> None:
@@ -25,6 +37,19 @@ def test_the_split_has_eight_seen_and_twelve_unseen_tasks_without_overlap() -> N
     groups = [set(SEEN), set(UNSEEN), set(TUNING)]
     assert sum(len(group) for group in groups) == len(set().union(*groups))
     assert set().union(*groups) <= set(INSTRUCTIONS)
+
+
+def test_every_task_is_in_exactly_one_of_general_reserved_seen_and_unseen() -> None:
+    groups = (GENERAL, RESERVED, SEEN, UNSEEN)
+    assert [len(group) for group in groups] == [22, 8, 8, 12]
+    assert sorted(task for group in groups for task in group) == sorted(INSTRUCTIONS)
+
+
+def test_the_general_tasks_are_said_in_several_ways_that_are_no_other_task_s() -> None:
+    assert set(GENERAL_PARAPHRASES) == set(GENERAL)
+    said = [words for several in (*GENERAL_PARAPHRASES.values(), *PARAPHRASES.values()) for words in several]
+    assert len(set(said)) == len(said)
+    assert not set(said) & set(INSTRUCTIONS.values())
 
 
 def test_paraphrases_are_of_seen_tasks_and_say_no_tasks_own_words() -> None:
@@ -50,6 +75,8 @@ def test_a_selection_names_groups_or_tasks() -> None:
     assert tasks_of("seen") == SEEN
     assert tasks_of("unseen") == UNSEEN
     assert tasks_of("tuning") == TUNING
+    assert tasks_of("general") == GENERAL
+    assert tasks_of("reserved") == RESERVED
     assert tasks_of("all") == tuple(INSTRUCTIONS)
     assert tasks_of("door-close") == ("door-close",)
     assert tasks_of(" window-open, reach ,") == ("window-open", "reach")
