@@ -79,8 +79,11 @@ check-lerobot: $(VENV)/.rendering $(LEROBOT_VENV)/.installed ## load an export w
 starter: $(VENV)/.rendering ## train the starter weights; those in starter/ are kept, so move them away to begin anew (hours)
 	$(BIN)/sail train starter $(ARGS)
 
+starter-general: $(VENV)/.rendering ## train the general planner; move general/ away to begin anew (hours)
+	$(BIN)/sail train general $(ARGS)
+
 clean: ## remove caches and build products; runs/, data/ and .venv stay
 	rm -rf build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup improve test check check-lerobot bench bench-arm starter clean
+.PHONY: help setup improve test check check-lerobot bench bench-arm starter starter-general clean

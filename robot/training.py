@@ -88,6 +88,21 @@ def has_fast_bf16() -> bool:
     return "amx_bf16" in flags or ("avx512_bf16" in flags and "AVX512" in capabilities)
 
 
+def steps_done(folder: str | Path) -> int:
+    """Return how many steps the training whose state is in `folder` has done; 0 where there is none.
+
+    Raises CheckpointError where the state is damaged.
+    """
+    path = Path(folder) / STATE
+    if not path.exists():
+        return 0
+    try:
+        with path.open("rb") as file:
+            return int(json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]["step"])
+    except (ValueError, KeyError, OverflowError, MemoryError) as problem:
+        raise CheckpointError(f"{path} is damaged ({problem}); move it away to start again.") from None
+
+
 def learning_rate_at(step: int, settings: TrainingSettings) -> float:
     """Return the learning rate of step 0, 1, …: linear warm-up, then linear decay over the rest."""
     if step < settings.warmup_steps:

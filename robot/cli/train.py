@@ -26,6 +26,7 @@ from robot.cli.screen import meter, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.data import Episode, SamplerSettings
 from robot.errors import SailError
+from robot.learn import general
 from robot.learn.sail import StoredEpisodes
 from robot.learn.starter import make_starter, requests
 from robot.revision import git_revision
@@ -38,6 +39,8 @@ def run(arguments: Arguments) -> int:
     config = compose(VERBS["train"].configs[arguments.subject], arguments.overrides)
     if arguments.subject == "starter":
         return _make_starter(config, arguments.as_json)
+    if arguments.subject == "general":
+        return _make_general(config, arguments.as_json)
     torch.manual_seed(int(config.seed))
     trainers = {
         "autoencoder": _train_autoencoder,
@@ -66,6 +69,19 @@ def _make_starter(config: DictConfig, as_json: bool) -> int:
         make_starter(settings, lambda done, _: progress.reach(done))
     if as_json:
         print_json({"output": settings.out})
+    return 0
+
+
+def _make_general(config: DictConfig, as_json: bool) -> int:
+    console = screen(as_json)
+    with meter(console, every=50) as progress:
+        settings = build(config)
+        progress.begin("recording episodes", sum(map(len, general.requests(settings).values())))
+        finished = general.make_general(settings, lambda done, _: progress.reach(done))
+    if not finished:
+        console.print("Time is up: the same command goes on from here.")
+    if as_json:
+        print_json({"output": settings.out, "finished": finished})
     return 0
 
 

@@ -99,12 +99,14 @@ _VERBS = (
             "planner": "text and first frame to video",
             "inverse_dynamics": "imagined frames to actions",
             "starter": "all of them, from nothing: what `make starter` does",
+            "general": "a planner that knows other tasks, to compose with: what `make starter-general` does",
         },
         configs={
             "autoencoder": "train_autoencoder",
             "planner": "train_planner",
             "inverse_dynamics": "train_inverse_dynamics",
             "starter": "train_starter",
+            "general": "train_general",
         },
     ),
     Verb(

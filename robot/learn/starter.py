@@ -8,11 +8,12 @@ stage continues where it was killed and is skipped once its result exists.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,23 +67,46 @@ def requests(settings: StarterSettings) -> dict[str, list[Request]]:
 
 def collect_starter(settings: StarterSettings, progress: Callable[[int, int], None] | None = None) -> None:
     """Collect what is not there yet."""
-    wanted = requests(settings)
+    collect_missing(settings.data, requests(settings), progress)
+
+
+def collect_missing(
+    data: str | Path,
+    wanted: Mapping[str, Sequence[Request]],
+    progress: Callable[[int, int], None] | None = None,
+    out_of_time: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Record what of `wanted`, by the name of its store under `data`, is not there yet; return whether all is there.
+
+    It is not where `out_of_time` said so, which is asked before every episode.
+    """
     total = sum(len(rows) for rows in wanted.values())
     done = 0
     for name, rows in wanted.items():
-        store = EpisodeStore(Path(settings.data) / name)
+        store = EpisodeStore(Path(data) / name)
         stored = set(store.ids())
-        missing = [row for row in rows if _name(row) not in stored]
+        missing = [row for row in rows if name_of(row) not in stored]
         done += len(rows) - len(missing)
-        for row, episode in zip(missing, collect(missing), strict=True):
-            store.add(episode, episode_id=_name(row))
-            done += 1
-            if progress:
-                progress(done, total)
+        with contextlib.closing(collect(missing)) as episodes:
+            for row in missing:
+                if out_of_time():
+                    return False
+                store.add(next(episodes), episode_id=name_of(row), more={"request": plain_request(row)})
+                done += 1
+                if progress:
+                    progress(done, total)
+    return True
 
 
-def _name(request: Request) -> str:
+def name_of(request: Request) -> str:
+    """Return the id under which the episode asked for is stored."""
     return f"{request.task}-{request.seed:06d}"
+
+
+def plain_request(request: Request) -> dict[str, Any]:
+    """Return what was asked for as JSON has it; it is kept in the episode's description."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(request)))
+    return plain
 
 
 def load_all(settings: StarterSettings, *names: str) -> list[Episode]:
@@ -91,16 +115,23 @@ def load_all(settings: StarterSettings, *names: str) -> list[Episode]:
     return [store.load(episode_id) for store in stores for episode_id in store.ids()]
 
 
-def card(settings: StarterSettings, began: float, metrics: Mapping[str, float], data: str) -> dict[str, Any]:
+def card(seed: int, began: float, metrics: Mapping[str, float], data: str) -> dict[str, Any]:
     """Return a model card's facts: data, command, hardware, seed, time and last training figures."""
     return {
         "data": data,
         "command": "make starter",
-        "hardware": f"{platform.machine()}, {cores()} cores, no GPU",
-        "seed": settings.seed,
+        "hardware": f"{platform.machine()}, {cores()} cores, {accelerator()}",
+        "seed": seed,
         "training_s": round(time.time() - began),
         "metrics": {name: round(value, 6) for name, value in metrics.items()},
     }
+
+
+def accelerator() -> str:
+    """Return the name of the accelerator that training runs on, or "no GPU"."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
 
 
 def cores() -> int:
@@ -141,7 +172,7 @@ def make_autoencoder(settings: StarterSettings) -> None:
         folder = Path(settings.work) / name
         result = train_autoencoder(model, episodes, folder, training, settings.camera, detail=detail)
     data = "demonstrations and play in the eight seen scenes, play only in the other 42"
-    model.save(out, card(settings, began, result.metrics, data), half=True)
+    model.save(out, card(settings.seed, began, result.metrics, data), half=True)
 
 
 def make_planner(settings: StarterSettings) -> None:
@@ -187,7 +218,7 @@ def make_planner(settings: StarterSettings) -> None:
     )
     planner, metrics = train_planner(planner, windows, Path(settings.work) / "planner", training)
     data = "25 scripted demonstrations and 40 play episodes (without text) of each of the eight seen tasks"
-    planner.save(out, card(settings, began, metrics, data), torch.float16)
+    planner.save(out, card(settings.seed, began, metrics, data), torch.float16)
 
 
 def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking") -> None:
@@ -236,7 +267,7 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
     train = train_pose_network if kind == "pose_tracking" else train_frame_pair
     work = Path(settings.work) / kind
     metrics = train(sources, work, training, dtype=torch.float16)
-    write_card(work, folder, card(settings, began, metrics, data))
+    write_card(work, folder, card(settings.seed, began, metrics, data))
 
 
 def write_card(trained: Path, folder: Path, facts: Mapping[str, Any]) -> None:
