@@ -36,7 +36,7 @@ Answer = Message | Later
 
 
 class Desk:
-    """Answer one request at a time, from one thread."""
+    """Answer one request at a time, from one thread, and rule on one command at a time, from another."""
 
     def __init__(
         self,
@@ -82,6 +82,8 @@ class Desk:
     def rule(self, message: Message, received_s: float) -> Message:
         """Return the ruling on a command."""
         command = command_of(message)
+        # Read before the lease is looked at: where the arm changes hands after that, it is another one.
+        generation = self._governor.generation
         if command is None:
             return refused("a command has two float64 arrays, times (N,) and positions (N, J)")
         if message.session != self.session:
@@ -92,10 +94,20 @@ class Desk:
         elif self.state[0] is State.FAULT:
             ruling = rejected(command, f"the arm is FAULT ({self.state[1]})")
         else:
-            with self._lock:
-                ruling = self._governor.offer(command, now())
+            ruling = self._ruled(command, generation)
         self._log.add(received_s, self.lease.holder(received_s), command, ruling)
         return ruling_message(ruling)
+
+    def _ruled(self, command: Command, generation: int) -> Ruling:
+        """Take a command or reject it; the servo waits for the quick parts alone."""
+        governor = self._governor
+        with self._lock:
+            proposal = governor.propose(command, now(), generation)
+        if isinstance(proposal, Ruling):
+            return proposal
+        proposal = governor.fit(proposal)
+        with self._lock:
+            return governor.adopt(proposal, now())
 
     @property
     def state(self) -> tuple[State, str]:

@@ -15,6 +15,7 @@ rad/s along the world's axes.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,8 @@ class ArmKinematics:
     """Know where a tool is for joint positions, and which joint positions move it as asked.
 
     `model` is a file or a loaded model, `joint_names` the arm's joints without its gripper, in the driver's order, and
-    `tool` a site or body. `velocity`: the largest joint speeds, float64 (A,), in rad/s. Raises SailError for a name
-    that the model lacks.
+    `tool` a site or body. `velocity`: the largest joint speeds, float64 (A,), in rad/s. Any thread may ask. Raises
+    SailError for a name that the model lacks.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class ArmKinematics:
         tuning: Tuning = Tuning(),
     ) -> None:
         self._model = mujoco.MjModel.from_xml_path(str(model)) if isinstance(model, str | Path) else model
-        self._data = mujoco.MjData(self._model)
+        self._scratch = threading.local()
         numbers = [self._number(mujoco.mjtObj.mjOBJ_JOINT, name) for name in joint_names]
         self._places = self._model.jnt_qposadr[numbers]
         self._columns = self._model.jnt_dofadr[numbers]
@@ -101,17 +102,17 @@ class ArmKinematics:
 
     def forward(self, joints: Joints) -> Pose:
         """Return where the tool is for joint positions, float64 (A,)."""
-        self._place(joints)
-        held = self._data.site if self._is_site else self._data.body
-        tool = held(self._tool)
+        data = self._placed(joints)
+        tool = data.site(self._tool) if self._is_site else data.body(self._tool)
         return Pose(np.array(tool.xpos), np.array(tool.xmat).reshape(3, 3))
 
     def jacobian(self, joints: Joints) -> Matrix:
         """Return what joint velocities do to the tool: float64 (6, A), twist = jacobian · velocities."""
-        self._place(joints)
+        data = self._placed(joints)
+        mujoco.mj_comPos(self._model, data)
         rows = np.zeros((6, self._model.nv))
         jacobian = mujoco.mj_jacSite if self._is_site else mujoco.mj_jacBody
-        jacobian(self._model, self._data, rows[:3], rows[3:], self._tool)
+        jacobian(self._model, data, rows[:3], rows[3:], self._tool)
         return np.asarray(rows[:, self._columns], np.float64)
 
     def velocities(self, joints: Joints, twist: NDArray[np.float64]) -> Joints:
@@ -154,12 +155,16 @@ class ArmKinematics:
         above = np.clip((joints - self.high + margin) / margin, 0.0, 1.0)
         return self._tuning.push_rad_s * (below - above)
 
-    def _place(self, joints: Joints) -> None:
+    def _placed(self, joints: Joints) -> Any:
+        """Return the calling thread's own mujoco.MjData, with the arm at joint positions, (A,)."""
         if joints.shape != self._columns.shape:
             raise ValueError(f"An arm of {len(self._columns)} joints got joint positions {joints.shape}.")
-        self._data.qpos[self._places] = joints
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_comPos(self._model, self._data)
+        data = getattr(self._scratch, "data", None)
+        if data is None:
+            data = self._scratch.data = mujoco.MjData(self._model)
+        data.qpos[self._places] = joints
+        mujoco.mj_kinematics(self._model, data)
+        return data
 
     def _number(self, kind: Any, name: str) -> int:
         number = int(mujoco.mj_name2id(self._model, kind, name))

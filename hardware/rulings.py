@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,24 @@ class Ruling:
     dropped: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Hold a command that may be taken, with the arm as it was at `now_s`, when that was looked at.
+
+    `generation`: the governor's; another one later means that a stop, another holder or another motion came between.
+    `start`: position and velocity of the arm, float64 (J,) each. `times_s`, float64 (M,), and `positions`,
+    float64 (M, J): the waypoints that were not past. `reasons`: why they were changed, or will be reached later.
+    """
+
+    command: Command
+    generation: int
+    now_s: float
+    start: tuple[Joints, Joints]
+    times_s: NDArray[np.float64]
+    positions: NDArray[np.float64]
+    reasons: tuple[str, ...] = ()
+
+
 def rejected(command: Command, reason: str) -> Ruling:
     """Return a rejection."""
     size = command.positions.shape[-1] if command.positions.ndim else 0
@@ -74,6 +92,32 @@ def misshapen(command: Command, joints: int, most_waypoints: int) -> str:
     if not np.all(times_s[1:] - times_s[:-1] > 1e-6):
         return "the times of waypoints must increase"
     return ""
+
+
+def fitted(
+    proposal: Proposal,
+    low: Joints,
+    high: Joints,
+    limits: MotionLimits,
+    allowed: Callable[[Joints], bool] | None,
+    names: tuple[str, ...],
+) -> Proposal:
+    """Return a proposal with its waypoints brought to where they may be, and with the reasons for that.
+
+    `low`, `high`: what positions are clamped to, float64 (J,). `allowed`: whether the tool may be there; None: yes.
+    """
+    reasons = []
+    positions = np.minimum(np.maximum(proposal.positions, low), high)
+    clipped = (positions != proposal.positions).any(axis=0)
+    if clipped.any():
+        reasons.append(f"position of {', '.join(name for name, one in zip(names, clipped, strict=True) if one)}")
+    if allowed is not None:
+        inner = pulled_in(positions, proposal.start[0], allowed)
+        if inner is not None:
+            positions = inner
+            reasons.append("the workspace box")
+    reasons += too_fast(proposal.times_s, positions, proposal.now_s, proposal.start, limits, names)
+    return replace(proposal, positions=positions, reasons=tuple(reasons))
 
 
 def pulled_in(

@@ -20,12 +20,12 @@ from hardware.rulings import (
     Command,
     Decision,
     Forward,
+    Proposal,
     Ruling,
+    fitted,
     follows,
     misshapen,
-    pulled_in,
     rejected,
-    too_fast,
 )
 from hardware.shaping import MotionLimits, Shaper
 from robot.arm import ArmDescription, Joints, JointState
@@ -158,6 +158,7 @@ class Governor:
         self.sequence = -1
         self.faults = 0
         self.counts = dict.fromkeys(Decision, 0)
+        self.generation = 0
         self._reference: Reference | None = None
         self._applied = -1
         self._by_itself = False
@@ -185,11 +186,13 @@ class Governor:
         self.state, self.reason, self._applied = State.HOLDING, "", -1
         self._beat_s, self._stepped_s = now_s, None
         self._reference, self._by_itself, self._released = None, False, False
+        self.generation += 1
         return ""
 
     def lend(self) -> None:
         """Begin to count commands anew, for a client that has just been lent the arm."""
         self.sequence = -1
+        self.generation += 1
 
     def end(self) -> None:
         """Take no more commands and let nobody arm again; what is under way goes on until it is stopped."""
@@ -200,6 +203,7 @@ class Governor:
         if self.state is not State.FAULT:
             self.state, self.reason = State.DISARMED, reason
         self._reference, self._by_itself = None, False
+        self.generation += 1
 
     def beat(self, now_s: float) -> None:
         """Take note that whoever holds the lease is alive."""
@@ -226,6 +230,7 @@ class Governor:
         )
         self._follow(times_s[1:], positions[1:], now_s)
         self._by_itself = by_itself
+        self.generation += 1
         return ""
 
     def stop(self, reason: str) -> None:
@@ -253,6 +258,7 @@ class Governor:
         self._reference, self._stepped_s = None, None
         if self.state is State.RUNNING:
             self.state = State.HOLDING
+        self.generation += 1
         return moved
 
     def _go_on_from(self, measured: JointState) -> bool:
@@ -269,10 +275,50 @@ class Governor:
         return moved
 
     def offer(self, command: Command, now_s: float) -> Ruling:
-        """Take a command or refuse it, and say which."""
-        ruling = self._rule(command, now_s)
-        self.counts[ruling.decision] += 1
-        return ruling
+        """Take a command or refuse it, and say which: `propose`, `fit` and `adopt` in one."""
+        proposal = self.propose(command, now_s)
+        return proposal if isinstance(proposal, Ruling) else self.adopt(self.fit(proposal), now_s)
+
+    def propose(self, command: Command, now_s: float, generation: int | None = None) -> Proposal | Ruling:
+        """Return a command with the arm as it is now, to be fitted to the limits, or the ruling that rejects it.
+
+        Quick: whoever holds a lock that the servo needs may call it. `generation`: what it was when the command was
+        found to be the holder's, now where it is None.
+        """
+        generation = self.generation if generation is None else generation
+        ahead = command.times_s > now_s if command.times_s.ndim == 1 else np.zeros(0, bool)
+        if problem := self._unready() or self._unfit(command, now_s) or self._unreachable(command, ahead, now_s):
+            return self._counted(rejected(command, problem))
+        start = self._shaper.position, self._shaper.velocity
+        return Proposal(command, generation, now_s, start, command.times_s[ahead], command.positions[ahead])
+
+    def fit(self, proposal: Proposal) -> Proposal:
+        """Return a proposal with its waypoints within limits and box; takes its time, and changes nothing here.
+
+        Without the lock: a hundred waypoints outside a box take tenths of a second, in which a servo must not wait.
+        """
+        margin_m = self.settings.workspace_margin_m
+        allowed = (lambda joints: self._in_box(joints, margin_m)) if self._boxed else None
+        return fitted(proposal, self.low, self.high, self.limits, allowed, self.description.joint_names)
+
+    def adopt(self, proposal: Proposal, now_s: float) -> Ruling:
+        """Put a fitted proposal in force if what it was made for still holds, and return the ruling.
+
+        Quick, as `propose` is. Waypoints that have become past meanwhile are dropped.
+        """
+        command, ahead = proposal.command, proposal.times_s > now_s
+        if problem := self._unready():
+            return self._counted(rejected(command, problem))
+        if proposal.generation != self.generation:
+            return self._counted(rejected(command, "the arm was stopped, sent elsewhere or lent anew meanwhile"))
+        times_s, positions = proposal.times_s[ahead], proposal.positions[ahead]
+        if problem := self._repeated(command) or self._too_far(positions):
+            return self._counted(rejected(command, problem))
+        self._follow(times_s, positions, now_s)
+        self.sequence = self._applied = command.sequence
+        decision = Decision.CLAMP if proposal.reasons else Decision.PASS
+        dropped = len(command.times_s) - len(times_s)
+        return self._counted(Ruling(command.sequence, decision, proposal.reasons, positions, dropped))
 
     # What the arm does.
 
@@ -297,6 +343,7 @@ class Governor:
             self.state, self.reason = State.FAULT, reason
             self.faults += 1
         self._reference, self._by_itself = None, False
+        self.generation += 1
 
     @property
     def said(self) -> tuple[State, str]:
@@ -351,6 +398,7 @@ class Governor:
         elif self.state is not State.DEGRADED:
             self.state, self.reason = State.DEGRADED, f"no heartbeat for {self.settings.silence_s:g} s"
             self._reference = None
+            self.generation += 1
 
     def _longest_s(self) -> float:
         """Return how long a servo period may last: less while the arm moves."""
@@ -395,65 +443,56 @@ class Governor:
         low, high = self.settings.workspace_low, self.settings.workspace_high
         return all(low[i] + margin_m <= tool[i] <= high[i] - margin_m for i in range(3))
 
-    def _rule(self, command: Command, now_s: float) -> Ruling:
-        settings, description = self.settings, self.description
+    def _counted(self, ruling: Ruling) -> Ruling:
+        self.counts[ruling.decision] += 1
+        return ruling
+
+    def _unready(self) -> str:
+        """Return why no command can be taken now, or an empty string."""
         if self.state not in (State.HOLDING, State.RUNNING):
-            why = f" ({self.reason})" if self.reason else ""
-            return rejected(command, f"the arm is {self.state}{why}")
+            return f"the arm is {self.state}{f' ({self.reason})' if self.reason else ''}"
         if self._stop is not None:
-            return rejected(command, f"the arm is being stopped ({self._stop})")
-        if self._ending:
-            return rejected(command, "the server ends")
-        if problem := misshapen(command, description.size, MOST_WAYPOINTS):
-            return rejected(command, problem)
-        if command.sequence <= self.sequence:
-            return rejected(command, f"sequence {command.sequence} is not above {self.sequence}, which came before")
+            return f"the arm is being stopped ({self._stop})"
+        return "the server ends" if self._ending else ""
+
+    def _unfit(self, command: Command, now_s: float) -> str:
+        """Return what is wrong with a command in itself and its age, or an empty string."""
+        settings = self.settings
+        if problem := misshapen(command, self.description.size, MOST_WAYPOINTS) or self._repeated(command):
+            return problem
         if command.seen_s is not None:
             age_s = now_s - command.seen_s
             if age_s > settings.observation_age_s:
-                return rejected(
-                    command, f"its observation is {age_s:.2f} s old, more than {settings.observation_age_s:g} s"
-                )
+                return f"its observation is {age_s:.2f} s old, more than {settings.observation_age_s:g} s"
             if age_s < -0.1:
-                return rejected(command, f"its observation lies {-age_s:.2f} s in the future")
-        if command.times_s[-1] > now_s + settings.horizon_s:
-            return rejected(command, f"its last waypoint lies more than {settings.horizon_s:g} s ahead")
-        ahead = command.times_s > now_s
-        if not ahead.any():
-            return rejected(command, "every waypoint of it is past")
-        times_s, wanted = command.times_s[ahead], command.positions[ahead]
-        off = np.abs(wanted[0] - self._shaper.position)
-        far = self._follows & (off > settings.first_step_s * description.velocity)
-        if far.any():
-            joint = int(np.argmax(far))
-            return rejected(
-                command,
-                f"its first waypoint has {description.joint_names[joint]} {off[joint]:.3f} {description.units[joint]} "
-                f"from where it is, more than {settings.first_step_s * description.velocity[joint]:.3f}",
-            )
-        return self._accept(command, times_s, wanted, now_s)
+                return f"its observation lies {-age_s:.2f} s in the future"
+        return ""
 
-    def _accept(
-        self, command: Command, times_s: NDArray[np.float64], wanted: NDArray[np.float64], now_s: float
-    ) -> Ruling:
-        reasons = []
-        positions = np.minimum(np.maximum(wanted, self.low), self.high)
-        clipped = (positions != wanted).any(axis=0)
-        names = self.description.joint_names
-        if clipped.any():
-            reasons.append(f"position of {', '.join(name for name, one in zip(names, clipped, strict=True) if one)}")
-        if self._boxed:
-            margin_m = self.settings.workspace_margin_m
-            inner = pulled_in(positions, self._shaper.position, lambda joints: self._in_box(joints, margin_m))
-            if inner is not None:
-                positions = inner
-                reasons.append("the workspace box")
-        start = self._shaper.position, self._shaper.velocity
-        reasons += too_fast(times_s, positions, now_s, start, self.limits, names)
-        self._follow(times_s, positions, now_s)
-        self.sequence = self._applied = command.sequence
-        decision = Decision.CLAMP if reasons else Decision.PASS
-        return Ruling(command.sequence, decision, tuple(reasons), positions, len(command.times_s) - len(times_s))
+    def _repeated(self, command: Command) -> str:
+        if command.sequence > self.sequence:
+            return ""
+        return f"sequence {command.sequence} is not above {self.sequence}, which came before"
+
+    def _unreachable(self, command: Command, ahead: NDArray[np.bool_], now_s: float) -> str:
+        """Return what is wrong with when and where a command begins and ends, or an empty string."""
+        if command.times_s[-1] > now_s + self.settings.horizon_s:
+            return f"its last waypoint lies more than {self.settings.horizon_s:g} s ahead"
+        return self._too_far(command.positions[ahead])
+
+    def _too_far(self, positions: NDArray[np.float64]) -> str:
+        """Return why the waypoints that are left, (M, J), cannot follow on where the arm is, or an empty string."""
+        if not len(positions):
+            return "every waypoint of it is past"
+        description, reach_s = self.description, self.settings.first_step_s
+        off = np.abs(positions[0] - self._shaper.position)
+        far = self._follows & (off > reach_s * description.velocity)
+        if not far.any():
+            return ""
+        joint = int(np.argmax(far))
+        return (
+            f"its first waypoint has {description.joint_names[joint]} {off[joint]:.3f} {description.units[joint]} "
+            f"from where it is, more than {reach_s * description.velocity[joint]:.3f}"
+        )
 
     def _follow(self, times_s: NDArray[np.float64], positions: NDArray[np.float64], now_s: float) -> None:
         """Put waypoints in force from where the arm is now; of those before, keep the ones that come first."""

@@ -26,7 +26,7 @@ from hardware.camera_feed import CameraFeed
 from hardware.clocks import now
 from hardware.command_log import CommandLog
 from hardware.complaints import Complaints
-from hardware.desk import Desk, Later, done, identity, refused, ruling_message
+from hardware.desk import Desk, Later, command_of, done, identity, refused, ruling_message
 from hardware.keys import ServerKeys
 from hardware.messages import Message, MessageError, MismatchError, pack, unpack
 from hardware.precedence import REQUESTS, STOPS, take_precedence, urgent_wire
@@ -122,8 +122,13 @@ class ArmServer:
             self.session,
             None if reset is None else lambda driver, seed: reset(seed),
         )
-        self._beats = {"requests": now(), "stop": now()}
-        for name, work, priority in (("requests", self._serve, REQUESTS), ("stop", self._serve_stops, STOPS)):
+        works = (
+            ("requests", self._serve, REQUESTS),
+            ("commands", self._serve_commands, REQUESTS),
+            ("stop", self._serve_stops, STOPS),
+        )
+        self._beats = {name: now() for name, _, _ in works}
+        for name, work, priority in works:
             guarded = partial(self._guarded, name, work, priority)
             self._threads[name] = threading.Thread(target=guarded, name=name, daemon=True)
             self._threads[name].start()
@@ -282,21 +287,15 @@ class ArmServer:
         except BaseException as error:
             self.complaints.note(f"the thread for {name} has died", repr(error))
 
-    # The thread of requests, commands and the state that is published.
+    # The thread of requests and of the state that is published.
 
     def _serve(self) -> None:
-        control, command, state = (self._sockets[name] for name in ("control", "command", "state"))
-        poller = zmq.Poller()
-        poller.register(control, zmq.POLLIN)
-        poller.register(command, zmq.POLLIN)
+        control, state = self._sockets["control"], self._sockets["state"]
         later: list[tuple[bytes, int, Later]] = []
-        next_state_s, next_flush_s, number = now(), now(), 0
+        next_state_s, number = now(), 0
         while not self._ending.is_set():
             self._beats["requests"] = now()
-            ready = dict(poller.poll(max(0, round(1000 * (next_state_s - now())))))
-            if command in ready:
-                self._take_commands(command)
-            if control in ready:
+            if control.poll(max(0, round(1000 * (next_state_s - now())))):
                 self._take_requests(control, later)
             for waiting in [waiting for waiting in later if waiting[2].pending.done()]:
                 later.remove(waiting)
@@ -307,9 +306,6 @@ class ArmServer:
                 number += 1
                 self._publish_state(state, number)
                 next_state_s = max(next_state_s + 1 / STATE_HZ, now())
-            if now() >= next_flush_s:
-                self.log.flush()
-                next_flush_s = now() + 1.0
 
     def _take_requests(self, control: zmq.Socket[bytes], later: list[tuple[bytes, int, Later]]) -> None:
         for parts in _waiting(control):
@@ -327,6 +323,18 @@ class ArmServer:
                 later.append((parts[0], message.sequence, answer))
             else:
                 self._send(control, parts[0], answer, message.sequence)
+
+    # The thread of commands: a ruling may take long, and neither a heartbeat nor the servo may wait for it.
+
+    def _serve_commands(self) -> None:
+        command, next_flush_s = self._sockets["command"], now()
+        while not self._ending.is_set():
+            self._beats["commands"] = now()
+            if command.poll(100):
+                self._take_commands(command)
+            if now() >= next_flush_s:
+                self.log.flush()
+                next_flush_s = now() + 1.0
 
     def _take_commands(self, command: zmq.Socket[bytes]) -> None:
         """Take the newest command of each client; those it has overtaken are rejected unread."""
@@ -353,8 +361,6 @@ class ArmServer:
             self._send(command, client, answer, message.sequence)
 
     def _overtaken(self, command: zmq.Socket[bytes], client: bytes, message: Message) -> None:
-        from hardware.desk import command_of
-
         asked = command_of(message)
         answer = refused("a newer command had come") if asked is None else None
         if asked is not None:

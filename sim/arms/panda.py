@@ -7,6 +7,7 @@ fast the target moves as well, as the real one derives from what it is sent, so 
 from __future__ import annotations
 
 import importlib.resources
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +79,7 @@ class SimulatedPanda:
         self._description = describe_panda()
         self._model: Any = mujoco.MjModel.from_xml_path(str(scene_path()))
         self._data: Any = mujoco.MjData(self._model)
-        self._imagined: Any = mujoco.MjData(self._model)
+        self._imagined = threading.local()
         self._pacer = Pacer(self._model.opt.timestep, clock)
         joint_ids = [self._model.joint(name).id for name in (*JOINTS, *FINGERS)]
         self._places = self._model.jnt_qposadr[joint_ids]
@@ -174,10 +175,13 @@ class SimulatedPanda:
             self._hold(np.append(self._data.qpos[self._places[:7]], self._goal[7]))
 
     def tool_position(self, position: Joints) -> NDArray[np.float64]:
-        """Return where the tool is, float64 (3,) in m, arm's base frame, for joint positions (8,)."""
-        self._imagined.qpos[self._places[:7]] = position[:7]
-        self._mujoco.mj_kinematics(self._model, self._imagined)
-        return np.array(self._imagined.site("tool").xpos)
+        """Return where the tool is, float64 (3,) in m, base frame, for joint positions (8,); any thread may ask."""
+        imagined = getattr(self._imagined, "data", None)
+        if imagined is None:
+            imagined = self._imagined.data = self._mujoco.MjData(self._model)
+        imagined.qpos[self._places[:7]] = position[:7]
+        self._mujoco.mj_kinematics(self._model, imagined)
+        return np.array(imagined.site("tool").xpos)
 
     def objects(self) -> dict[str, float]:
         """Return how far the drawer is open and the button pressed (m), and where the cube is (m, arm's base)."""

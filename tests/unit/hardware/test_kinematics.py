@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
 
 import mujoco
@@ -197,3 +199,26 @@ def test_the_panda_draws_a_square_over_its_table() -> None:
         for _ in range(400):
             joints = arm.towards(joints, target, 4 * PERIOD_S)
         assert np.linalg.norm(arm.forward(joints).twist_to(target)[:3]) < 5e-4
+
+
+def test_threads_that_ask_at_once_do_not_disturb_each_other() -> None:
+    places = [np.full(7, 0.1), np.full(7, 0.9)]
+    right = [SEVEN.forward(place).position for place in places]
+    wrong: list[int] = []
+
+    def ask(number: int) -> None:
+        for _ in range(3000):
+            if not np.array_equal(SEVEN.forward(places[number]).position, right[number]):
+                wrong.append(number)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=ask, args=(number,)) for number in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong

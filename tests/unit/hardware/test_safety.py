@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from hardware.rulings import Command, Decision
+from hardware.rulings import Command, Decision, Proposal
 from hardware.safety import Governor, SafetySettings, State
 from robot.arm import JointState
 from tests.unit.hardware.arms import Bench, bench, check_limits, three_joints
@@ -264,6 +264,46 @@ def test_a_waypoint_outside_the_box_is_drawn_back_to_it() -> None:
     ruling = arm.offer([1.0], [[0.4, -0.5, 0.04]])
     assert ruling.decision is Decision.CLAMP and "the workspace box" in ruling.reasons
     assert ruling.positions[0, 0] == pytest.approx(0.195, abs=1e-3)
+
+
+@pytest.mark.parametrize("between", ["silent", "stop", "disarm", "home", "shoved", "placed", "other command"])
+def test_a_proposal_is_not_put_in_force_after_something_else_came_between(between: str) -> None:
+    arm = bench()
+    arm.arm()
+    arm.step(3)
+    proposal = arm.governor.propose(Command(1, np.array([arm.now_s + 2.0]), np.array([[0.1, -0.5, 0.04]])), arm.now_s)
+    assert isinstance(proposal, Proposal)
+    if between == "silent":
+        arm.beating = False
+        arm.step(50)
+        arm.beating = True
+    elif between == "placed":
+        arm.governor.place(arm.measured)
+    elif between == "other command":
+        arm.sequence = 1
+        assert arm.offer([1.0], [[0.05, -0.5, 0.04]]).decision is Decision.PASS
+    else:
+        carry_out(arm, [between])
+    arm.step(3)
+    ruling = arm.governor.adopt(arm.governor.fit(proposal), arm.now_s)
+    assert ruling.decision is Decision.REJECT
+    assert arm.governor.counts[Decision.REJECT] == 1
+
+
+def test_waypoints_that_became_past_while_they_were_fitted_are_dropped() -> None:
+    arm = bench()
+    arm.arm()
+    arm.step(3)
+    times_s = arm.now_s + np.array([-0.1, 0.05, 0.5])
+    proposal = arm.governor.propose(Command(1, times_s, np.tile([0.05, -0.5, 0.04], (3, 1))), arm.now_s)
+    assert isinstance(proposal, Proposal)
+    arm.step(50)
+    ruling = arm.governor.adopt(arm.governor.fit(proposal), arm.now_s)
+    assert ruling.decision is not Decision.REJECT and ruling.dropped == 2 and len(ruling.positions) == 1
+    late = arm.governor.propose(Command(2, arm.now_s + np.array([0.05]), np.array([[0.05, -0.5, 0.04]])), arm.now_s)
+    assert isinstance(late, Proposal)
+    arm.step(50)
+    assert "past" in arm.governor.adopt(arm.governor.fit(late), arm.now_s).reasons[0]
 
 
 def test_silence_first_brakes_and_then_takes_the_lease_away() -> None:

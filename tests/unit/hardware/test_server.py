@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,72 @@ def test_the_newest_command_wins() -> None:
         context.destroy(0)
     # The first may have been taken alone, before the others were there.
     assert answers[3] == "pass" and answers[2] == "reject"
+
+
+class Ponderous:
+    """Where a cartesian arm's tool is; any thread but the servo's and the test's own waits for the answer."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+
+    def __call__(self, joints: Joints) -> Joints:
+        if threading.current_thread().name == "commands":
+            self.asked.set()
+            self.may_answer.wait(20.0)
+        return joints[:3]
+
+
+BOXED = replace(PATIENT, workspace_low=(-0.3, 0.35, 0.05), workspace_high=(0.3, 0.85, 0.35))
+
+
+def test_a_ruling_that_takes_long_keeps_neither_the_servo_nor_a_heart_nor_a_stop_waiting() -> None:
+    arm, forward = KinematicArm(), Ponderous()
+    with served(arm, settings=BOXED, forward=forward) as server, armed(server) as client:
+        rulings = []
+        points = np.tile(arm.description.home, (100, 1))
+        points[:, 0] = np.linspace(0.31, 0.39, 100)
+        points[0, 0] = 0.05
+
+        def command() -> None:
+            rulings.append(client.submit(now() + np.linspace(0.5, 4.0, 100), points))
+
+        thread = threading.Thread(target=command)
+        thread.start()
+        try:
+            assert forward.asked.wait(20)
+            ticks, beat_s = server.servo.counts.ticks, server.governor._beat_s
+            until(lambda: server.servo.counts.ticks > ticks + 20, 5)
+            until(lambda: server.governor._beat_s > beat_s + 0.2, 5)
+            client.stop("a person")
+            until(lambda: server.governor.state is State.FAULT, 5)
+        finally:
+            forward.may_answer.set()
+            thread.join(20)
+        assert rulings[0].decision is Decision.REJECT and "stopped by a person" in rulings[0].reasons[0]
+
+
+def test_a_command_that_is_ruled_on_while_the_arm_changes_hands_is_rejected() -> None:
+    arm, forward = KinematicArm(), Ponderous()
+    with (
+        served(arm, settings=BOXED, forward=forward) as server,
+        armed(server, name="first") as first,
+        ArmClient(server.address, name="second", timeout_s=10.0) as second,
+    ):
+        rulings = []
+        submit = threading.Thread(
+            target=lambda: rulings.append(first.submit(now() + np.array([1.0, 3.0]), way(arm, 0.05, 0.1)))
+        )
+        submit.start()
+        try:
+            assert forward.asked.wait(20)
+            first.release()
+            second.acquire()
+            second.arm()
+        finally:
+            forward.may_answer.set()
+            submit.join(20)
+        assert rulings[0].decision is Decision.REJECT and "lent anew" in rulings[0].reasons[0]
+        assert server.state[0] is State.HOLDING
 
 
 def test_a_reset_draws_the_scene_and_leaves_the_arm_where_it_is_then() -> None:
