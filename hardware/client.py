@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from hardware.camera_feed import decode_jpeg
 from hardware.clocks import ClockOffset, now
+from hardware.heartbeat import Heartbeat
 from hardware.keys import ClientKeys
 from hardware.messages import Message, MessageError, MismatchError, pack, unpack
 from hardware.reports import ArmReport, Frame, Welcome, read_report, read_welcome
@@ -24,7 +26,8 @@ from hardware.rulings import Decision, Ruling
 from hardware.safety import State
 from robot.errors import SailError
 
-BEAT_S = 0.05
+MOST_BEATS = 2
+"""Beats that may wait to be sent: old ones say nothing of now."""
 MAX_STATE_BYTES = 65_536
 
 
@@ -46,14 +49,7 @@ class Line:
         self._socket = self._open()
 
     def _open(self) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.IPV6, int("[" in self._url))
-        socket.setsockopt(zmq.MAXMSGSIZE, 1_048_576)
-        socket.setsockopt(zmq.SNDHWM, 16)
-        secure(socket, self._keys)
-        socket.connect(self._url)
-        return socket
+        return open_line(self._context, self._url, self._keys)
 
     def ask(self, message: Message, timeout_s: float | None = None) -> tuple[Message, float]:
         """Return the answer and when it came; raise ArmError where none comes in time, or one of another version."""
@@ -128,9 +124,10 @@ class ArmClient:
         self._news = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._lines: list[Line] = []
+        self._heart: Heartbeat | None = None
+        self._control_url = f"tcp://{self._host}:{url.port}"
         try:
             self._control = self._line(url.port)
-            self._beats = self._line(url.port)
             self.welcome: Welcome = self._hello(robot, calibration)
             self._commands, self._stops = self._line(self.welcome.command_port), self._line(self.welcome.stop_port)
             for _ in range(8):
@@ -148,8 +145,11 @@ class ArmClient:
         answer = self.ask("lease", client=self._name)
         self._token, self.held = str(answer.body["token"]), True
         self._sequence = itertools.count(1)
-        if not any(thread.name == "beats" and thread.is_alive() for thread in self._threads):
-            self._begin(self._beat, "beats")
+        if self._heart is None:
+            opened = partial(open_line, self._context, self._control_url, self._keys, MOST_BEATS)
+            self._heart = Heartbeat(opened, self._session, lambda: self._token, self.clock, self._hear)
+            self._heart.start()
+            self._threads.append(self._heart)
 
     def release(self, timeout_s: float | None = None) -> None:
         """Give the lease back; the arm comes to rest."""
@@ -280,6 +280,8 @@ class ArmClient:
         with contextlib.suppress(SailError):
             self.release(min(self._timeout_s, 0.5))
         self._ending.set()
+        if self._heart is not None:
+            self._heart.end()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(2.0)
@@ -323,23 +325,10 @@ class ArmClient:
         self._threads.append(thread)
         thread.start()
 
-    def _beat(self) -> None:
-        """Prolong the lease 20 times a second, however long a planner thinks meanwhile."""
-        while not self._ending.is_set():
-            token = self._token
-            if token:
-                sent_s = now()
-                try:
-                    message = Message("beat", {"token": token}, session=self._session)
-                    answer, received_s = self._beats.ask(message, 0.4)
-                    if answer.kind == "beating":
-                        self.clock.add(sent_s, float(answer.body["received_s"]), answer.sent_s, received_s)
-                        self.held = bool(answer.body["held"]) and token == self._token
-                    else:
-                        self.held = False
-                except SailError:
-                    self.held = False
-            self._ending.wait(BEAT_S)
+    def _hear(self, token: str, held: bool) -> None:
+        """Take note of whether a token holds the lease; of one that was given back nothing is to be said."""
+        if token == self._token:
+            self.held = held
 
     def _watch(self) -> None:
         """Keep the newest state and pictures; older ones that wait behind them are thrown away."""
@@ -386,6 +375,20 @@ class ArmClient:
                 self._report = read_report(message, self.clock.offset_s, self.welcome.description.size)
         with self._news:
             self._news.notify_all()
+
+
+def open_line(
+    context: zmq.Context[Any], url: str, keys: ClientKeys | None, most_waiting: int = 16
+) -> zmq.Socket[bytes]:
+    """Return a DEALER socket to a server's socket; more than `most_waiting` messages do not wait to be sent."""
+    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.IPV6, int("[" in url))
+    socket.setsockopt(zmq.MAXMSGSIZE, 1_048_576)
+    socket.setsockopt(zmq.SNDHWM, most_waiting)
+    secure(socket, keys)
+    socket.connect(url)
+    return socket
 
 
 def secure(socket: zmq.Socket[bytes], keys: ClientKeys | None) -> None:

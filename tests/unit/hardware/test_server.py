@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import zmq
 
-from hardware.client import ArmClient, ArmError, ArmRefusedError
-from hardware.clocks import now
+from hardware.client import ArmClient, ArmError, ArmRefusedError, open_line
+from hardware.clocks import ClockOffset, now
+from hardware.heartbeat import Heartbeat
 from hardware.keys import authorised_clients, client_keys, make_keys, server_keys
 from hardware.kinematic_arm import KinematicArm, PaintedCamera
 from hardware.messages import Message, pack, unpack
@@ -146,6 +147,34 @@ def test_a_slow_planner_keeps_the_lease_but_not_the_motion() -> None:
         assert server.state[0] is State.HOLDING
         assert client.held
         assert client.submit(now() + np.array([0.3]), way(arm, 0.0)).decision is Decision.PASS
+
+
+def test_a_heart_beats_on_a_fixed_grid_though_no_answer_comes() -> None:
+    context = zmq.Context()
+    silent = context.socket(zmq.ROUTER)
+    silent.setsockopt(zmq.LINGER, 0)
+    port = silent.bind_to_random_port("tcp://127.0.0.1")
+    told: list[bool] = []
+    heart = Heartbeat(
+        lambda: open_line(context, f"tcp://127.0.0.1:{port}", None, 2),
+        "session",
+        lambda: "token",
+        ClockOffset(),
+        lambda token, held: told.append(held),
+    )
+    heart.start()
+    arrived: list[float] = []
+    began_s = now()
+    while now() - began_s < 1.0:
+        if silent.poll(20):
+            assert unpack(silent.recv_multipart()[1:]).kind == "beat"
+            arrived.append(now())
+    heart.end()
+    heart.join(5)
+    context.destroy(0)
+    assert len(arrived) >= 15
+    assert np.median(np.diff(arrived)) < 0.07
+    assert told and not any(told)
 
 
 def test_the_newest_command_wins() -> None:
