@@ -108,10 +108,7 @@ class ArmClient:
         watch: bool = True,
     ) -> None:
         """Say hello; raise ArmError where nobody answers, ArmRefusedError where the two ends do not fit."""
-        url = urlsplit(address)
-        if url.scheme != "tcp" or not url.hostname or not url.port:
-            raise ArmError(f"{address!r} is no address of an arm: write tcp://HOST:PORT.")
-        self._host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+        self._host, port = host_and_port(address)
         self._name, self._keys, self._timeout_s = name, keys, timeout_s
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._token, self._session, self.held = "", "", False
@@ -125,9 +122,9 @@ class ArmClient:
         self._threads: list[threading.Thread] = []
         self._lines: list[Line] = []
         self._heart: Heartbeat | None = None
-        self._control_url = f"tcp://{self._host}:{url.port}"
+        self._control_url = f"tcp://{self._host}:{port}"
         try:
-            self._control = self._line(url.port)
+            self._control = self._line(port)
             self.welcome: Welcome = self._hello(robot, calibration)
             self._commands, self._stops = self._line(self.welcome.command_port), self._line(self.welcome.stop_port)
             for _ in range(8):
@@ -375,6 +372,18 @@ class ArmClient:
                 self._report = read_report(message, self.clock.offset_s, self.welcome.description.size)
         with self._news:
             self._news.notify_all()
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Return the host, as it is written in an address, and the control port; raise ArmError for no address."""
+    try:
+        url = urlsplit(address)
+        host, port = url.hostname, url.port
+    except ValueError:
+        host = port = None
+    if host is None or not port or url.scheme != "tcp":
+        raise ArmError(f"{address!r} is no address of an arm: write tcp://HOST:PORT.")
+    return f"[{host}]" if ":" in host else host, port
 
 
 def open_line(

@@ -173,6 +173,27 @@ def unpack(parts: Sequence[bytes]) -> Message:
 
     Raises MismatchError where the other end speaks another version, MessageError for anything else that is amiss.
     """
+    envelope = loose_envelope(parts)
+    _check_version(envelope)
+    kind, body, session = envelope.get("kind"), envelope.get("body"), envelope.get("session")
+    sequence, answers, sent_s = envelope.get("seq"), envelope.get("answers"), envelope.get("t")
+    if not isinstance(kind, str) or not isinstance(body, dict) or not isinstance(session, str):
+        raise MessageError("An envelope needs a kind, a body and a session.")
+    if not _is_int(sequence) or not _is_int(answers) or not _is_number(sent_s) or len(envelope) != 9:
+        raise MessageError("An envelope needs seq, answers, t and arrays, and nothing else.")
+    try:
+        _check_fields(kind, body)
+    except ValueError as error:
+        raise MessageError(str(error)) from None
+    arrays = _read_arrays(envelope.get("arrays"), parts[1:])
+    return Message(kind, body, arrays, session, sequence, answers, float(sent_s))  # type: ignore[arg-type]
+
+
+def loose_envelope(parts: Sequence[bytes]) -> dict[Any, Any]:
+    """Return the envelope of a message of any version, in which nothing has been checked but sizes.
+
+    Raises MessageError where there is none.
+    """
     if not 1 <= len(parts) <= 1 + MAX_ARRAYS:
         raise MessageError(f"A message has 1 to {1 + MAX_ARRAYS} parts, got {len(parts)}.")
     if len(parts[0]) > MAX_HEADER_BYTES:
@@ -192,19 +213,21 @@ def unpack(parts: Sequence[bytes]) -> Message:
         raise MessageError(f"An envelope cannot be read ({type(error).__name__}).") from None
     if not isinstance(envelope, dict):
         raise MessageError("An envelope must be a map.")
-    _check_version(envelope)
-    kind, body, session = envelope.get("kind"), envelope.get("body"), envelope.get("session")
-    sequence, answers, sent_s = envelope.get("seq"), envelope.get("answers"), envelope.get("t")
-    if not isinstance(kind, str) or not isinstance(body, dict) or not isinstance(session, str):
-        raise MessageError("An envelope needs a kind, a body and a session.")
-    if not _is_int(sequence) or not _is_int(answers) or not _is_number(sent_s) or len(envelope) != 9:
-        raise MessageError("An envelope needs seq, answers, t and arrays, and nothing else.")
-    try:
-        _check_fields(kind, body)
-    except ValueError as error:
-        raise MessageError(str(error)) from None
-    arrays = _read_arrays(envelope.get("arrays"), parts[1:])
-    return Message(kind, body, arrays, session, sequence, answers, float(sent_s))  # type: ignore[arg-type]
+    return envelope
+
+
+def stop_in(parts: Sequence[bytes]) -> tuple[str, int] | None:
+    """Return the reason of a stop, of whatever version, and the number to answer it by; None where it is no stop.
+
+    A stop must be understood from clients of every release, so nothing but its kind is insisted on. Raises MessageError
+    for what is no message.
+    """
+    envelope = loose_envelope(parts)
+    if envelope.get("kind") != "stop":
+        return None
+    body, number = envelope.get("body"), envelope.get("seq")
+    reason = body.get("reason") if isinstance(body, dict) else None
+    return (reason if isinstance(reason, str) else ""), (number if isinstance(number, int) and _is_int(number) else -1)
 
 
 def _check_version(envelope: Mapping[Any, Any]) -> None:

@@ -28,7 +28,7 @@ from hardware.command_log import CommandLog
 from hardware.complaints import Complaints
 from hardware.desk import Desk, Later, command_of, done, identity, refused, ruling_message
 from hardware.keys import ServerKeys
-from hardware.messages import Message, MessageError, MismatchError, pack, unpack
+from hardware.messages import Message, MessageError, MismatchError, pack, stop_in, unpack
 from hardware.precedence import REQUESTS, STOPS, take_precedence, urgent_wire
 from hardware.rulings import Forward, rejected
 from hardware.safety import Governor, SafetySettings, State
@@ -50,10 +50,10 @@ class ArmServer:
     """Serve one arm and its cameras until `close`.
 
     `host` is an IP address; any but a loopback address needs `keys`. `port` is that of the control socket, 0 for any
-    that is free; the others are told in the answer to a hello. `forward` gives the tool's position for joint positions,
-    which a workspace box in `settings` needs. `record` names a file for the servo's latest `record_periods` periods,
-    `log` one for all commands. `on_exit` is what an armed arm does when the server ends: `hold` or `park`, that is, go
-    home first. `realtime` gives the server precedence over everything else on its machine.
+    that is free; the others follow it, and are told in the answer to a hello. `forward` gives the tool's position for
+    joint positions, which a workspace box in `settings` needs. `record` names a file for the servo's latest
+    `record_periods` periods, `log` one for all commands. `on_exit` is what an armed arm does when the server ends:
+    `hold` or `park`, that is, go home first. `realtime` gives the server precedence over everything else on its machine.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ArmServer:
         self.session = secrets.token_hex(8)
         self.complaints = Complaints()
         self.governor = Governor(driver.description, settings, forward)
-        self._lock = threading.Lock()
+        self._lock, self._counting = threading.Lock(), threading.Lock()
         self.record = ServoRecord(driver.description.size, record_periods, record)
         self.log = CommandLog(log)
         self.servo = Servo(driver, self.governor, self._lock, self.record, self.complaints, self._dead_thread, realtime)
@@ -197,7 +197,7 @@ class ArmServer:
             self._authenticator.configure_curve(domain="*", location=str(self._keys.authorised))
         kinds = {"control": zmq.ROUTER, "command": zmq.ROUTER, "stop": zmq.ROUTER, "state": zmq.PUB}
         kinds |= {f"camera {camera.name}": zmq.PUB for camera in self._cameras}
-        for number, (name, kind) in enumerate(kinds.items()):
+        for name, kind in kinds.items():
             socket = context.socket(kind)
             self._sockets[name] = socket
             socket.setsockopt(zmq.LINGER, 0)
@@ -209,7 +209,8 @@ class ArmServer:
                 socket.curve_secretkey = self._keys.own.secret
                 socket.curve_publickey = self._keys.own.public
                 socket.curve_server = True
-            self.ports[name] = _bind(socket, self._host, self._port + number if self._port else 0)
+        first = _bind(list(self._sockets.values()), self._host, self._port)
+        self.ports = {name: first + number for number, name in enumerate(kinds)}
         for camera in self._cameras:
             self._feeds.append(
                 CameraFeed(
@@ -376,9 +377,13 @@ class ArmServer:
             self.complaints.note("a client of another version", str(error))
             self._send(socket, parts[0], refused(str(error)), -1)
         except MessageError as error:
-            self.desk.garbage += 1
-            self.complaints.note("a message that is none", str(error))
+            self._garbage(error)
         return None
+
+    def _garbage(self, error: MessageError) -> None:
+        with self._counting:
+            self.desk.garbage += 1
+        self.complaints.note("a message that is none", str(error))
 
     def _send(self, socket: zmq.Socket[bytes], client: bytes, answer: Message, answers: int) -> None:
         sent = Message(answer.kind, answer.body, answer.arrays, self.session, 0, answers, now())
@@ -429,10 +434,13 @@ class ArmServer:
             if not socket.poll(100):
                 continue
             for parts in _waiting(socket):
-                message = self._understood(socket, parts)
-                if message is None or message.kind != "stop":
+                try:
+                    stop = stop_in(parts[1:])
+                except MessageError as error:
+                    self._garbage(error)
                     continue
-                self._send(socket, parts[0], self.desk.stop(str(message.body["reason"])), message.sequence)
+                if stop is not None:
+                    self._send(socket, parts[0], self.desk.stop(stop[0]), stop[1])
 
 
 def check_address(host: str, keys: object | None) -> None:
@@ -451,15 +459,27 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
-    """Bind a socket and return its port."""
-    try:
-        if port:
-            socket.bind(f"tcp://{_in_url(host)}:{port}")
-            return port
-        return socket.bind_to_random_port(f"tcp://{_in_url(host)}")
-    except zmq.ZMQError as error:
-        raise SailError(f"Port {port} of {host} cannot be served on ({error}): choose another with port=…") from None
+def _bind(sockets: Sequence[zmq.Socket[bytes]], host: str, port: int) -> int:
+    """Bind sockets to ports in a row, from `port` on or, where that is 0, from any; return the first."""
+    for _ in range(100):
+        bound: list[zmq.Socket[bytes]] = []
+        try:
+            for number, socket in enumerate(sockets):
+                if number == 0 and port == 0:
+                    first = socket.bind_to_random_port(f"tcp://{_in_url(host)}")
+                else:
+                    first = first if port == 0 else port
+                    socket.bind(f"tcp://{_in_url(host)}:{first + number}")
+                bound.append(socket)
+            return first
+        except zmq.ZMQError as error:
+            for socket in bound:
+                socket.unbind(socket.last_endpoint)
+            if port:
+                raise SailError(
+                    f"Port {port + len(bound)} of {host} cannot be served on ({error}): choose another with port=…"
+                ) from None
+    raise SailError(f"There are no {len(sockets)} free ports in a row at {host}: choose the first with port=…")
 
 
 def _waiting(socket: zmq.Socket[bytes]) -> list[list[bytes]]:

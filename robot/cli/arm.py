@@ -8,16 +8,19 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from hardware.client import ArmClient
+from hardware.client import ArmClient, ArmError, host_and_port
+from hardware.clocks import now
 from hardware.keys import ClientKeys, ServerKeys, authorised_clients, client_keys, make_keys, server_keys
 from hardware.safety import SafetySettings
 from hardware.server import ArmServer
 from hardware.setup import ArmSetup
+from hardware.stopping import Stopped, send_stop
 from robot.cli.compose import build, compose, plain
 from robot.cli.screen import print_json, screen
 from robot.cli.verbs import VERBS, Arguments
@@ -30,6 +33,10 @@ NO_EMERGENCY_STOP = (
 
 ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that end the server in good order, the closing of its terminal among them."""
+
+
+REST_S = 3.0
+"""How long `sail arm stop` waits for the arm to rest before it says what it does."""
 
 
 def run(arguments: Arguments) -> int:
@@ -144,18 +151,40 @@ def _keys(config: DictConfig, as_json: bool) -> int:
 
 
 def _client(config: DictConfig) -> ArmClient:
-    if bool(config.key) != bool(config.server_key):
-        raise SailError("A client with keys needs both: key=FILE.key_secret and server_key=FILE.key.")
-    keys: ClientKeys | None = None
-    if config.key:
-        keys = client_keys(Path(config.key), Path(config.server_key))
+    keys = _client_keys(config)
     return ArmClient(str(config.address), name="sail arm", keys=keys, timeout_s=float(config.timeout_s), watch=False)
 
 
+def _client_keys(config: DictConfig) -> ClientKeys | None:
+    if bool(config.key) != bool(config.server_key):
+        raise SailError("A client with keys needs both: key=FILE.key_secret and server_key=FILE.key.")
+    return client_keys(Path(config.key), Path(config.server_key)) if config.key else None
+
+
 def _stop(config: DictConfig, as_json: bool) -> int:
-    with _client(config) as client:
-        client.stop("`sail arm stop`")
-        return _show(client, as_json)
+    """Stop first, ask questions afterwards: what became of it is looked at once the server has it."""
+    address, reason, timeout_s = str(config.address), "`sail arm stop`", float(config.timeout_s)
+    try:
+        stopped = send_stop(address, reason, _client_keys(config), timeout_s)
+    except ArmError:
+        # A server behind a forwarder may have its ports elsewhere: its answer to a hello says where.
+        host_and_port(address)
+        with _client(config) as client:
+            client.stop(reason)
+        stopped = Stopped("the arm comes to rest; clear it to go on", float("nan"))
+    console = screen(as_json)
+    console.print(f"The server has the stop: {stopped.detail}.", soft_wrap=True)
+    try:
+        with _client(config) as client:
+            until_s = now() + REST_S
+            while not client.status()["at_rest"] and now() < until_s:
+                time.sleep(0.02)
+            return _show(client, as_json)
+    except ArmError as problem:
+        console.print(f"What the arm does now cannot be asked ({problem}) Look at it.", style="yellow", soft_wrap=True)
+        if as_json:
+            print_json({"stopped": True, "state": None, "reason": str(problem)})
+        return 0
 
 
 def _clear(config: DictConfig, as_json: bool) -> int:

@@ -8,7 +8,9 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 import zmq
@@ -23,6 +25,7 @@ from hardware.rulings import Decision
 from hardware.safety import SafetySettings, State
 from hardware.server import ArmServer
 from hardware.servo_record import read_record, sent_positions
+from hardware.stopping import send_stop
 from robot.arm import Joints, JointState
 from robot.errors import SailError
 from tests.unit.hardware.arms import check_limits
@@ -116,6 +119,50 @@ def test_a_stop_is_not_overtaken_by_a_flood_of_commands() -> None:
         finally:
             ending.set()
             thread.join()
+
+
+def test_a_stop_of_any_release_is_understood_without_a_hello() -> None:
+    arm = KinematicArm()
+    with served(arm) as server, armed(server):
+        assert [server.ports[name] - server.ports["control"] for name in ("command", "stop", "state")] == [1, 2, 3]
+        context = zmq.Context()
+        socket = context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(f"tcp://127.0.0.1:{server.ports['control'] + 2}")
+        socket.send(msgpack.packb({"v": 9, "kind": "stop", "seq": 3, "new": [1]}))
+        assert socket.poll(10_000)
+        answer = unpack(socket.recv_multipart())
+        assert (answer.kind, answer.answers) == ("done", 3)
+        until(lambda: server.state[0] is State.FAULT)
+        garbage = server.desk.garbage
+        socket.send(b"stop!")
+        until(lambda: server.desk.garbage == garbage + 1)
+        context.destroy(0)
+
+
+def test_a_stop_is_said_again_in_the_words_of_an_older_server() -> None:
+    context = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.LINGER, 0)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    got: list[dict[str, Any]] = []
+
+    def serve() -> None:
+        for kind, body in (("refused", {"reason": "no"}), ("done", {"state": "FAULT", "detail": "it rests"})):
+            assert socket.poll(10_000)
+            parts = socket.recv_multipart()
+            got.append(msgpack.unpackb(parts[1]))
+            old = {"v": 0, "schema": "old", "session": "", "seq": 0, "answers": 1, "t": 0.0, "kind": kind, "body": body}
+            socket.send_multipart([parts[0], msgpack.packb(old)])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert send_stop(f"tcp://127.0.0.1:{port - 2}", "a person", timeout_s=10.0).detail == "it rests"
+    thread.join(10)
+    context.destroy(0)
+    assert got[0]["kind"] == got[1]["kind"] == "stop" and (got[1]["v"], got[1]["schema"]) == (0, "old")
+    with pytest.raises(ArmError, match="emergency stop"):
+        send_stop("tcp://127.0.0.1:9", "a person", timeout_s=0.2)
 
 
 def test_a_client_that_falls_silent_loses_the_arm() -> None:

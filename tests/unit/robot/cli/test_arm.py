@@ -7,11 +7,14 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import zmq
 
 from hardware.client import ArmClient
+from hardware.messages import Message, pack
 from robot.cli.arm import safety_settings
 from robot.cli.compose import compose
 from robot.cli.main import main
@@ -60,6 +63,44 @@ def test_an_arm_is_served_stopped_cleared_and_let_go(tmp_path: Path, capsys: pyt
         server.communicate()
     assert main(["arm", "status", address, "timeout_s=0.3"]) == 2
     assert "does not answer" in capsys.readouterr().err
+
+
+def test_a_stop_is_sent_before_anything_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    context = zmq.Context()
+    order: list[str] = []
+    sockets = {}
+    first = context.socket(zmq.ROUTER)
+    port = first.bind_to_random_port("tcp://127.0.0.1")
+    sockets[first] = "hello"
+    stops = context.socket(zmq.ROUTER)
+    stops.bind(f"tcp://127.0.0.1:{port + 2}")
+    sockets[stops] = "stop"
+    poller = zmq.Poller()
+    ending = threading.Event()
+
+    def serve() -> None:
+        while not ending.is_set():
+            for socket, _ in poller.poll(20):
+                parts = socket.recv_multipart()
+                order.append(sockets[socket])
+                if socket is stops:
+                    done = Message("done", {"state": "FAULT", "detail": "the arm comes to rest"}, (), "", 0, 1, 0.0)
+                    socket.send_multipart([parts[0], *pack(done)])
+
+    for socket in sockets:
+        socket.setsockopt(zmq.LINGER, 0)
+        poller.register(socket, zmq.POLLIN)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        assert main(["arm", "stop", f"address=tcp://127.0.0.1:{port}", "timeout_s=1.0"]) == 0
+    finally:
+        ending.set()
+        thread.join(10)
+        context.destroy(0)
+    told = " ".join(capsys.readouterr().out.split())
+    assert order[0] == "stop" and "hello" in order
+    assert "The server has the stop: the arm comes to rest" in told and "Look at it" in told
 
 
 def test_keys_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
