@@ -32,6 +32,10 @@ from robot.arm import ArmDescription, Joints, JointState
 
 MOST_WAYPOINTS = 100
 LONGEST_PERIOD_S = 1.0
+MOST_LOOKED_AT = 16
+"""At how many places of the way home it is checked against the workspace box, for the servo waits meanwhile."""
+LEAST_HOME_SPEED = {"rad": 0.2, "m": 0.05}
+"""Home is no slower than that, per unit and second, where an arm's limits allow it."""
 
 
 class State(enum.StrEnum):
@@ -58,7 +62,8 @@ class SafetySettings:
     lie. `following_s`: a joint may trail its command by as far as it moves in that time at its limit. `state_age_s`:
     how old a reading may be; `late_s`: how late a servo period may come while the arm moves. `workspace_low` and
     `workspace_high`: corners (m) of the box that the tool must stay in, or None. `home_share`: of the limits, on the
-    way home. Raises ValueError for what makes no sense.
+    way home, which is no slower than 0.2 rad/s or 0.05 m/s where the limits allow that. Raises ValueError for what
+    makes no sense.
     """
 
     servo_hz: float = 250.0
@@ -220,14 +225,14 @@ class Governor:
             return f"the arm is {self.state}{f' ({self.reason})' if self.reason else ''}: arm it first"
         if self._ending and not by_itself:
             return "the server ends"
-        share = self.settings.home_share
-        times_s, positions = eased(
-            self._shaper.stopping_position,
-            self.home,
-            share * self.limits.velocity,
-            share * self.limits.acceleration,
-            now_s,
-        )
+        share, limits = self.settings.home_share, self.limits
+        # An arm whose driver slows it down already need not be slowed down again and again.
+        least = np.array([LEAST_HOME_SPEED[unit] for unit in self.description.units])
+        velocity = np.minimum(limits.velocity, np.maximum(share * limits.velocity, least))
+        start = self._shaper.stopping_position
+        times_s, positions = eased(start, self.home, velocity, share * limits.acceleration, now_s)
+        if problem := self._leaves_box(positions):
+            return problem
         self._follow(times_s[1:], positions[1:], now_s)
         self._by_itself = by_itself
         self.generation += 1
@@ -362,6 +367,12 @@ class Governor:
         return self.at_rest and bool(np.allclose(self._shaper.position, self.home, rtol=0, atol=1e-6))
 
     @property
+    def longest_brake_s(self) -> float:
+        """Return how long the arm takes at most to come to rest, in s: from full speed and full acceleration."""
+        limits = self.limits
+        return float((limits.velocity / limits.acceleration + 2 * limits.acceleration / limits.jerk).max())
+
+    @property
     def applied(self) -> int:
         """Return the sequence number of the command in force, or of the last one; −1 before the first."""
         return self._applied
@@ -433,6 +444,24 @@ class Governor:
             )
         if self._boxed and not self._in_box(position):
             return "the tool is outside the workspace box: move the arm by hand first"
+        return ""
+
+    def _leaves_box(self, positions: NDArray[np.float64]) -> str:
+        """Return why a way home, (M, J), does not stay in the workspace box, or an empty string."""
+        if not self._boxed:
+            return ""
+        assert self._forward is not None
+        low, high = self.settings.workspace_low, self.settings.workspace_high
+        box = f"the workspace box from {low} to {high} m"
+        if not self._in_box(self.home):
+            x, y, z = (float(place) for place in self._forward(self.home))
+            return (
+                f"its tool is at ({x:.3f}, {y:.3f}, {z:.3f}) m when it is at home, outside {box}: set "
+                "safety.workspace_low and safety.workspace_high so that they hold it"
+            )
+        for step in np.linspace(0, len(positions) - 1, MOST_LOOKED_AT).round().astype(int):
+            if not self._in_box(positions[step]):
+                return f"the straight way home from here leaves {box}: move the arm by hand first"
         return ""
 
     def _in_box(self, joints: Joints, margin_m: float = 0.0) -> bool:

@@ -44,6 +44,10 @@ MAX_COMMAND_BYTES = 262_144
 DRAINED = 64
 """How many messages of a socket are read before others get their turn."""
 HUNG_S = 2.0
+DISCONNECT_S = 15.0
+"""How long an arm's driver may take to hold and disconnect."""
+OWNERS = {"control": "requests", "state": "requests", "command": "commands", "stop": "stop"}
+"""Which thread uses which socket; a camera's belongs to its feed."""
 
 
 class ArmServer:
@@ -53,7 +57,7 @@ class ArmServer:
     that is free; the others follow it, and are told in the answer to a hello. `forward` gives the tool's position for
     joint positions, which a workspace box in `settings` needs. `record` names a file for the servo's latest
     `record_periods` periods, `log` one for all commands. `on_exit` is what an armed arm does when the server ends:
-    `hold` or `park`, that is, go home first. `realtime` gives the server precedence over everything else on its machine.
+    `hold` or `park`, that is, go home first. `realtime` gives the server precedence over all else on its machine.
     """
 
     def __init__(
@@ -151,23 +155,37 @@ class ArmServer:
         """Bring the arm to rest (or home, where it is to park), let it hold by itself, and end; twice is allowed."""
         if self._on_exit == "park" and self.servo.is_alive() and not self._ending.is_set():
             self._park()
-        self.servo.end()
+        self._end_servo()
         self._ending.set()
         for feed in self._feeds:
             feed.end()
-        for thread in (*self._threads.values(), *self._feeds):
+        until_s = now() + HUNG_S
+        threads = (*self._threads.values(), *self._feeds)
+        for thread in threads:
             if thread.is_alive():
-                thread.join(2.0)
-        for socket in self._sockets.values():
-            socket.close(0)
-        self._sockets.clear()
+                thread.join(max(until_s - now(), 0.0))
+        hung = [thread for thread in threads if thread.is_alive()]
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
         self.log.close()
-        if self._context is not None:
-            self._context.destroy(0)
-            self._context = None
+        context, self._context = self._context, None
+        # A socket belongs to its thread: closed under one that still uses it, ZeroMQ may end the process.
+        busy = {thread.name for thread in hung}
+        kept = [self._sockets.pop(name) for name in list(self._sockets) if OWNERS.get(name) in busy]
+        while self._sockets:
+            self._sockets.popitem()[1].close(0)
+        if hung and context is not None:
+            self.complaints.note("threads that have not ended", ", ".join(thread.name for thread in hung))
+            threading.Thread(target=_destroy_after, args=(hung, context, kept), daemon=True).start()
+        elif context is not None:
+            context.destroy(0)
+
+    def _end_servo(self) -> None:
+        """Bring the arm to rest and disconnect it, however long that takes within reason."""
+        self.servo.end(self.servo.rest_s + DISCONNECT_S)
+        if self.servo.is_alive():
+            self.complaints.note("the arm's driver has not disconnected", f"after {DISCONNECT_S:g} s")
 
     def __enter__(self) -> ArmServer:
         return self.start()
@@ -443,6 +461,17 @@ class ArmServer:
                     self._send(socket, parts[0], self.desk.stop(stop[0]), stop[1])
 
 
+def _destroy_after(
+    threads: Sequence[threading.Thread], context: zmq.Context[zmq.Socket[bytes]], sockets: Sequence[zmq.Socket[bytes]]
+) -> None:
+    """Close sockets, and the context that they are of, once the threads that use them have ended."""
+    for thread in threads:
+        thread.join()
+    for socket in sockets:
+        socket.close(0)
+    context.destroy(0)
+
+
 def check_address(host: str, keys: object | None) -> None:
     """Raise SailError unless a host is an IP address, and a loopback one where there are no keys."""
     try:
@@ -474,7 +503,7 @@ def _bind(sockets: Sequence[zmq.Socket[bytes]], host: str, port: int) -> int:
             return first
         except zmq.ZMQError as error:
             for socket in bound:
-                socket.unbind(socket.last_endpoint)
+                socket.unbind(socket.getsockopt_string(zmq.LAST_ENDPOINT))
             if port:
                 raise SailError(
                     f"Port {port + len(bound)} of {host} cannot be served on ({error}): choose another with port=…"

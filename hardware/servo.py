@@ -82,6 +82,7 @@ class Servo(threading.Thread):
         self.counts = ServoCounts()
         self.problem = ""
         self.busy = False
+        self.rest_s = max(2.0, 0.5 + governor.longest_brake_s)
         self.beat_s = now()
         self.moment: Moment | None = None
 
@@ -99,8 +100,11 @@ class Servo(threading.Thread):
         self._errands.put(errand)
         return errand.answer
 
-    def end(self, timeout_s: float = 3.0) -> None:
-        """Come to rest, let the arm hold by itself, disconnect and end the thread."""
+    def end(self, timeout_s: float = 20.0) -> None:
+        """Come to rest, let the arm hold by itself, disconnect and end the thread, waiting for it up to `timeout_s`.
+
+        The arm takes up to `rest_s` to rest; how long its driver takes to disconnect is up to its maker.
+        """
         self._ending.set()
         if self.is_alive():
             self.join(timeout_s)
@@ -152,7 +156,7 @@ class Servo(threading.Thread):
                 with self._lock:
                     self._governor.end()
                     self._governor.disarm("the server ends")
-                rest_by_s = now() + 2.0
+                rest_by_s = now() + self.rest_s
             wait_s = deadline_s - now()
             if wait_s > 0:
                 time.sleep(wait_s)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from hardware.arms.franka import FrankaArm
 from hardware.rulings import Command, Decision, Proposal
 from hardware.safety import Governor, SafetySettings, State
 from robot.arm import JointState
@@ -463,6 +464,38 @@ def test_the_way_home_is_eased_and_needs_a_heart_unless_the_server_goes_by_itsel
         check_limits(arm.sent[2:], three_joints(), arm.governor.period_s)
         speed = np.abs(np.diff(arm.sent[2:], axis=0)).max(axis=0) / arm.governor.period_s
         assert np.all(speed < 0.4 * three_joints().velocity)
+
+
+def test_an_arm_whose_driver_slows_it_down_still_comes_home_soon() -> None:
+    description = FrankaArm("172.16.0.2").description
+    arm = Bench(Governor(description))
+    arm.position = arm.position - np.array([0, 0, 0, -1.4, 0, 0, 0, 0])
+    assert arm.arm() == ""
+    assert arm.governor.go_home(arm.now_s) == ""
+    arm.step(15 * 250)
+    assert arm.governor.at_home
+    speed = np.abs(np.diff(arm.sent[1:], axis=0)).max(axis=0) * 250
+    assert speed[3] == pytest.approx(0.2, rel=0.05)
+    check_limits(arm.sent[2:], description, arm.governor.period_s)
+
+
+def test_a_home_or_a_way_home_outside_the_box_is_refused_in_words() -> None:
+    away = bench(
+        SafetySettings(workspace_low=(-1, -0.4, -1), workspace_high=(1, 0.4, 1)), forward=lambda joints: joints
+    )
+    away.position = np.array([0.0, -0.2, 0.04])
+    assert away.arm() == ""
+    assert "(0.000, -0.500, 0.040) m when it is at home, outside the workspace box" in away.governor.go_home(away.now_s)
+    assert away.governor.state is State.HOLDING
+
+    def round_the_corner(joints: np.ndarray) -> np.ndarray:
+        return np.array([joints[0], joints[1] + 4 * joints[0] * (0.8 - joints[0]), 0.0])
+
+    box = SafetySettings(workspace_low=(-1, -1, -1), workspace_high=(1, -0.3, 1))
+    winding = bench(box, forward=round_the_corner)
+    winding.position = np.array([0.8, -0.5, 0.04])
+    assert winding.arm() == ""
+    assert "straight way home" in winding.governor.go_home(winding.now_s)
 
 
 def test_a_box_needs_to_know_where_the_tool_is() -> None:

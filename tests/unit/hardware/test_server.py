@@ -24,7 +24,7 @@ from hardware.messages import Message, pack, unpack
 from hardware.rulings import Decision
 from hardware.safety import SafetySettings, State
 from hardware.server import ArmServer
-from hardware.servo_record import read_record, sent_positions
+from hardware.servo_record import KEPT, ServoRecord, read_record, sent_positions
 from hardware.stopping import send_stop
 from robot.arm import Joints, JointState
 from robot.errors import SailError
@@ -475,6 +475,44 @@ def test_at_the_end_the_arm_comes_to_rest_or_goes_home(on_exit: str, tmp_path: P
     client.close()
 
 
+def test_a_camera_that_blocks_keeps_its_socket_when_the_server_ends() -> None:
+    arm = KinematicArm()
+    camera = PaintedCamera(arm)
+    with served(arm, cameras=[camera]) as server:
+        [feed] = server._feeds
+        until(lambda: feed.frames > 0)
+        camera.frozen = True
+        time.sleep(0.1)
+    assert feed.is_alive() and not feed._socket.closed
+    assert not arm.connected
+    camera.frozen = False
+    feed.join(10)
+    assert not feed.is_alive() and feed._socket.closed
+
+
+def test_an_arm_whose_driver_takes_long_to_disconnect_is_waited_for() -> None:
+    class Slow(KinematicArm):
+        def close(self) -> None:
+            time.sleep(4.0)
+            super().close()
+
+    arm = Slow()
+    with served(arm):
+        assert arm.connected
+    assert not arm.connected
+
+
+def test_what_an_earlier_server_recorded_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "record.npy"
+    for _ in range(8):
+        record = ServoRecord(4, 10, path)
+        record._rows[0, 0] = 1
+    assert len(list(tmp_path.glob("record-*.npy"))) == KEPT
+    assert all(read_record(one).shape == (1, 18) for one in tmp_path.iterdir())
+    with pytest.raises(SailError, match="record="):
+        ServoRecord(4, 10, tmp_path / "record.npy" / "no folder")
+
+
 def test_an_arm_that_is_missing_is_one_sentence() -> None:
     class Absent(KinematicArm):
         def connect(self) -> None:
@@ -498,3 +536,36 @@ def test_a_server_starts_in_under_a_second_and_without_torch() -> None:
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     # Processor time, since other work on this machine is no fault of the server's.
     assert float(told.stdout.split()[1]) < 1.0
+
+
+def test_ports_in_a_row_are_found_though_some_are_taken() -> None:
+    from hardware.server import _bind
+
+    class Taken:
+        """A socket whose first port is taken by others twice."""
+
+        def __init__(self, refusals: int) -> None:
+            self.refusals, self.bound = refusals, ""
+
+        def bind_to_random_port(self, address: str) -> int:
+            self.bound = f"{address}:5000"
+            return 5000
+
+        def bind(self, address: str) -> None:
+            self.refusals -= 1
+            if self.refusals >= 0:
+                raise zmq.ZMQError(zmq.EADDRINUSE)
+            self.bound = address
+
+        def getsockopt_string(self, option: int) -> str:
+            return self.bound
+
+        def unbind(self, address: str) -> None:
+            assert address == self.bound
+            self.bound = ""
+
+    sockets: list[Any] = [Taken(0), Taken(0), Taken(2)]
+    assert _bind(sockets, "127.0.0.1", 0) == 5000
+    assert [socket.bound for socket in sockets] == [f"tcp://127.0.0.1:{5000 + number}" for number in range(3)]
+    with pytest.raises(SailError, match="Port 81 of"):
+        _bind([Taken(0), Taken(1)], "127.0.0.1", 80)  # type: ignore[list-item]
