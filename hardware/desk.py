@@ -81,21 +81,36 @@ class Desk:
 
     def rule(self, message: Message, received_s: float) -> Message:
         """Return the ruling on a command."""
-        command = command_of(message)
         # Read before the lease is looked at: where the arm changes hands after that, it is another one.
         generation = self._governor.generation
+        return self._rule(message, received_s, lambda command: self._ruled(command, generation))
+
+    def overtake(self, message: Message, received_s: float) -> Message:
+        """Return the rejection of a command that a newer one has overtaken before it was looked at."""
+
+        def overtaken(command: Command) -> Ruling:
+            self._governor.counts[Decision.REJECT] += 1
+            return rejected(command, "a newer command had come")
+
+        return self._rule(message, received_s, overtaken)
+
+    def _rule(self, message: Message, received_s: float, rule: Callable[[Command], Ruling]) -> Message:
+        """Rule on a command if it is the holder's, and reject it otherwise; log it in either case."""
+        command = command_of(message)
         if command is None:
             return refused("a command has two float64 arrays, times (N,) and positions (N, J)")
+        problem, holder = "", self.lease.holder(received_s)
         if message.session != self.session:
-            ruling = rejected(command, f"this is session {self.session!r} of the server: say hello again")
+            problem = f"this is session {self.session!r} of the server: say hello again"
         elif not self.lease.held_by(str(message.body["token"]), received_s):
-            holder = self.lease.holder(received_s)
-            ruling = rejected(command, f"{holder} holds the lease" if holder else "nobody holds the lease: ask for it")
-        elif self.state[0] is State.FAULT:
-            ruling = rejected(command, f"the arm is FAULT ({self.state[1]})")
-        else:
-            ruling = self._ruled(command, generation)
-        self._log.add(received_s, self.lease.holder(received_s), command, ruling)
+            problem = f"{holder} holds the lease" if holder else "nobody holds the lease: ask for it"
+        if problem:
+            ruling = rejected(command, problem)
+            self._log.add_stranger(received_s, command, ruling)
+            return ruling_message(ruling)
+        state, reason = self.state
+        ruling = rejected(command, f"the arm is FAULT ({reason})") if state is State.FAULT else rule(command)
+        self._log.add(received_s, holder, command, ruling)
         return ruling_message(ruling)
 
     def _ruled(self, command: Command, generation: int) -> Ruling:

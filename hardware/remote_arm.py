@@ -154,14 +154,15 @@ def panda_kinematics() -> ToolKinematics:
 class ServerProcess:
     """Run `sail arm serve` in a process of its own, on a free port of this machine, until `close`.
 
-    It is out of reach of the terminal's Ctrl-C, and ends by itself when this process does, however that ends. Raises
-    SailError, with the last words of the server, where it does not begin to serve.
+    It is out of reach of the terminal's Ctrl-C, and ends by itself when this process does, however that ends. It logs
+    no commands unless `settings` name a file. Raises SailError, with the last words of the server, where it does not
+    begin to serve.
     """
 
     def __init__(self, settings: Sequence[str], timeout_s: float = START_TIMEOUT_S) -> None:
-        command = [sys.executable, "-m", "robot.cli.main", "arm", "serve", "port=0", "ends_with_input=true", "--json"]
+        command = [sys.executable, "-m", "robot.cli.main", "arm", "serve", "port=0", "ends_with_input=true"]
         self._process = subprocess.Popen(
-            [*command, *settings],
+            [*command, "log=", "--json", *settings],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -24,13 +24,13 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from hardware.camera_feed import CameraFeed
 from hardware.clocks import now
-from hardware.command_log import CommandLog
+from hardware.command_log import MIB, CommandLog
 from hardware.complaints import Complaints
-from hardware.desk import Desk, Later, command_of, done, identity, refused, ruling_message
+from hardware.desk import Desk, Later, done, identity, refused
 from hardware.keys import ServerKeys
 from hardware.messages import Message, MessageError, MismatchError, pack, stop_in, unpack
 from hardware.precedence import REQUESTS, STOPS, take_precedence, urgent_wire
-from hardware.rulings import Forward, rejected
+from hardware.rulings import Forward
 from hardware.safety import Governor, SafetySettings, State
 from hardware.servo import Servo
 from hardware.servo_record import ServoRecord
@@ -56,8 +56,9 @@ class ArmServer:
     `host` is an IP address; any but a loopback address needs `keys`. `port` is that of the control socket, 0 for any
     that is free; the others follow it, and are told in the answer to a hello. `forward` gives the tool's position for
     joint positions, which a workspace box in `settings` needs. `record` names a file for the servo's latest
-    `record_periods` periods, `log` one for all commands. `on_exit` is what an armed arm does when the server ends:
-    `hold` or `park`, that is, go home first. `realtime` gives the server precedence over all else on its machine.
+    `record_periods` periods, `log` one for commands, of at most `log_bytes` with the one before it. `on_exit` is what
+    an armed arm does when the server ends: `hold` or `park`, that is, go home first. `realtime` gives the server
+    precedence over all else on its machine.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ArmServer:
         record: Path | None = None,
         record_periods: int = 15_000,
         log: Path | None = None,
+        log_bytes: int = 200 * MIB,
         on_exit: str = "hold",
         realtime: bool = False,
     ) -> None:
@@ -93,7 +95,7 @@ class ArmServer:
         self.governor = Governor(driver.description, settings, forward)
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self.record = ServoRecord(driver.description.size, record_periods, record)
-        self.log = CommandLog(log)
+        self.log = CommandLog(log, limit_bytes=log_bytes, complaints=self.complaints)
         self.servo = Servo(driver, self.governor, self._lock, self.record, self.complaints, self._dead_thread, realtime)
         self._ending = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
@@ -369,22 +371,25 @@ class ArmServer:
             before = newest.get(parts[0])
             if before is not None:
                 older, message = sorted((before, message), key=lambda one: int(one.body["sequence"]))
-                self._overtaken(command, parts[0], older)
+                self._rule(command, parts[0], older, self.desk.overtake, received_s)
             newest[parts[0]] = message
         for client, message in newest.items():
-            try:
-                answer = self.desk.rule(message, received_s)
-            except Exception as error:
-                self.complaints.note("a command could not be ruled on", repr(error))
-                answer = refused("the server could not rule on that: see its log")
-            self._send(command, client, answer, message.sequence)
+            self._rule(command, client, message, self.desk.rule, received_s)
 
-    def _overtaken(self, command: zmq.Socket[bytes], client: bytes, message: Message) -> None:
-        asked = command_of(message)
-        answer = refused("a newer command had come") if asked is None else None
-        if asked is not None:
-            answer = ruling_message(rejected(asked, "a newer command had come"))
-        assert answer is not None
+    def _rule(
+        self,
+        command: zmq.Socket[bytes],
+        client: bytes,
+        message: Message,
+        rule: Callable[[Message, float], Message],
+        received_s: float,
+    ) -> None:
+        try:
+            answer = rule(message, received_s)
+        except Exception as error:
+            # Whatever a client sends must not end the thread; a defect is logged and answered.
+            self.complaints.note("a command could not be ruled on", repr(error))
+            answer = refused("the server could not rule on that: see its log")
         self._send(command, client, answer, message.sequence)
 
     def _understood(self, socket: zmq.Socket[bytes], parts: list[bytes]) -> Message | None:

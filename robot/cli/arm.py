@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from hardware.client import ArmClient, ArmError, host_and_port
 from hardware.clocks import now
+from hardware.command_log import MIB
 from hardware.keys import ClientKeys, ServerKeys, authorised_clients, client_keys, make_keys, server_keys
 from hardware.safety import SafetySettings
 from hardware.server import ArmServer
@@ -69,6 +70,7 @@ def _serve(config: DictConfig, as_json: bool) -> int:
         camera_matrices=setup.camera_matrices,
         record=Path(config.record) if config.record else None,
         log=Path(config.log) if config.log else None,
+        log_bytes=_log_bytes(config),
         on_exit=config.on_exit,
         realtime=bool(config.realtime),
     )
@@ -126,6 +128,12 @@ def safety_settings(node: DictConfig) -> SafetySettings:
             values[corner] = tuple(float(number) for number in values[corner])
     known = {field.name for field in dataclasses.fields(SafetySettings)}
     return SafetySettings(**{name: value for name, value in values.items() if name in known})
+
+
+def _log_bytes(config: DictConfig) -> int:
+    if not float(config.log_mib) >= 1:
+        raise SailError(f"log_mib must be at least 1, got {config.log_mib}; log= switches the log of commands off.")
+    return round(float(config.log_mib) * MIB)
 
 
 def _server_keys(config: DictConfig) -> ServerKeys | None:
