@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +22,8 @@ from robot.protocols import Camera
 
 ENCODINGS = ("raw", "jpeg")
 RETRY_S = 1.0
+RATE_OVER = 31
+"""Over how many frames the rate is measured."""
 
 
 class CameraFeed(threading.Thread):
@@ -48,6 +51,21 @@ class CameraFeed(threading.Thread):
         self.captured_s = float("-inf")
         self.frames = 0
         self.problem = "no frame has come yet"
+        self._latest_s: deque[float] = deque(maxlen=RATE_OVER)
+
+    @property
+    def rate_hz(self) -> float:
+        """Return how many frames a second came of late, 0 where too few came to say, or none any more."""
+        times_s = list(self._latest_s)
+        if len(times_s) < 2 or now() - times_s[-1] > 2.0 or times_s[-1] <= times_s[0]:
+            return 0.0
+        return (len(times_s) - 1) / (times_s[-1] - times_s[0])
+
+    @property
+    def lost(self) -> int:
+        """Return how many frames the camera made that never came, where somebody counts them."""
+        health = getattr(self._camera, "health", None)
+        return 0 if health is None else int(health().lost)
 
     def end(self) -> None:
         """Ask the thread to end; it does so after the frame it waits for."""
@@ -89,6 +107,7 @@ class CameraFeed(threading.Thread):
 
     def _publish(self, image: Image, captured_s: float) -> None:
         self.captured_s = captured_s
+        self._latest_s.append(captured_s)
         self.frames += 1
         array: NDArray[np.uint8] = image if self._encoding == "raw" else encode_jpeg(image, self._quality)
         body = {

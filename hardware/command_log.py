@@ -76,7 +76,7 @@ class CommandLog:
         if self._strangers > STRANGERS_A_SECOND:
             self._left_out += 1
             return
-        line = {
+        line: dict[str, object] = {
             "time_s": time_s,
             "client": None,
             "sequence": ruling.sequence,

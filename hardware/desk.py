@@ -149,6 +149,9 @@ class Desk:
             "garbage": self.garbage,
             "faults": governor.faults,
             "camera_ages_s": [min(now() - feed.captured_s, 1e6) for feed in self._feeds],
+            "camera_rates_hz": [feed.rate_hz for feed in self._feeds],
+            "camera_lost": [feed.lost for feed in self._feeds],
+            "camera_problems": [feed.problem[:500] for feed in self._feeds],
         }
         measured = None if moment is None else moment.measured
         where = np.full(governor.description.size, np.nan) if measured is None else measured.position

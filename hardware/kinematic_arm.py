@@ -82,6 +82,8 @@ class PaintedCamera:
     ) -> None:
         self.name, self.size = name, (int(size[0]), int(size[1]))
         self._arm, self._period_s = arm, 1.0 / rate_hz
+        self.rate_hz = rate_hz
+        self.intrinsics: tuple[float, float, float, float] | None = None
         self._next_s = 0.0
         self.frozen = False
 

@@ -55,7 +55,8 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     "stop": {"reason": "s"},
     # On the socket for commands; arrays: times_s float64 (N,), positions float64 (N, J).
     "command": {"token": "s", "sequence": "i", "seen_s": "f?"},
-    # Answers. `welcome` has arrays: limits float64 (8, J), matrices float64 (C, 3, 4), NaN where unknown.
+    # Answers. `welcome` has arrays: limits float64 (8, J), matrices float64 (C, 3, 4) and intrinsics float64 (C, 4);
+    # NaN where unknown, and a rate that is unknown is 0.
     "welcome": {
         "robot": "s",
         "calibration": "s",
@@ -68,6 +69,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "camera_names": "s*",
         "camera_heights": "i*",
         "camera_widths": "i*",
+        "camera_rates_hz": "f*",
         "camera_ports": "i*",
         "command_port": "i",
         "stop_port": "i",
@@ -98,6 +100,9 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "garbage": "i",
         "faults": "i",
         "camera_ages_s": "f*",
+        "camera_rates_hz": "f*",
+        "camera_lost": "i*",
+        "camera_problems": "s*",
     },
     # Published. Arrays of `state`: float64 (J,) measured position, its velocity (or empty), asked, sent. `succeeded` is
     # a simulated scene's ground truth since its last reset, none where nobody knows.

@@ -19,6 +19,7 @@ import numpy as np
 from hardware.actions import ActionFactory, Displacement, JointPositions, ToolKinematics
 from hardware.clocks import now
 from hardware.keys import client_keys
+from hardware.known_arms import KnownArms
 from hardware.remote import RemoteRobot
 from robot.data import Observation
 from robot.errors import SailError, UnknownNameError
@@ -49,6 +50,7 @@ def remote_arm(
     state_age_s: float = 0.05,
     lost_s: float = 1.0,
     timeout_s: float = 2.0,
+    known: str = "",
     task: str = "",
 ) -> RemoteRobot:
     """Return the arm that a server serves at `address`.
@@ -56,13 +58,15 @@ def remote_arm(
     `key` and `server_key` are files from `sail arm keys`, where the server wants keys. `cameras` names those that are
     looked through, all of them where it is empty; `image_size` is the side in pixels of the square that is taken of
     their pictures, None: whole pictures as they come. An action of kind `displacement` moves the tool by up to
-    `action_repeat` · `metres_per_unit`, by `kinematics` where the arm's joints are not x, y, z. What the task is called
-    is nothing to an arm. Raises SailError for keys that cannot be read, an arm that does not answer, or what it lacks.
+    `action_repeat` · `metres_per_unit`, by `kinematics` where the arm's joints are not x, y, z. `known` is a file that
+    remembers which arm answered at an address; another one there is refused, unless `robot` names it. What the task is
+    called is nothing to an arm. Raises SailError for keys that cannot be read, an arm that does not answer or is not
+    the one, or what it lacks.
     """
     if bool(key) != bool(server_key):
         raise SailError("An arm with keys needs both: robot.key=FILE.key_secret and robot.server_key=FILE.key.")
     keys = client_keys(Path(key), Path(server_key)) if key else None
-    return RemoteRobot(
+    arm = RemoteRobot(
         address,
         action=action_kind(actions, metres_per_unit * action_repeat, lead_m, kinematics),
         rate_hz=rate_hz,
@@ -77,6 +81,13 @@ def remote_arm(
         lost_s=lost_s,
         timeout_s=timeout_s,
     )
+    if known:
+        try:
+            KnownArms(Path(known)).check(address, arm.client.welcome, bool(robot))
+        except BaseException:
+            arm.close()
+            raise
+    return arm
 
 
 def action_kind(

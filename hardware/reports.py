@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware.cameras.lens import Intrinsics
 from hardware.messages import Message, MessageError
 from hardware.safety import State
 from robot.arm import ArmDescription, Joints
@@ -19,7 +20,8 @@ class Welcome:
     """Hold what a server said of its arm at hello.
 
     `low` and `high`, float64 (J,): what positions are clamped to, a margin inside the hard limits of the description.
-    `cameras`: name → image size (H, W) in pixels; `matrices`: name → world_to_image, float64 (3, 4), where known.
+    `cameras`: name → image size (H, W) in pixels; `camera_rates_hz`: name → pictures a second, `matrices`: name →
+    world_to_image, float64 (3, 4), `intrinsics`: name → fx, fy, cx, cy in pixels of such a picture, where known.
     """
 
     description: ArmDescription
@@ -37,6 +39,8 @@ class Welcome:
     stop_port: int
     state_port: int
     can_reset: bool
+    camera_rates_hz: Mapping[str, float] = field(default_factory=dict)
+    intrinsics: Mapping[str, Intrinsics] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,12 @@ def read_welcome(message: Message) -> Welcome:
     body = message.body
     names, units = tuple(body["joint_names"]), tuple(body["units"])
     cameras = tuple(body["camera_names"])
-    lists = (body["camera_heights"], body["camera_widths"], body["camera_ports"])
-    if len(message.arrays) != 2 or message.arrays[0].shape != (8, len(names)):
-        raise MessageError("A welcome carries limits (8, J) and the cameras' matrices.")
-    if any(len(one) != len(cameras) for one in lists) or message.arrays[1].shape != (len(cameras), 3, 4):
-        raise MessageError("A welcome carries a height, a width, a port and a matrix for every camera.")
+    lists = (body["camera_heights"], body["camera_widths"], body["camera_ports"], body["camera_rates_hz"])
+    if len(message.arrays) != 3 or message.arrays[0].shape != (8, len(names)):
+        raise MessageError("A welcome carries limits (8, J), the cameras' matrices and their intrinsics.")
+    shapes = [array.shape for array in message.arrays[1:]]
+    if any(len(one) != len(cameras) for one in lists) or shapes != [(len(cameras), 3, 4), (len(cameras), 4)]:
+        raise MessageError("A welcome carries a size, a rate, a port, a matrix and intrinsics for every camera.")
     name, _, serial = str(body["robot"]).partition("#")
     rows = [np.asarray(row, np.float64) for row in message.arrays[0]]
     low, high, velocity, acceleration, jerk, home, soft_low, soft_high = rows
@@ -114,6 +119,12 @@ def read_welcome(message: Message) -> Welcome:
         int(body["stop_port"]),
         int(body["state_port"]),
         bool(body["can_reset"]),
+        {camera: float(rate_hz) for camera, rate_hz in zip(cameras, lists[3], strict=True) if rate_hz > 0},
+        {
+            camera: (float(lens[0]), float(lens[1]), float(lens[2]), float(lens[3]))
+            for camera, lens in zip(cameras, message.arrays[2], strict=True)
+            if np.all(np.isfinite(lens))
+        },
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import itertools
 import logging
 import secrets
 import threading
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from zmq.auth.thread import ThreadAuthenticator
 
 from hardware.camera_feed import CameraFeed
+from hardware.cameras.lens import intrinsics_of, rate_of
 from hardware.clocks import now
 from hardware.command_log import MIB, CommandLog
 from hardware.complaints import Complaints
@@ -98,6 +100,7 @@ class ArmServer:
         self.log = CommandLog(log, limit_bytes=log_bytes, complaints=self.complaints)
         self.servo = Servo(driver, self.governor, self._lock, self.record, self.complaints, self._dead_thread, realtime)
         self._ending = threading.Event()
+        self._numbers = itertools.count(1)
         self._threads: dict[str, threading.Thread] = {}
         self._beats: dict[str, float] = {}
         self._watched: tuple[str, ...] = ()
@@ -260,7 +263,10 @@ class ArmServer:
             ]
         )
         matrices = np.full((len(self._cameras), 3, 4), np.nan)
+        lenses = np.full((len(self._cameras), 4), np.nan)
         for number, camera in enumerate(self._cameras):
+            if (lens := intrinsics_of(camera)) is not None:
+                lenses[number] = lens
             if camera.name in self._matrices:
                 matrices[number] = self._matrices[camera.name]
         body: dict[str, Any] = {
@@ -275,13 +281,14 @@ class ArmServer:
             "camera_names": [camera.name for camera in self._cameras],
             "camera_heights": [camera.size[0] for camera in self._cameras],
             "camera_widths": [camera.size[1] for camera in self._cameras],
+            "camera_rates_hz": [rate_of(camera) for camera in self._cameras],
             "camera_ports": [self.ports[f"camera {camera.name}"] for camera in self._cameras],
             "command_port": self.ports["command"],
             "stop_port": self.ports["stop"],
             "state_port": self.ports["state"],
             "can_reset": hasattr(self._driver, "reset"),
         }
-        return Message("welcome", body, (limits, matrices))
+        return Message("welcome", body, (limits, matrices, lenses))
 
     @property
     def driver_description(self) -> Any:
@@ -409,7 +416,8 @@ class ArmServer:
         self.complaints.note("a message that is none", str(error))
 
     def _send(self, socket: zmq.Socket[bytes], client: bytes, answer: Message, answers: int) -> None:
-        sent = Message(answer.kind, answer.body, answer.arrays, self.session, 0, answers, now())
+        number = next(self._numbers)
+        sent = Message(answer.kind, answer.body, answer.arrays, self.session, number, answers, now())
         with contextlib.suppress(zmq.Again, zmq.ZMQError):
             socket.send_multipart([client, *pack(sent)], zmq.NOBLOCK)
 
@@ -434,7 +442,7 @@ class ArmServer:
             "at_rest": moment.at_rest,
             "at_home": moment.at_home,
             "tick": self.servo.counts.ticks,
-            "succeeded": self._succeeded(),
+            "succeeded": moment.succeeded,
         }
         arrays = (position, velocity, moment.setpoint.asked, moment.setpoint.position)
         message = Message(
@@ -442,11 +450,6 @@ class ArmServer:
         )
         with contextlib.suppress(zmq.Again):
             socket.send_multipart(pack(message), zmq.NOBLOCK)
-
-    def _succeeded(self) -> bool | None:
-        """Return what a simulated arm knows of its task; a physical one has no such method."""
-        succeeded = getattr(self._driver, "succeeded", None)
-        return None if succeeded is None else bool(succeeded())
 
     # The thread of stops: nothing else may keep one waiting.
 

@@ -35,6 +35,7 @@ class Moment:
     applied_s: float = 0.0
     at_rest: bool = True
     at_home: bool = False
+    succeeded: bool | None = None
 
 
 @dataclass(slots=True)
@@ -192,11 +193,16 @@ class Servo(threading.Thread):
         done_s = now()
         before = self.moment
         applied_s = done_s if before is None or before.applied != applied else before.applied_s
-        moment = Moment(setpoint, measured, done_s, reason, applied, applied_s, at_rest, at_home)
+        moment = Moment(setpoint, measured, done_s, reason, applied, applied_s, at_rest, at_home, self._succeeded())
         self.moment = moment
         self.beat_s = done_s
         self.record.add(done_s, deadline_s, setpoint, written, None if measured is None else measured.position)
         return moment
+
+    def _succeeded(self) -> bool | None:
+        """Return what a simulated arm knows of its task; a physical one has no such method."""
+        succeeded = getattr(self._driver, "succeeded", None)
+        return None if succeeded is None else bool(succeeded())
 
     def _read(self) -> tuple[JointState | None, str]:
         try:

@@ -147,6 +147,21 @@ class Camera(Protocol):
 
 
 @runtime_checkable
+class DescribedCamera(Camera, Protocol):
+    """A camera that says how often it gives a picture and what its lens does, where that is known."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Return how many pictures a second it is meant to give, 0 where that is not known."""
+        ...
+
+    @property
+    def intrinsics(self) -> tuple[float, float, float, float] | None:
+        """Return fx, fy, cx, cy in pixels of a picture of its size, centres of pixels being whole; None: not known."""
+        ...
+
+
+@runtime_checkable
 class Planner(Protocol):
     """Imagine the next seconds of a task as video."""
 

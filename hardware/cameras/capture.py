@@ -17,6 +17,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
+from hardware.cameras.lens import Intrinsics, intrinsics_of, rate_of
 from robot.data import Image
 from robot.errors import SailError
 from robot.protocols import Camera
@@ -110,6 +111,16 @@ class CapturedCamera:
     def size(self) -> tuple[int, int]:
         """Return the image size (H, W) in pixels."""
         return self._camera.size
+
+    @property
+    def rate_hz(self) -> float:
+        """Return how many pictures a second it is meant to give, 0 where that is not known."""
+        return 1.0 / self._period_s if self._period_s else rate_of(self._camera)
+
+    @property
+    def intrinsics(self) -> Intrinsics | None:
+        """Return fx, fy, cx, cy in pixels, None where they are not known."""
+        return intrinsics_of(self._camera)
 
     def open(self) -> None:
         """Open the camera, which may take a while, and begin; raise SailError where there is no such camera."""

@@ -6,11 +6,13 @@ OpenCV tells no frame numbers, so a camera that hangs can be known only by its f
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from hardware.cameras.lens import checked_intrinsics
 from hardware.extras import said
 from robot.data import Image
 from robot.errors import SailError
@@ -24,24 +26,26 @@ class OpenCVCamera:
 
     `size`: (H, W) in pixels, which the device is asked for and must deliver. `rate_hz` is asked of a device; a file
     plays at its own rate, and begins anew at its end with `loop`. `latency_s` is how long before its arrival a frame
-    was taken; docs/arm.md says how to measure it.
+    was taken; docs/arm.md says how to measure it. `intrinsics`: fx, fy, cx, cy in pixels, where they were measured.
     """
 
     def __init__(
         self,
         name: str,
         source: int | str,
-        size: tuple[int, int] = (480, 640),
+        size: Sequence[int] = (480, 640),
         rate_hz: float = 30.0,
         latency_s: float = 0.0,
         loop: bool = False,
+        intrinsics: Sequence[float] | None = None,
     ) -> None:
         self._name = name
         self._source = source
-        self._size = size
+        self._size = (int(size[0]), int(size[1]))
         self._rate_hz = rate_hz
         self._latency_s = latency_s
         self._loop = loop
+        self._intrinsics = checked_intrinsics(name, intrinsics)
         self._capture: Any = None
         self._cv2: Any = None
         self._is_file = isinstance(source, str) and "://" not in source
@@ -57,6 +61,16 @@ class OpenCVCamera:
     def size(self) -> tuple[int, int]:
         """Return the image size (H, W) in pixels."""
         return self._size
+
+    @property
+    def rate_hz(self) -> float:
+        """Return how many pictures a second were asked for."""
+        return float(self._rate_hz)
+
+    @property
+    def intrinsics(self) -> tuple[float, float, float, float] | None:
+        """Return fx, fy, cx, cy in pixels as they were given, None where they were not."""
+        return self._intrinsics
 
     def open(self) -> None:
         """Begin to capture; raise SailError where there is no such camera or it has another size."""

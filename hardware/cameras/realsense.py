@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from hardware.cameras.lens import checked_intrinsics
 from hardware.extras import maker_package, said
 from robot.data import Image
 from robot.errors import SailError
@@ -17,24 +19,27 @@ class RealSenseCamera:
     """Read the camera with this serial number, as printed on it.
 
     `size`: (H, W) in pixels and `rate_hz`, a pair the camera offers. `latency_s` is how long before its arrival a frame
-    was taken. `timeout_s` is how long a frame may take to come.
+    was taken. `timeout_s` is how long a frame may take to come. `intrinsics`: fx, fy, cx, cy in pixels of the colour
+    pictures at that size, where they are known; `rs-enumerate-devices -c` prints them as Fx, Fy, PPX, PPY.
     """
 
     def __init__(
         self,
         name: str,
         serial: str,
-        size: tuple[int, int] = (480, 640),
+        size: Sequence[int] = (480, 640),
         rate_hz: int = 30,
         latency_s: float = 0.0,
         timeout_s: float = 1.0,
+        intrinsics: Sequence[float] | None = None,
     ) -> None:
         self._name = name
         self._serial = serial
-        self._size = size
+        self._size = (int(size[0]), int(size[1]))
         self._rate_hz = rate_hz
         self._latency_s = latency_s
         self._timeout_ms = round(1000 * timeout_s)
+        self._intrinsics = checked_intrinsics(name, intrinsics)
         self._pipeline: Any = None
         self._number = 0
 
@@ -47,6 +52,16 @@ class RealSenseCamera:
     def size(self) -> tuple[int, int]:
         """Return the image size (H, W) in pixels."""
         return self._size
+
+    @property
+    def rate_hz(self) -> float:
+        """Return how many pictures a second were asked for."""
+        return float(self._rate_hz)
+
+    @property
+    def intrinsics(self) -> tuple[float, float, float, float] | None:
+        """Return fx, fy, cx, cy in pixels as they were given, None where they were not."""
+        return self._intrinsics
 
     @property
     def frame_number(self) -> int:

@@ -9,23 +9,28 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
+from hardware.cameras.lens import rate_of
 from hardware.client import ArmClient, ArmError, host_and_port
 from hardware.clocks import now
 from hardware.command_log import MIB
 from hardware.keys import ClientKeys, ServerKeys, authorised_clients, client_keys, make_keys, server_keys
+from hardware.reports import Welcome
 from hardware.safety import SafetySettings
 from hardware.server import ArmServer
 from hardware.setup import ArmSetup
 from hardware.stopping import Stopped, send_stop
+from robot.arm import ArmDescription
 from robot.cli.compose import build, compose, plain
 from robot.cli.screen import print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.errors import SailError
+from robot.protocols import Camera
 
 NO_EMERGENCY_STOP = (
     "This is software on an ordinary computer and no safety-rated emergency stop: keep the maker's within reach, and "
@@ -80,10 +85,21 @@ def _serve(config: DictConfig, as_json: bool) -> int:
         server.start()
         description = setup.driver.description
         console.print(f"[bold]{description.name}[/] at [bold]{server.address}[/]", soft_wrap=True)
+        for fact in found(description, setup.cameras):
+            console.print(fact, soft_wrap=True, markup=False)
         console.print(NO_EMERGENCY_STOP, style="yellow", soft_wrap=True)
         console.print("`sail arm stop` stops the arm from any terminal; Ctrl-C ends the server.", style="dim")
         if as_json:
-            print_json({"address": server.address, "robot": description.name, "joints": list(description.joint_names)})
+            print_json(
+                {
+                    "address": server.address,
+                    "robot": description.name,
+                    "serial": description.serial,
+                    "calibration": description.calibration,
+                    "joints": list(description.joint_names),
+                    "cameras": [camera.name for camera in setup.cameras],
+                }
+            )
         with console.status("") as line:
             while not ending.wait(0.25):
                 line.update(status_line(server.desk.report().body))
@@ -93,6 +109,18 @@ def _serve(config: DictConfig, as_json: bool) -> int:
             signal.signal(number, handler)
     console.print("The arm holds by itself; the server has ended.", soft_wrap=True)
     return 0
+
+
+def found(description: ArmDescription, cameras: Sequence[Camera]) -> list[str]:
+    """Return what a server has found, a line each: the arm's serial number, its calibration, and every camera."""
+    lines = [
+        f"serial number {description.serial or 'not known'}",
+        f"calibration {description.calibration or 'kept in the arm'}",
+    ]
+    for camera in cameras:
+        rate_hz = f"{rate_of(camera):g} Hz" if rate_of(camera) else "its own rate"
+        lines.append(f"camera {camera.name}: {camera.size[0]}×{camera.size[1]} (H×W) at {rate_hz}")
+    return lines if cameras else [*lines, "no cameras"]
 
 
 def _end_with_input(ending: threading.Event) -> None:
@@ -214,16 +242,32 @@ def _show(client: ArmClient, as_json: bool) -> int:
     }
     if as_json:
         known = {name: None if value != value else value for name, value in where.items()}
-        print_json({"robot": description.name, **answer.body, "cameras": list(client.welcome.cameras), "joints": known})
+        arm = {"robot": description.name, "serial": description.serial, "calibration": description.calibration}
+        print_json({**arm, **answer.body, "cameras": list(client.welcome.cameras), "joints": known})
         return 0
     console = screen(False)
     console.print(status_line(answer.body), soft_wrap=True)
     units = dict(zip(description.joint_names, description.units, strict=True))
     console.print(", ".join(f"{name} {value:.3f} {units[name]}" for name, value in where.items()), soft_wrap=True)
-    ages = zip(client.welcome.cameras, answer.body["camera_ages_s"], strict=True)
-    for name, age_s in ages:
-        console.print(f"camera {name}: {f'{1e3 * age_s:.0f} ms old' if age_s < 1e5 else 'no picture yet'}")
+    calibration = description.calibration or "kept in the arm"
+    who = f"{description.name}, serial number {description.serial or 'not known'}, calibration {calibration}"
+    console.print(who, soft_wrap=True, markup=False)
+    for line in camera_lines(client.welcome, answer.body):
+        console.print(line, soft_wrap=True, markup=False)
     return 0
+
+
+def camera_lines(welcome: Welcome, report: Mapping[str, Any]) -> list[str]:
+    """Return how each camera does, a line each: rate, age, frames lost, and what is wrong."""
+    lines = []
+    columns = (report[f"camera_{what}"] for what in ("ages_s", "rates_hz", "lost", "problems"))
+    for name, age_s, rate_hz, lost, problem in zip(welcome.cameras, *columns, strict=True):
+        meant_hz = welcome.camera_rates_hz.get(name)
+        parts = [f"{rate_hz:.1f}{f' of {meant_hz:g}' if meant_hz else ''} Hz"]
+        parts.append(f"{1e3 * age_s:.0f} ms old" if age_s < 1e5 else "no picture yet")
+        parts.append(f"{lost} lost")
+        lines.append(f"camera {name}: {', '.join(parts)}{f' ({problem})' if problem else ''}")
+    return lines
 
 
 def _teleoperate(config: DictConfig, as_json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -73,6 +74,19 @@ class SimulatedCamera:
     def size(self) -> tuple[int, int]:
         """Return the image size (H, W) in pixels."""
         return self._size
+
+    @property
+    def rate_hz(self) -> float:
+        """Return how many pictures a second it gives."""
+        return 1 / self._period_s
+
+    @property
+    def intrinsics(self) -> tuple[float, float, float, float]:
+        """Return fx, fy, cx, cy in pixels, centres of pixels being whole."""
+        height, width = self._size
+        fovy_deg = float(self._scene.model.camera(self._name).fovy[0])
+        focal_px = 0.5 * height / math.tan(math.radians(0.5 * fovy_deg))
+        return (focal_px, focal_px, (width - 1) / 2, (height - 1) / 2)
 
     def open(self) -> None:
         """Begin to capture; raise RenderingError where nothing can be drawn here, SailError where it takes too long."""

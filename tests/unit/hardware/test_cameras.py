@@ -17,7 +17,7 @@ from hardware.cameras.capture import CapturedCamera, NumberedCamera
 from hardware.cameras.opencv import OpenCVCamera
 from hardware.cameras.realsense import RealSenseCamera
 from robot.errors import SailError
-from robot.protocols import Camera
+from robot.protocols import Camera, DescribedCamera
 from tests.doubles import pyrealsense2
 from tests.doubles.benches import wait_until
 
@@ -104,6 +104,20 @@ def captured(clock: Clock) -> Iterator[Callable[..., tuple[CapturedCamera, HandF
     for thread, camera in started:
         camera.ended = True
         thread.close()
+
+
+def test_a_lens_is_told_through_every_wrapping_and_checked() -> None:
+    lens = [615.2, 614.9, 319.5, 239.5]
+    for camera in (
+        OpenCVCamera("front", 0, [480, 640], intrinsics=lens),  # lists, as settings have them
+        RealSenseCamera("front", "123", [480, 640], intrinsics=lens),
+    ):
+        wrapped = CapturedCamera(camera)
+        assert isinstance(wrapped, DescribedCamera) and isinstance(camera, DescribedCamera)
+        assert wrapped.intrinsics == tuple(lens) and wrapped.rate_hz == 30.0 and wrapped.size == (480, 640)
+    assert CapturedCamera(HandFed()).intrinsics is None and CapturedCamera(HandFed()).rate_hz == 0.0
+    with pytest.raises(SailError, match="fx, fy, cx, cy"):
+        OpenCVCamera("front", 0, intrinsics=[615.2, 0.0, 319.5, 239.5])
 
 
 def taken(thread: CapturedCamera, camera: HandFed) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,10 @@ import pytest
 from hardware.clocks import ClockOffset
 from hardware.complaints import Complaints
 from hardware.keys import authorised_clients, client_keys, load_pair, load_public, make_keys, server_keys
+from hardware.kinematic_arm import cartesian
+from hardware.known_arms import KnownArms
 from hardware.lease import Lease
+from hardware.reports import Welcome
 from hardware.server import check_address
 from robot.errors import SailError
 
@@ -31,6 +37,56 @@ def test_one_client_at_a_time_holds_the_lease() -> None:
     lease.release()
     assert lease.holder(11.0) == ""
     assert not lease.held_by("", 11.0)
+
+
+def test_asking_who_holds_the_lease_never_ends_it() -> None:
+    lease = Lease(0.5)
+    token, _ = lease.acquire("first", 10.0)
+    assert lease.holder(11.0) == ""  # a thread whose clock reading is newer than the beat's
+    assert lease.beat(token, 10.4)
+    assert lease.holder(10.8) == "first" and lease.held_by(token, 10.8)
+
+
+def test_a_lease_is_lent_once_however_many_threads_ask() -> None:
+    lease = Lease(1000.0)
+    tokens: list[str] = []
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(50):
+            lease.release()
+            threads = [threading.Thread(target=lambda: tokens.append(lease.acquire("me", 1.0)[0])) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert sum(map(bool, tokens)) == 1
+            tokens.clear()
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_an_arm_is_remembered_and_another_at_its_address_refused(tmp_path: Path) -> None:
+    def told(serial: str, calibration: str) -> Welcome:
+        description = replace(cartesian(), serial=serial, calibration=calibration)
+        return Welcome(
+            description, description.low, description.high, "", 250, 100, 0.15, 0.5, {}, {}, {}, 0, 0, 0, False
+        )
+
+    path = tmp_path / "data" / "known.json"
+    arms = KnownArms(path)
+    arms.check("tcp://here:7710", told("7", "abc"))
+    arms.check("tcp://here:7710", told("7", "abc"))
+    arms.check("tcp://there:7710", told("8", "abc"))
+    with pytest.raises(SailError, match=r"robot at tcp://here:7710 was 'kinematic#7' and is 'kinematic#9' now"):
+        arms.check("tcp://here:7710", told("9", "abc"))
+    with pytest.raises(SailError, match=r"calibration at tcp://here:7710 was 'abc' and is '' now"):
+        arms.check("tcp://here:7710", told("7", ""))
+    arms.check("tcp://here:7710", told("9", "abc"), sure=True)
+    arms.check("tcp://here:7710", told("9", "abc"))
+    path.write_text("[1]")
+    with pytest.raises(SailError, match="mend or remove"):
+        arms.check("tcp://here:7710", told("9", "abc"))
 
 
 def test_keys_are_read_back_and_the_secret_is_the_owner_s_alone(tmp_path: Path) -> None:

@@ -397,6 +397,43 @@ def test_a_mismatch_is_refused_with_both_values_named() -> None:
         ArmClient(server.address, robot="kinematic#test").close()
 
 
+class Charted(PaintedCamera):
+    """A camera whose lens was measured."""
+
+    def __init__(self, arm: KinematicArm) -> None:
+        super().__init__(arm, "side", (48, 64), 20.0)
+        self.intrinsics = (60.5, 61.5, 31.5, 23.5)
+
+
+def test_a_hello_tells_the_cameras_rates_and_lenses_and_answers_are_numbered() -> None:
+    arm = KinematicArm()
+    with (
+        served(arm, cameras=[PaintedCamera(arm), Charted(arm)]) as server,
+        ArmClient(server.address, timeout_s=10.0) as client,
+    ):
+        welcome = client.welcome
+        assert welcome.cameras == {"front": (48, 64), "side": (48, 64)}
+        assert welcome.camera_rates_hz == {"front": 30.0, "side": 20.0}
+        assert welcome.intrinsics == {"side": (60.5, 61.5, 31.5, 23.5)}
+        assert (welcome.servo_hz, welcome.state_hz) == (250.0, 100.0)
+        numbers = [client.ask("clock").sequence for _ in range(5)] + [client.ask("status").sequence]
+        assert numbers[0] > 0 and np.all(np.diff(numbers) > 0)
+        until(lambda: 15 < client.status()["camera_rates_hz"][1] < 25)
+
+
+def test_whether_a_scene_is_solved_is_asked_by_the_servo_alone() -> None:
+    asked: set[str] = set()
+
+    class Solved(KinematicArm):
+        def succeeded(self) -> bool:
+            asked.add(threading.current_thread().name)
+            return True
+
+    with served(Solved()) as server, ArmClient(server.address, timeout_s=10.0) as client:
+        until(lambda: client.report is not None and client.report.succeeded)
+    assert asked == {"servo"}
+
+
 def test_only_clients_whose_keys_are_known_get_in(tmp_path: Path) -> None:
     _, server_secret = make_keys(tmp_path / "server", "arm")
     server_public = tmp_path / "server" / "arm.key"

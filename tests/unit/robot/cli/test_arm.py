@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import select
 import signal
@@ -44,7 +45,9 @@ def test_an_arm_is_served_stopped_cleared_and_let_go(tmp_path: Path, capsys: pyt
         assert status["state"] == "DISARMED"
         assert status["joints"] == {"x": 0.0, "y": 0.6, "z": 0.2, "gripper": 0.04}
         assert main(["arm", "status", address]) == 0
-        assert "y 0.600 m" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert "y 0.600 m" in told and "serial number test, calibration kept in the arm" in told
+        assert " of 30 Hz, " in told and "ms old, 0 lost" in told
         with ArmClient(json.loads(text)["address"], timeout_s=10.0, watch=False) as client:
             client.acquire()
             client.arm()
@@ -57,6 +60,8 @@ def test_an_arm_is_served_stopped_cleared_and_let_go(tmp_path: Path, capsys: pyt
         _, told = server.communicate(timeout=30)
         assert server.returncode == 0
         assert "no safety-rated emergency stop" in " ".join(told.split())
+        for part in ("serial number test", "calibration kept in the arm", "camera front: 128×128 (H×W) at 30 Hz"):
+            assert part in told
         assert "holds by itself" in told
     finally:
         server.kill()
@@ -143,3 +148,4 @@ def test_the_settings_shipped_are_the_governor_s_own() -> None:
     from hardware.safety import SafetySettings
 
     assert safety_settings(compose("arm_serve").safety) == SafetySettings()
+    assert set(compose("arm_serve").safety) == {field.name for field in dataclasses.fields(SafetySettings)}

@@ -29,7 +29,13 @@ from robot.errors import SailError
 from robot.rollout import Attempt
 from tests.unit.hardware.serving import served, until
 
-PATIENT = ["robot.camera_age_s=1.0", "robot.state_age_s=1.0", "robot.lost_s=3.0", "robot.timeout_s=10.0"]
+PATIENT = [
+    "robot.camera_age_s=1.0",
+    "robot.state_age_s=1.0",
+    "robot.lost_s=3.0",
+    "robot.timeout_s=10.0",
+    "robot.known=",
+]
 
 
 class Still:
@@ -241,7 +247,8 @@ def test_what_cannot_be_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(deploy, "build", _building(deploy.build))
     with served() as server:
-        assert main([*words, *([f"robot.address={server.address}"] if words[0] == "deploy" else [])]) == 2
+        mine = [f"robot.address={server.address}", "robot.known="] if words[0] == "deploy" else []
+        assert main([*words, *mine]) == 2
     told = capsys.readouterr().err
     assert reason in told and told.count("\n") == 1
 
