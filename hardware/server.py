@@ -95,6 +95,7 @@ class ArmServer:
         self.session = secrets.token_hex(8)
         self.complaints = Complaints()
         self.governor = Governor(driver.description, settings, forward)
+        check_rate(driver, self.governor.settings.servo_hz)
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self.record = ServoRecord(driver.description.size, record_periods, record)
         self.log = CommandLog(log, limit_bytes=log_bytes, complaints=self.complaints)
@@ -489,6 +490,19 @@ def check_address(host: str, keys: object | None) -> None:
     if not address.is_loopback and keys is None:
         raise SailError(
             f"Whoever reaches {host} could move the arm: make keys with `sail arm keys`, or serve on 127.0.0.1."
+        )
+
+
+def check_rate(driver: ArmDriver, servo_hz: float) -> None:
+    """Raise SailError where a driver expects another number of commands a second than it will get.
+
+    It tells its arm how fast to move by the time between two.
+    """
+    expected_hz: float = getattr(driver, "rate_hz", servo_hz)
+    if abs(expected_hz - servo_hz) > 1e-6 * servo_hz:
+        raise SailError(
+            f"The driver of {driver.description.name} expects {expected_hz:g} commands a second, and safety.servo_hz "
+            f"is {servo_hz:g}: set both alike."
         )
 
 

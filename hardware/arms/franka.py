@@ -57,9 +57,9 @@ STIFFNESS: Final = joints(600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
 class FrankaArm:
     """Drive a Franka arm and its hand at `host`, the address of its controller.
 
-    `share` is the part of the maker's velocity, acceleration and jerk that may be used. `period_s` is the time between
-    two commands. Without `realtime` franky also runs without a real-time kernel, with more faults. `grasp_force_n`:
-    at most 70 N. `serial` names the arm where there are several; the package does not tell it.
+    `share` is the part of the maker's velocity, acceleration and jerk that may be used. `rate_hz` is how often
+    commands come: the governor's servo_hz. Without `realtime` franky also runs without a real-time kernel, with more
+    faults. `grasp_force_n`: at most 70 N. `serial` names the arm where there are several; the package does not tell it.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FrankaArm:
         model: str = "fr3",
         serial: str = "",
         share: float = CAUTIOUS,
-        period_s: float = 0.004,
+        rate_hz: float = 250.0,
         gripper: bool = True,
         grasp_force_n: float = 20.0,
         realtime: bool = True,
@@ -76,7 +76,7 @@ class FrankaArm:
         if model not in MODELS:
             raise UnknownNameError("Franka model", model, tuple(MODELS))
         self._host = host
-        self._period_s = period_s
+        self._rate_hz = rate_hz
         self._has_gripper = gripper
         self._force_n = grasp_force_n
         self._realtime = realtime
@@ -92,6 +92,11 @@ class FrankaArm:
     def description(self) -> ArmDescription:
         """Return the joints and the maker's limits, slowed by `share`."""
         return self._description
+
+    @property
+    def rate_hz(self) -> float:
+        """Return how many commands a second it expects."""
+        return self._rate_hz
 
     def connect(self) -> None:
         """Connect, clear what stopped the arm before, and move nothing; raise SailError where that fails."""
@@ -137,7 +142,7 @@ class FrankaArm:
         robot = self._connected()
         checked(position, self._description.size, "a Franka")
         arm = position[:ARM_JOINTS].copy()
-        velocity = np.zeros(ARM_JOINTS) if self._reference is None else (arm - self._reference) / self._period_s
+        velocity = np.zeros(ARM_JOINTS) if self._reference is None else (arm - self._reference) * self._rate_hz
         try:
             if self._tracker is None:
                 self._tracker = self._franky.JointImpedanceTracker(robot, stiffness=STIFFNESS)

@@ -46,9 +46,9 @@ class URArm:
     """Drive a UR arm at `host`, with the arm in remote control.
 
     `gripper`: none, robotiq-2f85 or robotiq-2f140. `share` is the part of the maker's speed that may be used.
-    `rate_hz` is how often commands come. `lookahead_s`, 0.03–0.2, and `gain`, 100–2000, are the controller's own:
-    more look-ahead is smoother and later. `deceleration_rad_s2` is used to stop. `gripper_port` is where the
-    gripper's URCap listens.
+    `rate_hz` is how often commands come: the governor's servo_hz. `lookahead_s`, 0.03–0.2, and `gain`, 100–2000, are
+    the controller's own: more look-ahead is smoother and later. `deceleration_rad_s2` is used to stop. `gripper_port`
+    is where the gripper's URCap listens.
     """
 
     def __init__(
@@ -90,6 +90,11 @@ class URArm:
     def description(self) -> ArmDescription:
         """Return the joints and the maker's limits, slowed by `share`."""
         return self._description
+
+    @property
+    def rate_hz(self) -> float:
+        """Return how many commands a second it expects."""
+        return self._rate_hz
 
     def connect(self) -> None:
         """Connect and load the maker's script, moving nothing; raise SailError where the arm is not ready."""

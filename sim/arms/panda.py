@@ -119,6 +119,11 @@ class SimulatedPanda:
         """Return the latest pose for a camera and when it was so (the clock, s); other threads may ask."""
         return self._snapshot
 
+    @property
+    def rate_hz(self) -> float:
+        """Return how many commands a second it expects."""
+        return 1 / self._period_s
+
     def connect(self) -> None:
         """Let time begin to pass."""
         if not self._connected:

@@ -16,8 +16,9 @@ import zmq
 
 from hardware.client import ArmClient
 from hardware.messages import Message, pack
+from hardware.server import ArmServer
 from robot.cli.arm import safety_settings
-from robot.cli.compose import compose
+from robot.cli.compose import build, compose
 from robot.cli.main import main
 from robot.errors import SailError
 from tests.unit.hardware.serving import until
@@ -142,6 +143,18 @@ def test_a_workspace_box_is_read_from_the_settings() -> None:
     assert settings.workspace_low == (0.2, -0.3, 0.0) and settings.workspace_high == (0.6, 0.3, 0.5)
     with pytest.raises(SailError, match="three numbers"):
         safety_settings(compose("arm_serve", ["safety.workspace_low=[1,2]"]).safety)
+
+
+@pytest.mark.parametrize(("arm", "key"), [("franka", "rate_hz"), ("ur", "rate_hz"), ("sim", "servo_hz")])
+def test_a_driver_is_told_how_often_commands_come(arm: str, key: str) -> None:
+    config = compose("arm_serve", [f"arm={arm}", "safety.servo_hz=125"])
+    assert config.arm.driver[key] == 125
+    if arm != "sim":
+        setup = build(config.arm)
+        assert setup.driver.rate_hz == 125
+        ArmServer(setup.driver, port=0, settings=safety_settings(config.safety))
+        with pytest.raises(SailError, match="expects 125 commands a second, and safety.servo_hz is 250"):
+            ArmServer(setup.driver, port=0)
 
 
 def test_the_settings_shipped_are_the_governor_s_own() -> None:
