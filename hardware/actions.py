@@ -38,6 +38,11 @@ class ActionKind(Protocol):
         ...
 
     @property
+    def is_relative(self) -> bool:
+        """Return whether what an arm cannot do in its time is not done at all, for want of a goal that stays."""
+        ...
+
+    @property
     def proprio_names(self) -> tuple[str, ...]:
         """Return what is sensed beside pictures."""
         ...
@@ -83,6 +88,11 @@ class JointPositions:
     def spec(self) -> ActionSpec:
         """Return one entry a joint."""
         return self._spec
+
+    @property
+    def is_relative(self) -> bool:
+        """Return that it is not: a position too far to be reached in time stays the goal, and is reached later."""
+        return False
 
     @property
     def proprio_names(self) -> tuple[str, ...]:
@@ -159,6 +169,11 @@ class Displacement:
         return self._spec
 
     @property
+    def is_relative(self) -> bool:
+        """Return that it is: a displacement is how far the tool moves by the time the next is due, and no more."""
+        return True
+
+    @property
     def proprio_names(self) -> tuple[str, ...]:
         """Return the tool's place and its opening."""
         return ("gripper_x", "gripper_y", "gripper_z", "gripper_opening")
@@ -185,15 +200,15 @@ class Displacement:
         return np.array([*self._joints_at(wanted), np.clip(opening, self._low[-1], self._high[-1])])
 
     def sent(self, values: FloatArray, asked: Joints, sent: Joints) -> FloatArray:
-        """Return the displacement in force; the gripper's part is as it was asked for."""
+        """Return the displacement in force: each axis as it was asked for where that is so, and the gripper's part."""
         before = self.tool(self._from)
         whole = before + self._metres * values[:3].astype(np.float64)
         there = self.tool(sent)
         self._from = sent.copy()
-        if np.allclose(there, whole, rtol=0, atol=1e-3 * self._metres):
-            return values
         moved = np.clip((there - before) / self._metres, -1.0, 1.0)
-        return np.array([*moved, values[3]], np.float32)
+        # An axis that went where it was sent is not to differ by rounding because another one did not.
+        kept = np.abs(there - whole) <= 1e-3 * self._metres
+        return np.array([*np.where(kept, values[:3], moved), values[3]], np.float32)
 
     def proprio(self, joints: Joints) -> FloatArray:
         """Return the tool's x, y, z (m) and its opening (0 shut … 1 open)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hardware.actions import Displacement, JointPositions
 from hardware.client import ArmRefusedError
 from hardware.clocks import now
-from hardware.kinematic_arm import KinematicArm, PaintedCamera
+from hardware.kinematic_arm import KinematicArm, PaintedCamera, cartesian
 from hardware.remote import RemoteRobot, StaleError, StoppedError
 from hardware.reports import Welcome
 from hardware.rulings import Decision
@@ -117,6 +117,32 @@ def test_a_displacement_into_the_wall_says_what_was_sent() -> None:
         # From 0 to the soft limit at 0.392 there are 19.6 steps.
         assert np.sum(sent) == pytest.approx(19.6, abs=0.02)
         assert sent[-1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_displacement_that_is_too_fast_for_the_arm_says_what_is_moved() -> None:
+    slow = replace(cartesian(), velocity=np.array([0.1, 0.1, 0.1, 0.3]))  # a displacement of 1 is 0.4 m/s
+    arm = KinematicArm(slow)
+    with served(arm) as server, remote(server) as robot:
+        robot.reset(0)
+        sent = [robot.act(RIGHT).values for _ in range(10)]
+        until(lambda: server.governor.at_rest)
+        moved_m = arm.position[0] - arm.description.home[0]
+    assert moved_m < 0.2 and np.all(np.array(sent)[:, 0] < 0.9)
+    assert 0.02 * np.sum(sent, axis=0)[0] == pytest.approx(moved_m, abs=1e-6)
+    np.testing.assert_array_equal(np.array(sent)[:, 1:], np.tile(RIGHT.values[1:], (10, 1)))
+
+
+def test_an_axis_that_goes_where_it_was_sent_is_not_changed_by_rounding_because_another_does_not() -> None:
+    arm = KinematicArm()
+    kind = Displacement(welcome_of(arm.description), 20.0, metres_per_unit=0.02)
+    start = arm.description.home.copy()
+    start[0] = arm.description.high[0] - 0.001
+    kind.begin(start)
+    values: FloatArray = np.array([1.0, 0.123, -0.456, 1.0], np.float32)
+    goal = kind.target(values, start)
+    sent = kind.sent(values, goal, goal)
+    assert sent[0] == pytest.approx(0.05, abs=1e-6)
+    np.testing.assert_array_equal(sent[1:], values[1:])
 
 
 def test_a_late_decision_is_counted_and_does_not_speed_up_the_next() -> None:
