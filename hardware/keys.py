@@ -14,7 +14,10 @@ from pathlib import Path
 import zmq
 from zmq.auth import load_certificate
 
+from hardware.clocks import now
 from robot.errors import SailError
+
+READ_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,25 @@ def authorised_clients(folder: Path) -> dict[bytes, str]:
         except SailError:
             continue
     return clients
+
+
+class AuthorisedClients:
+    """Say whether a client's key lies in a folder, as it is now: keys may be added and taken out while a server runs.
+
+    What is taken out ends no connection that is there; it is refused the next time. The folder is read once a second at
+    most, whoever knocks.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: frozenset[bytes] = frozenset()
+        self._read_s = float("-inf")
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Return whether a public key, in Z85, is let in; the name is what ZeroMQ's authenticator calls."""
+        if now() - self._read_s > READ_EVERY_S:
+            self._known, self._read_s = frozenset(authorised_clients(self._folder)), now()
+        return key in self._known
 
 
 def _load(path: Path) -> tuple[bytes, bytes | None]:

@@ -29,7 +29,7 @@ from hardware.clocks import now
 from hardware.command_log import MIB, CommandLog
 from hardware.complaints import Complaints
 from hardware.desk import Desk, Later, done, identity, refused
-from hardware.keys import ServerKeys
+from hardware.keys import AuthorisedClients, ServerKeys
 from hardware.messages import Message, MessageError, MismatchError, pack, stop_in, unpack
 from hardware.precedence import REQUESTS, STOPS, take_precedence, urgent_wire
 from hardware.rulings import Forward
@@ -218,7 +218,7 @@ class ArmServer:
             logging.getLogger("zmq.auth").setLevel(logging.ERROR)
             self._authenticator = ThreadAuthenticator(context)
             self._authenticator.start()
-            self._authenticator.configure_curve(domain="*", location=str(self._keys.authorised))
+            self._authenticator.configure_curve_callback("*", AuthorisedClients(self._keys.authorised))
         kinds = {"control": zmq.ROUTER, "command": zmq.ROUTER, "stop": zmq.ROUTER, "state": zmq.PUB}
         kinds |= {f"camera {camera.name}": zmq.PUB for camera in self._cameras}
         for name, kind in kinds.items():

@@ -181,7 +181,11 @@ def _keys(config: DictConfig, as_json: bool) -> int:
         print_json({"public": str(public), "secret": str(secret)})
         return 0
     console = screen(False)
-    console.print(f"{public}  may be given to anyone: put it into the other end's folder.", soft_wrap=True)
+    console.print(
+        f"{public}  may be given to anyone: put it into the other end's folder; a server that runs sees it "
+        "within a second.",
+        soft_wrap=True,
+    )
     console.print(f"{secret}  stays here, and is nobody else's to read.", soft_wrap=True)
     return 0
 

@@ -18,7 +18,7 @@ import zmq
 from hardware.client import ArmClient, ArmError, ArmRefusedError, open_line
 from hardware.clocks import ClockOffset, now
 from hardware.heartbeat import Heartbeat
-from hardware.keys import authorised_clients, client_keys, make_keys, server_keys
+from hardware.keys import READ_EVERY_S, authorised_clients, client_keys, make_keys, server_keys
 from hardware.kinematic_arm import KinematicArm, PaintedCamera
 from hardware.messages import Message, pack, unpack
 from hardware.rulings import Decision
@@ -446,6 +446,13 @@ def test_only_clients_whose_keys_are_known_get_in(tmp_path: Path) -> None:
             client.acquire()
             client.arm()
             until(lambda: client.report is not None and client.frame("front") is not None)
+        with pytest.raises(ArmError, match="keys fit"):
+            ArmClient(server.address, keys=client_keys(stranger[1], server_public), timeout_s=0.5)
+        (tmp_path / "clients" / "stranger.key").write_bytes(stranger[0].read_bytes())
+        time.sleep(READ_EVERY_S + 0.1)
+        ArmClient(server.address, keys=client_keys(stranger[1], server_public), timeout_s=10.0).close()
+        (tmp_path / "clients" / "stranger.key").unlink()
+        time.sleep(READ_EVERY_S + 0.1)
         with pytest.raises(ArmError, match="keys fit"):
             ArmClient(server.address, keys=client_keys(stranger[1], server_public), timeout_s=0.5)
         with pytest.raises(ArmError, match="keys fit"):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from hardware.client import ArmClient
+from hardware.clocks import now
 from hardware.kinematic_arm import KinematicArm, PaintedCamera
 from hardware.teleoperation.wishes import Wish
 from robot.cli import deploy
@@ -151,6 +152,29 @@ def test_a_server_that_is_gone_ends_it_as_a_fault(tmp_path: Path, capsys: pytest
         ending.join(30)
     content = json.loads(capsys.readouterr().out)
     assert content["outcome"] == "infrastructure fault" and content["reason"].endswith(".")
+
+
+def test_a_lost_lease_ends_it_as_a_fault_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with served() as server:
+
+        class Losing(Still):
+            asked = 0
+
+            def plan(self, *words: Any) -> list[VideoPlan]:  # type: ignore[override]
+                self.asked += 1
+                if self.asked == 2:
+                    # As after a silence that was too long: the lease is over, and another client takes it.
+                    server.desk.lease.release()
+                    assert server.desk.lease.acquire("somebody else", now())[0]
+                return super().plan(*words)
+
+        assert carried_out(tmp_path, server.address, planner=Losing()) == 2
+        content = json.loads(capsys.readouterr().out)
+        assert content["outcome"] == "infrastructure fault"
+        assert "somebody else holds the lease" in content["reason"] and content["reason"].count(".") == 1
+        assert content["verdict"] is None and content["steps"] > 0
+        store = EpisodeStore(tmp_path / "store")
+        assert store.load(content["episode"]).outcome is Outcome.INFRASTRUCTURE_FAULT
 
 
 def test_sail_arm_stop_from_another_terminal_is_the_operator_s(
