@@ -21,8 +21,6 @@ from robot.arm import Joints
 from robot.data import Action, Observation, RobotSpec
 from robot.errors import UnknownNameError
 
-PACE = 0.8
-"""The share of the joints' speed that actions are timed by: less than the server's governor allows."""
 FIRST_PICTURE_S = 15.0
 """How long a reset waits for the first picture of every camera."""
 
@@ -187,10 +185,10 @@ class RemoteRobot:
         """Send the arm on, wait until the next action is due, and return the action as it was really sent.
 
         That is what was put in force after all that clamps: limits of the action and of the joints, the workspace box,
-        and how far the arm is led from where it is. A displacement is cut to what four fifths of the joints' speed
-        allow in its time, and so says what is moved; a joint position too far to be reached in time stays the goal in
-        force, and is what is returned. What acceleration and jerk limits delay, by some hundredths of a second, and
-        where the arm itself trails behind, no answer tells: the next observations do.
+        and how far the arm is led from where it is. A displacement is cut where it would lead the arm by more than its
+        joints come at full speed in three periods, and so says what is moved; a joint position too far to be reached in
+        time stays the goal in force, and is what is returned. What acceleration and jerk limits delay, by some
+        hundredths of a second, and where the arm itself trails behind, no answer tells: the next observations do.
 
         Raises ValueError for one of the wrong size or not finite, StoppedError where the arm is in FAULT,
         ArmRefusedError where the server rejected it.
@@ -271,10 +269,14 @@ class RemoteRobot:
             self.client.close()
 
     def _within_reach(self, asked: Joints, report: ArmReport) -> Joints:
-        """Return joint positions, (J,), no farther on the way to those asked for than the arm comes in its time."""
+        """Return joint positions, (J,), no farther on the way to those asked for than the arm comes in its time.
+
+        That is until this action's waypoint is due, and a period more: so far an arm that keeps up trails behind when
+        it speeds up, or when somebody was late.
+        """
         start = self._start(report)
         behind_s = min(max(now() - report.time_s, 0.0), self._state_age_s)
-        reach = PACE * self._velocity * (self._period_s * (1 + self._lead) + behind_s)
+        reach = self._velocity * (self._period_s * (2 + self._lead) + behind_s)
         share = 1.0 / max(1.0, float((np.abs(asked - start) / reach)[self._follows].max(initial=0.0)))
         return np.where(self._follows, start + share * (asked - start), asked) if share < 1.0 else asked
 
@@ -286,7 +288,7 @@ class RemoteRobot:
         """Send the arm to joint positions by way of waypoints that it can reach in time."""
         start = self._start(report)
         ahead_s = self._period_s * (1 + self._lead)
-        needed_s = float((np.abs(asked - start) / (PACE * self._velocity))[self._follows].max(initial=0.0))
+        needed_s = float((np.abs(asked - start) / (0.8 * self._velocity))[self._follows].max(initial=0.0))
         duration_s = min(max(ahead_s, needed_s), 4.5)
         count = max(int(np.ceil(duration_s / max(ahead_s, 0.1))), 1)
         shares = np.arange(1, count + 1) / count
