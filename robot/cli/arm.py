@@ -29,6 +29,7 @@ from robot.arm import ArmDescription
 from robot.cli.compose import build, compose, plain
 from robot.cli.screen import print_json, screen
 from robot.cli.verbs import VERBS, Arguments
+from robot.cli.wording import told
 from robot.errors import SailError
 from robot.protocols import Camera
 
@@ -276,13 +277,13 @@ def camera_lines(welcome: Welcome, report: Mapping[str, Any]) -> list[str]:
 
 def _teleoperate(config: DictConfig, as_json: bool) -> int:
     """Let a person drive, and record it as a demonstration."""
-    from robot.cli.deploy import NOBODY, carry_out, told  # with it comes torch, which a server never loads
+    from robot.cli.deploy import NOBODY, carry_out  # with it comes torch, which a server never loads
     from robot.deploy import DeploySettings
     from robot.rollout import Attempt
 
     if config.takeover == NOBODY:
         raise SailError("Somebody must drive: takeover=keyboard or takeover=spacemouse.")
-    task, instruction = told(config)
+    task, instruction = told(str(config.task), str(config.instruction))
     attempt = Attempt(int(config.seed), task, instruction)
     settings = DeploySettings(max_steps=int(config.max_steps), stop_on_success=bool(config.stop_on_success))
     return carry_out(config, attempt, settings, screen(as_json), as_json, None, None)

@@ -15,6 +15,7 @@ from policies.frame_pair import FramePair
 from policies.pose_tracking import PoseTracking
 from policies.training import finetune_frame_pair, finetune_pose_network
 from robot.cli.compose import build
+from robot.cli.wording import is_arm, task_of
 from robot.data import Episode, RobotSpec, SamplerSettings
 from robot.errors import SailError
 from robot.learn.attempts import Exploration
@@ -30,18 +31,14 @@ from robot.learn.finetuning import (
 from robot.protocols import Planner, Robot, RobotPool
 from robot.rollout import RolloutSettings, SingleRobot, steps_per_frame
 from robot.training import TrainingSettings
-from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN, check_task
+from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN
 
 Seen = Callable[[], Sequence[Episode]]
 
 
 def instruction_of(config: DictConfig) -> str:
     """Return what the task asks for; raise SailError for an unknown task or an instruction of blanks."""
-    check_task(config.task)
-    said = str(config.instruction)
-    if said and not said.strip():
-        raise SailError("The instruction is empty: say in words what the robot should do, or leave the key out.")
-    return said.strip() or INSTRUCTIONS[config.task]
+    return task_of(config)[1]
 
 
 class PoolSource:
@@ -125,15 +122,22 @@ def training_settings(node: DictConfig, seed: int, tracker: str = "") -> Trainin
 
 
 def exploration_of(config: DictConfig, instruction: str) -> Exploration | None:
-    """Return how rollouts borrow other words or ask the true ones otherwise, or None where the share is 0."""
+    """Return how rollouts borrow other words or ask the true ones otherwise, or None where the share is 0.
+
+    On an arm no words are borrowed, and only the true ones are asked otherwise.
+    """
     node = config.learner.exploration
     if float(node.share) == 0.0:
         return None
-    seen = [INSTRUCTIONS[task] for task in SEEN]
-    borrowed = [*seen, *(text for task in SEEN for text in PARAPHRASES.get(task, ()) if node.paraphrases)]
+    # The words of MetaWorld's scenes mean nothing on an arm of this world.
+    lent = () if is_arm(config) else SEEN
+    seen = [INSTRUCTIONS[task] for task in lent]
+    borrowed = [*seen, *(text for task in lent for text in PARAPHRASES.get(task, ()) if node.paraphrases)]
     borrowed = [text for text in dict.fromkeys(borrowed) if text != instruction]
     if node.true_instruction:
         borrowed.append(instruction)
+    if not borrowed:
+        return None
     asked_anyway = sampler_of(config)
     bandit = InstructionBandit(
         borrowed,
@@ -143,6 +147,14 @@ def exploration_of(config: DictConfig, instruction: str) -> Exploration | None:
         without=[Arm(instruction, asked_anyway.negative_prompt, asked_anyway.guidance_scale)],
     )
     return Exploration(bandit, float(node.share), float(node.target), int(node.minimum_true), int(node.wave))
+
+
+def without_demonstrations(config: DictConfig) -> DictConfig:
+    """Return a configuration whose learners mix in no demonstrations and take their tempo from none."""
+    alone = config.copy()
+    alone.learner.planner.seen_share = alone.learner.inverse_dynamics.seen_share = 0.0
+    alone.learner.planner.pace = 1
+    return alone
 
 
 def planner_learner(

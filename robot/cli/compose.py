@@ -23,8 +23,10 @@ from sim.metaworld import PHYSICS_HZ
 
 PROJECT = CONFIGS.parent
 """The folder that holds the project."""
-NOT_IN_HASH = ("runs", "data", "save", "tensorboard", "robot.workers")
+NOT_IN_HASH = ("runs", "data", "save", "tensorboard", "robot.workers", "robot.known")
 """Keys that do not change what a run does."""
+NOT_IN_HASH_EMPTY = ("demonstrations_from",)
+"""Keys that change nothing where they are empty."""
 
 if not OmegaConf.has_resolver("project"):
     # `${project:starter/planner}` finds what ships with the project from whatever folder `sail` is called in.
@@ -102,7 +104,7 @@ def config_hash(config: DictConfig) -> str:
     """Return eight hexadecimal digits that name what a run is, the same in every clone of the project.
 
     Interpolations are hashed as written, so that the place of the project does not matter, and the keys in
-    `NOT_IN_HASH` are left out.
+    `NOT_IN_HASH` are left out, as are those in `NOT_IN_HASH_EMPTY` where they are empty.
     """
     container = OmegaConf.to_container(config, resolve=False)
     for key in NOT_IN_HASH:
@@ -111,6 +113,9 @@ def config_hash(config: DictConfig) -> str:
         for name in path:
             part = part.get(name, {})
         part.pop(last, None)
+    for key in NOT_IN_HASH_EMPTY:
+        if isinstance(container, dict) and not container.get(key):
+            container.pop(key, None)
     text = json.dumps(container, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

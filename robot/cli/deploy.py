@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import signal
 import threading
 import time
@@ -27,6 +26,7 @@ from robot.cli.assembly import check_fit
 from robot.cli.compose import build, compose, config_hash
 from robot.cli.screen import print_json, screen
 from robot.cli.verbs import Arguments
+from robot.cli.wording import told
 from robot.data import Observation, Outcome, RobotSpec, Verdict
 from robot.deploy import Deployed, Deployment, DeploySettings, Telemetry
 from robot.episodes.description import Heading
@@ -35,7 +35,6 @@ from robot.errors import SailError, UnknownNameError
 from robot.judges.person import WORDS, verdict_of
 from robot.protocols import InverseDynamics, Planner, Recording, RewardModel, Robot
 from robot.rollout import Attempt
-from sim.tasks import INSTRUCTIONS
 
 SOURCES: dict[str, Callable[[], WishSource]] = {"keyboard": Keyboard, "spacemouse": SpaceMouse}
 NOBODY = "none"
@@ -46,7 +45,7 @@ LINE_EVERY_S = 2.0
 def run(arguments: Arguments) -> int:
     """Deploy on one robot for one episode; return 0, or 2 where it ended by an infrastructure fault."""
     config = compose("deploy", arguments.overrides)
-    task, instruction = told(config)
+    task, instruction = told(str(config.task), str(config.instruction))
     console = screen(arguments.as_json)
     torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
     with console.status("loading the planner"):
@@ -55,22 +54,6 @@ def run(arguments: Arguments) -> int:
     attempt = Attempt(int(config.seed), task, instruction)
     settings = DeploySettings(**{str(key): value for key, value in config.deploy.items()})
     return carry_out(config, attempt, settings, console, arguments.as_json, planner, inverse_dynamics)
-
-
-def told(config: DictConfig) -> tuple[str, str]:
-    """Return what the task is called and what it asks for, from `task`, in words or by its name, and `instruction`.
-
-    Raises SailError where neither is said.
-    """
-    task, words = " ".join(str(config.task).split()), str(config.instruction).strip()
-    if not task and not words:
-        raise SailError('Say what to do: task="close the drawer", or the name of a MetaWorld task.')
-    names = {instruction: name for name, instruction in INSTRUCTIONS.items()}
-    if task in INSTRUCTIONS:
-        return task, words or INSTRUCTIONS[task]
-    spoken = words or task
-    task = names.get(task or spoken, "") or re.sub(r"[^a-z0-9]+", "-", (task or spoken).lower()).strip("-") or "task"
-    return task, spoken
 
 
 def carry_out(

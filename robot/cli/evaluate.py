@@ -14,6 +14,7 @@ from robot.cli.compose import build, compose
 from robot.cli.provenance import origin
 from robot.cli.screen import Meter, meter, print_json, screen
 from robot.cli.verbs import Arguments
+from robot.cli.wording import is_arm, told
 from robot.data import Episode
 from robot.errors import SailError
 from robot.learn.evaluation import EvaluationRecord, evaluate
@@ -29,7 +30,7 @@ from sim.tasks import INSTRUCTIONS, tasks_of
 def run(arguments: Arguments) -> int:
     """Attempt every task asked for and print its success as soon as it is known; then the mean."""
     config = compose("evaluate", arguments.overrides)
-    tasks = _tasks(config)
+    tasks = tasks_asked(config)
     method = config.method or _method(config)
     console = screen(arguments.as_json)
     began = time.monotonic()
@@ -38,8 +39,8 @@ def run(arguments: Arguments) -> int:
         torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
         planner: Planner = build(config.planner)
         inverse_dynamics: InverseDynamics = build(config.inverse_dynamics)
-        for task in tasks:
-            record = _evaluate(config, task, planner, inverse_dynamics, method, progress)
+        for task, instruction in tasks.items():
+            record = _evaluate(config, task, instruction, planner, inverse_dynamics, method, progress)
             records.append(record)
             rate = interval_text(record["successes"], record["rollouts"])
             faults = f", {record['faults']} faults" if record["faults"] else ""
@@ -50,12 +51,18 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def _tasks(config: DictConfig) -> tuple[str, ...]:
+def tasks_asked(config: DictConfig) -> dict[str, str]:
+    """Return what is to be evaluated: the name of each task with what it asks for; on an arm one, in any words."""
     if bool(config.task) == bool(config.tasks):
         raise SailError("Say what to evaluate: either task=NAME, or tasks= with names, seen, unseen, tuning or all.")
     if int(config.rollouts) < 1:
         raise SailError(f"rollouts must be at least 1, got {config.rollouts}.")
-    return tasks_of(config.task or config.tasks)
+    if is_arm(config):
+        if config.tasks:
+            raise SailError('On an arm one task is evaluated at a time: task="close the drawer".')
+        task, instruction = told(str(config.task), "")
+        return {task: instruction}
+    return {task: INSTRUCTIONS[task] for task in tasks_of(config.task or config.tasks)}
 
 
 def _method(config: DictConfig) -> str:
@@ -72,6 +79,7 @@ def _method(config: DictConfig) -> str:
 def _evaluate(
     config: DictConfig,
     task: str,
+    instruction: str,
     planner: Planner,
     inverse_dynamics: InverseDynamics,
     method: str,
@@ -98,7 +106,7 @@ def _evaluate(
             planner,
             inverse_dynamics,
             task,
-            INSTRUCTIONS[task],
+            instruction,
             starts,
             rollout_settings(config),
             judge=build(config.judge),

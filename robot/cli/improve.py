@@ -21,6 +21,7 @@ from robot.cli.assembly import (
     planner_learner,
     rollout_settings,
     sampler_of,
+    without_demonstrations,
 )
 from robot.cli.compose import PROJECT, build, compose, config_hash, plain, to_yaml
 from robot.cli.provenance import origin
@@ -28,8 +29,10 @@ from robot.cli.recording import episode_name, record_missing, requests_for, stor
 from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
 from robot.cli.screen import Meter, meter, print_json, screen
 from robot.cli.verbs import Arguments
-from robot.data import Episode
+from robot.cli.wording import is_arm, task_of
+from robot.data import Episode, Outcome
 from robot.episodes.store import EpisodeStore
+from robot.errors import SailError
 from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce
 from robot.learn.journal import Journal, write_atomically
 from robot.learn.report import HEADINGS, interval_text
@@ -72,7 +75,7 @@ def _run_origin(journal: Journal, records: Sequence[Mapping[str, Any]], began: f
 
 def run_folder(config: DictConfig) -> Path:
     """Return the folder of the run that a configuration describes: the same one each time."""
-    return Path(config.runs) / f"{config.task}-seed{config.seed}-{config_hash(config)}"
+    return Path(config.runs) / f"{task_of(config)[0]}-seed{config.seed}-{config_hash(config)}"
 
 
 def improve(
@@ -82,7 +85,14 @@ def improve(
     torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
     planner = PlannerInForce(build(config.planner))
     inverse_dynamics = InverseDynamicsInForce(build(config.inverse_dynamics))
-    pools = open_pool(config, config.task)
+    task = task_of(config)[0]
+    if is_arm(config) and not config.demonstrations_from:
+        narrator.say(
+            "No demonstrations are mixed in, and successes keep their own tempo: on an arm those of MetaWorld would "
+            "mislead. demonstrations_from=data/teleoperated, say, names a store of yours."
+        )
+        config = without_demonstrations(config)
+    pools = open_pool(config, task)
     tracker = "tensorboard" if config.tensorboard else ""
 
     @cache
@@ -94,7 +104,7 @@ def improve(
         loop = SailLoop(
             folder=folder,
             settings=SailSettings(
-                task=config.task,
+                task=task,
                 instruction=instruction,
                 iterations=int(config.iterations),
                 rollouts=int(config.rollouts),
@@ -128,7 +138,14 @@ def improve(
 
 
 def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode]:
-    """Return the demonstrations of seen tasks that training mixes in, recording those that are missing."""
+    """Return the demonstrations that training mixes in: of the store named, or of seen tasks, recording those missing.
+
+    On an arm, without a store, there are none.
+    """
+    if config.demonstrations_from:
+        return demonstrations_in(EpisodeStore(Path(config.demonstrations_from)))
+    if is_arm(config):
+        return ()
     robot = plain(config.robot)
     options: dict[str, object] = {name: robot[name] for name in ("image_size", "action_repeat") if name in robot}
     options["cameras"] = tuple(robot.get("cameras", ("corner2",)))
@@ -136,6 +153,22 @@ def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode
     store = store_of(config.data, "demonstrations")
     record_missing(store, requests, progress, "recording demonstrations of the seen tasks")
     return StoredEpisodes(store, [episode_name(request) for request in requests])
+
+
+def demonstrations_in(store: EpisodeStore) -> Sequence[Episode]:
+    """Return a store's episodes that worked, as was last said of each; raise SailError where there are none."""
+
+    def worked(name: str) -> bool:
+        verdicts = store.verdicts(name)
+        return verdicts[-1].probability > 0.5 if verdicts else store.load(name, plans=False).outcome is Outcome.SUCCESS
+
+    names = [name for name in store.ids() if worked(name)]
+    if not names:
+        raise SailError(
+            f"No episode in {store.folder} is said to have worked: record some with `sail arm teleoperate`, or leave "
+            "demonstrations_from out."
+        )
+    return StoredEpisodes(store, names)
 
 
 class Narrator:
@@ -148,6 +181,10 @@ class Narrator:
         self._instruction = instruction
         self._counts = {"true": [0, 0], "exploring": [0, 0]}
         self._headed = False
+
+    def say(self, sentence: str) -> None:
+        """Tell a sentence."""
+        self._console.print(sentence, soft_wrap=True)
 
     def hear(self, event: LoopEvent) -> None:
         """Show one event of the loop."""

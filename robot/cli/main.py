@@ -75,11 +75,12 @@ def _dispatch(words: list[str]) -> int:
 def _check_settings(verb: Verb, arguments: Arguments) -> None:
     """Complain about a misspelt key, component or task at once, before the libraries that take seconds to import."""
     from robot.cli.compose import compose
+    from robot.cli.wording import is_arm
     from sim.tasks import tasks_of
 
     config = compose(verb.configs[arguments.subject], arguments.overrides)
     for key in ("task", "tasks", "play_tasks"):
-        if config.get(key) and verb.tasks_are_ours:
+        if config.get(key) and verb.tasks_are_ours and not is_arm(config):
             tasks_of(str(config[key]))
 
 

@@ -23,6 +23,7 @@ from robot.cli import deploy
 from robot.cli.compose import compose
 from robot.cli.main import main
 from robot.cli.screen import screen
+from robot.cli.wording import told
 from robot.data import Action, Observation, Outcome, SamplerSettings, VideoPlan
 from robot.deploy import DeploySettings, Telemetry
 from robot.episodes.store import EpisodeStore
@@ -69,7 +70,7 @@ def carried_out(
 ) -> int:
     settings = [f"robot.address={address}", f"store={tmp_path / 'store'}", "robot.image_size=48", *PATIENT]
     config = compose(root, ["task=slide it to the right", "judge=none", *settings, *words])
-    task, instruction = deploy.told(config)
+    task, instruction = told(str(config.task), str(config.instruction))
     options = {str(key): value for key, value in config.get("deploy", {"max_steps": 30}).items()}
     drives = planner if planner is not None else Still() if root == "deploy" else None
     return deploy.carry_out(
@@ -244,16 +245,17 @@ def test_a_demonstration_by_hand_is_recorded_with_what_the_person_said(
 
 
 def test_a_task_is_a_name_or_words() -> None:
-    def told(*words: str) -> tuple[str, str]:
-        return deploy.told(compose("deploy", list(words)))
+    def read(*words: str) -> tuple[str, str]:
+        config = compose("deploy", list(words))
+        return told(str(config.task), str(config.instruction))
 
-    assert told("task=drawer-close") == ("drawer-close", "close the drawer")
-    assert told("task=close the drawer") == ("drawer-close", "close the drawer")
-    assert told("task=drawer-close", "instruction=push it shut") == ("drawer-close", "push it shut")
-    assert told("task=Fold the towel!") == ("fold-the-towel", "Fold the towel!")
-    assert told("instruction=fold it") == ("fold-it", "fold it")
+    assert read("task=drawer-close") == ("drawer-close", "close the drawer")
+    assert read("task=close the drawer") == ("drawer-close", "close the drawer")
+    assert read("task=drawer-close", "instruction=push it shut") == ("drawer-close", "push it shut")
+    assert read("task=Fold the towel!") == ("fold-the-towel", "Fold the towel!")
+    assert read("instruction=fold it") == ("fold-it", "fold it")
     with pytest.raises(SailError, match="Say what to do"):
-        told()
+        read()
 
 
 @pytest.mark.parametrize(

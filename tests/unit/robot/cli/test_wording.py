@@ -1,0 +1,73 @@
+"""Tasks in any words on an arm, and none of MetaWorld's demonstrations or instructions with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot.cli.assembly import exploration_of, without_demonstrations
+from robot.cli.compose import compose, config_hash
+from robot.cli.evaluate import tasks_asked
+from robot.cli.improve import run_folder, seen_demonstrations
+from robot.cli.main import main
+from robot.cli.screen import meter, screen
+from robot.cli.wording import is_arm, task_of
+from robot.data import Verdict
+from robot.episodes.store import EpisodeStore
+from robot.errors import SailError
+from tests.fakes import toy_episode
+
+
+def test_an_arm_takes_any_words_and_the_simulator_one_of_the_fifty() -> None:
+    arm = compose("improve", ["robot=arm", "task=Fold the towel!"])
+    assert is_arm(arm) and task_of(arm) == ("fold-the-towel", "Fold the towel!")
+    assert run_folder(arm).name.startswith("fold-the-towel-seed0-")
+    assert is_arm(compose("improve", ["robot=franka"]))
+    assert tasks_asked(compose("evaluate", ["robot=arm", "task=fold it"])) == {"fold-it": "fold it"}
+    assert task_of(compose("improve", ["task=door-close"])) == ("door-close", "close the door")
+    for robot in ("metaworld", "metaworld_zmq"):
+        with pytest.raises(SailError, match="no task 'Fold"):
+            task_of(compose("improve", [f"robot={robot}", "task=Fold the towel!"]))
+    with pytest.raises(SailError, match="one task"):
+        tasks_asked(compose("evaluate", ["robot=arm", "tasks=seen"]))
+
+
+@pytest.mark.parametrize("verb", ["improve", "evaluate"])
+def test_the_command_lets_words_through_on_an_arm_alone(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "task=fold the towel"]) == 2
+    assert "fold the towel" in capsys.readouterr().err
+    assert main([verb, "task=fold the towel", "robot=arm", "robot.address=here", "planner=tiny"]) == 2
+    assert "tcp://HOST:PORT" in capsys.readouterr().err
+
+
+def test_on_an_arm_nothing_of_metaworld_is_borrowed_or_mixed_in() -> None:
+    config = compose("improve", ["robot=arm", "task=fold the towel"])
+    exploration = exploration_of(config, "fold the towel")
+    assert exploration is not None and list(exploration.bandit.instructions) == ["fold the towel"]
+    config.learner.exploration.true_instruction = False
+    assert exploration_of(config, "fold the towel") is None
+    alone = without_demonstrations(config).learner
+    assert (alone.planner.seen_share, alone.inverse_dynamics.seen_share, alone.planner.pace) == (0.0, 0.0, 1)
+    assert config.learner.planner.pace == 2
+    with meter(screen(True)) as progress:
+        assert list(seen_demonstrations(config, progress)) == []
+
+
+def test_a_store_s_own_demonstrations_are_mixed_in_where_they_worked(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path / "store")
+    words = ["robot=arm", f"demonstrations_from={store.folder}"]
+    with meter(screen(True)) as progress:
+        with pytest.raises(SailError, match="sail arm teleoperate"):
+            seen_demonstrations(compose("improve", words), progress)
+        for name, worked in (("a", True), ("b", False), ("c", True)):
+            store.add(toy_episode([False, worked]), episode_id=name)
+        store.append_verdict("c", Verdict(0.0, "person"))
+        mixed = seen_demonstrations(compose("improve", words), progress)
+    assert [episode.episode_id for episode in mixed] == ["a"]
+
+
+def test_a_run_without_a_store_of_demonstrations_is_called_as_before() -> None:
+    assert config_hash(compose("improve")) != config_hash(compose("improve", ["demonstrations_from=here"]))
+    assert np.unique([config_hash(compose("improve", [f"robot.known={name}", "robot=arm"])) for name in "ab"]).size == 1
