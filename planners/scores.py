@@ -1,0 +1,61 @@
+"""Models whose scores can be composed: what is asked of one, and our own latent video model as one.
+
+Axes: B clips, F frames, C latent channels, H and W latent rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from planners.parametrisation import Parametrisation, Predict
+from robot.errors import CheckpointError
+
+
+@runtime_checkable
+class VideoScore(Protocol):
+    """A text-to-video diffusion model, or a flow-matching one, that starts from a given first frame."""
+
+    @property
+    def identity(self) -> str:
+        """Return a short hash of the weights; plans carry it."""
+        ...
+
+    @property
+    def latent_space(self) -> str:
+        """Return the identity of the autoencoder whose latents it imagines."""
+        ...
+
+    @property
+    def frames(self) -> int | None:
+        """Return how many frames a clip must have; None where any number will do."""
+        ...
+
+    @property
+    def parametrisation(self) -> Parametrisation:
+        """Return in which terms it is asked and answers."""
+        ...
+
+    def conditioned(self, first_BCHW: Tensor, texts: Sequence[str]) -> Predict:
+        """Return the model with the latents of the frames to start from and one text a clip filled in.
+
+        What does not depend on noise or timestep is best computed here, once. The function returned takes noisy clips
+        (B, F, C, H, W) in the model's own terms and one timestep for all of them, and returns its prediction, likewise.
+        """
+        ...
+
+
+def check_composable(one: VideoScore, other: VideoScore) -> None:
+    """Raise CheckpointError unless two models imagine clips of one length in one latent space."""
+    if one.latent_space != other.latent_space:
+        raise CheckpointError(
+            f"Scores are composed in one latent space only: model {one.identity} works in that of autoencoder "
+            f"{one.latent_space}, model {other.identity} in that of {other.latent_space}; take two of the same."
+        )
+    if None not in (one.frames, other.frames) and one.frames != other.frames:
+        raise CheckpointError(
+            f"Scores are composed for clips of one length only: model {one.identity} imagines {one.frames} frames, "
+            f"model {other.identity} {other.frames}; take two of the same."
+        )

@@ -1,0 +1,206 @@
+"""Laws of composed scores: weight 0 is the base model, the formulas hold, and only what counts is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from planners.compose import NORMALISATIONS, PriorStrength, composed
+from planners.diffusion import DiffusionSettings, alphas_cumprod, to_epsilon
+from planners.guidance import guided
+from planners.parametrisation import Flow, Parametrisation, Predict
+from planners.scores import VideoScore
+from robot.errors import CheckpointError
+
+SCALES = [2.5, 1.0, 0.0]
+TEXTS, NEGATIVES = ["push the puck", "open", "turn"], ["", "bad", ""]
+
+
+class Toy:
+    """A model whose prediction is a fixed mixture of the noisy clip, the first frame, the text and the timestep."""
+
+    frames = 2
+
+    def __init__(self, parametrisation: Parametrisation, identity: str = "toy", latent_space: str = "space") -> None:
+        self.parametrisation = parametrisation
+        self.identity = identity
+        self.latent_space = latent_space
+        self.asked: list[tuple[str, ...]] = []
+        self.timesteps: list[float] = []
+
+    def conditioned(self, first_BCHW: Tensor, texts: Sequence[str]) -> Predict:
+        said = torch.tensor([float(len(text)) for text in texts], dtype=first_BCHW.dtype).reshape(-1, 1, 1, 1, 1)
+
+        def predict(noisy: Tensor, timestep: float) -> Tensor:
+            self.asked.append(tuple(texts))
+            self.timesteps.append(timestep)
+            mixed = noisy * (0.3 + 0.1 * len(self.identity)) + first_BCHW[:, None] * 0.2
+            return mixed + torch.sin(said + len(self.identity)) + timestep / 1000
+
+        return predict
+
+
+def terms(**options: Any) -> Parametrisation:
+    return Parametrisation.of(DiffusionSettings(**options))
+
+
+def inputs(count: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, 4, 3, 3, generator=generator), torch.randn(count, 2, 4, 3, 3, generator=generator)
+
+
+def single(model: Toy, settings: DiffusionSettings, first: Tensor, noisy: Tensor, text: Sequence[str]) -> Tensor:
+    """Return what a model with these settings says of the noise at timestep 600, by the functions of training."""
+    output = model.conditioned(first, text)(noisy, 600.0)
+    bars = alphas_cumprod(settings).double()
+    return to_epsilon(output, noisy, torch.full((len(noisy),), 600), bars, settings.prediction)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "x0"])
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.parametrize("gamma", [0.1, 2.0])
+@pytest.mark.parametrize("inverse", [False, True])
+def test_both_adaptations_are_the_papers_formulas(
+    prediction: str, normalisation: str, gamma: float, inverse: bool
+) -> None:
+    """PA: ε_θ(∅) + α [ε_θ(text) + γ ε_g(text) − ε_θ(∅)]; IPA: the same with the models' parts exchanged."""
+    settings = DiffusionSettings(prediction=prediction), DiffusionSettings(prediction="epsilon")
+    small, general = Toy(Parametrisation.of(settings[0]), "small"), Toy(Parametrisation.of(settings[1]), "general")
+    first, noisy = (each.double() for each in inputs())
+    base, other, own, its = (small, general, *settings) if not inverse else (general, small, *settings[::-1])
+    denoise = composed(base, other, first, TEXTS, NEGATIVES, SCALES, PriorStrength(gamma), normalisation)
+    found = to_epsilon(denoise(noisy, 600), noisy, torch.full((3,), 600), alphas_cumprod(own).double(), own.prediction)
+    text, empty = single(base, own, first, noisy, TEXTS), single(base, own, first, noisy, NEGATIVES)
+    told = single(other, its, first, noisy, TEXTS)
+    alpha = torch.tensor(SCALES).reshape(-1, 1, 1, 1, 1)
+    wanted = (text + gamma * told) / (1 + gamma if normalisation == "text" else 1)
+    assert torch.allclose(found.double(), empty + alpha * (wanted - empty), atol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [PriorStrength(0.0), PriorStrength(1.0, "interval", (30.0, 40.0))])
+def test_without_strength_the_base_model_comes_back_bit_for_bit(strength: PriorStrength) -> None:
+    base, other = Toy(terms(prediction="v"), "base"), Toy(terms(), "other")
+    first, noisy = inputs()
+    found = composed(base, other, first, TEXTS, NEGATIVES, SCALES, strength)(noisy, 600)
+
+    def call(latents: Tensor, timesteps: Tensor, first: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        texts = ["".join(map(chr, row[row > 0].long())) for row in tokens[:, :, 0]]
+        return base.conditioned(first, texts)(latents, float(timesteps[0]))
+
+    def tokens(texts: Sequence[str]) -> Tensor:
+        padded = [[float(ord(letter)) for letter in text.ljust(16, "\0")] for text in texts]
+        return torch.tensor(padded)[:, :, None]
+
+    mask = torch.ones(3, 16, dtype=torch.bool)
+    wanted = guided(call, first, tokens(TEXTS), mask, tokens(NEGATIVES), mask, SCALES)(noisy, 600)
+    assert torch.equal(found, wanted)
+    assert other.asked == []
+
+
+def test_a_clip_whose_text_does_not_count_is_the_base_model_s_bit_for_bit_beside_others_that_are_composed() -> None:
+    base, other = Toy(terms(prediction="v"), "base"), Toy(terms(), "other")
+    first, noisy = inputs()
+    alone, both = (
+        composed(base, other, first, TEXTS, NEGATIVES, SCALES, PriorStrength(strength))(noisy, 600)
+        for strength in (0.0, 0.5)
+    )
+    assert torch.equal(alone[2], both[2])
+    assert not torch.allclose(alone[:2], both[:2], atol=1e-3)
+
+
+def test_only_what_counts_is_asked() -> None:
+    base, other = Toy(terms(), "base"), Toy(terms(), "other")
+    first, noisy = inputs()
+
+    def count(scales: Sequence[float], strength: PriorStrength, interval: tuple[int, int] = (0, 999)) -> list[int]:
+        base.asked, other.asked = [], []
+        composed(base, other, first, TEXTS, NEGATIVES, scales, strength, interval=interval)(noisy, 600)
+        return [sum(map(len, base.asked)), sum(map(len, other.asked))]
+
+    always = PriorStrength(0.1)
+    assert count([2.0, 2.0, 2.0], always) == [6, 3]
+    assert count([2.0, 2.0, 2.0], PriorStrength(0.0)) == [6, 0]
+    assert count([1.0, 1.0, 1.0], always) == [3, 3]
+    assert count([1.0, 1.0, 1.0], PriorStrength(0.0)) == [3, 0]
+    assert count(SCALES, always) == [5, 2]
+    assert count(SCALES, always, (700, 999)) == [3, 3]  # outside the interval every scale is 1
+    assert count([2.0] * 3, PriorStrength(0.1, "interval", (5.0, 9.0))) == [6, 0]
+    composed(base, other, first, TEXTS, NEGATIVES, SCALES, always)(noisy, 600)
+    assert base.asked[-1] == (*TEXTS, "", "")
+    assert other.asked[-1] == tuple(TEXTS[:2])
+
+
+def test_outside_the_interval_the_formula_holds_without_guidance() -> None:
+    base, other = Toy(terms(), "base"), Toy(terms(), "other")
+    first, noisy = inputs()
+    outside, unguided = (
+        composed(base, other, first, TEXTS, NEGATIVES, scales, PriorStrength(0.4), interval=interval)(noisy, 600)
+        for scales, interval in ((SCALES, (0, 500)), ([1.0, 1.0, 1.0], (0, 999)))
+    )
+    assert torch.equal(outside, unguided)
+
+
+def test_a_model_composed_with_itself_is_itself_where_weights_sum_to_one() -> None:
+    base, same = Toy(terms(prediction="v"), "same"), Toy(terms(prediction="v"), "same")
+    first, noisy = inputs()
+    alone, twice = (
+        composed(base, same, first, TEXTS, NEGATIVES, SCALES, PriorStrength(strength), "text")(noisy, 600)
+        for strength in (0.0, 3.0)
+    )
+    assert torch.allclose(alone, twice, atol=1e-5)
+
+
+def test_a_flow_can_be_the_other_model() -> None:
+    """Its timestep is that of the same noise: with a cosine schedule near the middle, near its own middle."""
+    base, flow = Toy(terms(), "base"), Toy(Parametrisation("flow", Flow()), "flow")
+    first, noisy = inputs()
+    assert bool(composed(base, flow, first, TEXTS, NEGATIVES, SCALES, PriorStrength(0.3))(noisy, 500).isfinite().all())
+    assert flow.timesteps == [pytest.approx(500, abs=10)]
+
+
+def test_two_latent_spaces_are_refused_and_both_are_named() -> None:
+    first, _ = inputs()
+    models: tuple[VideoScore, VideoScore] = Toy(terms(), "base", "small vae"), Toy(terms(), "other", "large vae")
+    with pytest.raises(CheckpointError, match="autoencoder small vae, model other in that of large vae"):
+        composed(*models, first, TEXTS, NEGATIVES, SCALES, PriorStrength())
+    longer = Toy(terms(), "longer")
+    longer.frames = 16
+    with pytest.raises(CheckpointError, match="model base imagines 2 frames, model longer 16"):
+        composed(Toy(terms(), "base"), longer, first, TEXTS, NEGATIVES, SCALES, PriorStrength())
+
+
+def test_bad_calls_are_refused() -> None:
+    first, _ = inputs()
+    models = Toy(terms(), "base"), Toy(terms(), "other")
+    with pytest.raises(ValueError, match="3 clips need as many texts"):
+        composed(*models, first, TEXTS[:2], NEGATIVES, SCALES, PriorStrength())
+    with pytest.raises(ValueError, match="no normalisation 'sum'"):
+        composed(*models, first, TEXTS, NEGATIVES, SCALES, PriorStrength(), "sum")
+
+
+def test_strengths_have_the_shapes_they_are_named_after() -> None:
+    linear, late = PriorStrength(0.8, "linear", (-4.0, 4.0)), PriorStrength(0.8, "linear", (4.0, -4.0))
+    assert [linear.at(at) for at in (-9, -4, 0, 2, 4, 9)] == pytest.approx([0.8, 0.8, 0.4, 0.2, 0.0, 0.0])
+    assert [late.at(at) for at in (-9, -4, 0, 2, 4, 9)] == pytest.approx([0.0, 0.0, 0.4, 0.6, 0.8, 0.8])
+    for between in ((-1.0, 2.0), (2.0, -1.0)):
+        inside = PriorStrength(0.8, "interval", between)
+        assert [inside.at(at) for at in (-1.1, -1, 0, 2, 2.1)] == [0.0, 0.8, 0.8, 0.8, 0.0]
+    assert {PriorStrength(0.8).at(at) for at in (-30.0, 0.0, 30.0)} == {0.8}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.1, "cubic"), "no strength schedule 'cubic'"),
+        ((-0.1,), "from 0 up"),
+        ((float("nan"),), "from 0 up"),
+        ((0.1, "linear", (1.0, 1.0)), "two different"),
+    ],
+)
+def test_impossible_strengths_are_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PriorStrength(*arguments)
