@@ -131,6 +131,23 @@ def composed(
     return denoise
 
 
+def alone(
+    model: VideoScore,
+    first_BCHW: Tensor,
+    texts: Sequence[str],
+    negatives: Sequence[str],
+    scales: Sequence[float],
+    interval: tuple[int, int] = EVERYWHERE,
+) -> Denoise:
+    """Return `denoise(noisy_BFCHW, timestep)` of one model with guidance; arguments as for `composed`."""
+    guidance = guidance_of(model, first_BCHW, texts, negatives, scales, interval)
+
+    def denoise(noisy_BFCHW: Tensor, timestep: int) -> Tensor:
+        return guidance.blend(*guidance.halves(noisy_BFCHW, timestep))
+
+    return denoise
+
+
 def guidance_of(
     model: VideoScore,
     first_BCHW: Tensor,

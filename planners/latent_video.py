@@ -5,20 +5,23 @@ Axes: B plans, F frames, C latent channels, h and w latent rows and columns, H a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from planners.autoencoder import FrameAutoencoder
 from planners.denoisers import Denoiser, denoiser_from
 from planners.diffusion import DiffusionSettings, latents_from_clip
 from planners.guidance import DenoiserCall, guided
+from planners.parametrisation import Parametrisation
 from planners.samplers import build_scheduler, plan_generators, sample
+from planners.scores import LatentVideoScore
 from planners.text import TextEncoder, text_encoder_from
 from planners.windows import Autoencoder
 from robot.checkpoints import identity_of, load_into, load_model, save_model
@@ -27,6 +30,9 @@ from robot.errors import CheckpointError
 from robot.training import Precision, resolve_precision
 
 KIND = "latent-video-planner"
+
+Draw = Callable[[Tensor, Sequence[str], Sequence[int], Sequence[SamplerSettings]], Tensor]
+"""`(first_BChw, instructions, seeds, settings) -> latents_BFChw` of plans that share a sampler and a step count."""
 
 
 def pick_device(device: str) -> torch.device:
@@ -85,6 +91,7 @@ class LatentVideoPlanner:
         self.settings = settings
         self.image_size = (int(image_size[0]), int(image_size[1]))
         last = diffusion.timesteps - 1
+        self.guidance_interval = guidance_interval
         self._interval = round(guidance_interval[0] * last), round(guidance_interval[1] * last)
         self._call = cast(DenoiserCall, torch.compile(denoiser) if compile else denoiser)
         self._identity = ""
@@ -167,6 +174,45 @@ class LatentVideoPlanner:
             self._identity = identity_of(self.denoiser.state_dict())
         return self._identity
 
+    @property
+    def device(self) -> torch.device:
+        """Return where it computes."""
+        return self._device
+
+    @property
+    def score(self) -> LatentVideoScore:
+        """Return the denoiser as a model whose score can be composed with another's."""
+        return LatentVideoScore(
+            self._call,
+            self.text_encoder,
+            Parametrisation.of(self.diffusion),
+            self.denoiser.frames,
+            self.identity,
+            self.autoencoder.identity,
+            self._device,
+            self._bf16,
+        )
+
+    @property
+    def experts(self) -> list[tuple[LatentVideoScore, float]]:
+        """Return the models that plans come from, each with the weight of its text score."""
+        return [(self.score, 1.0)]
+
+    @property
+    def in_domain(self) -> LatentVideoPlanner:
+        """Return what is fine-tuned on successes: the planner itself."""
+        return self
+
+    def with_in_domain(self, planner: LatentVideoPlanner) -> LatentVideoPlanner:
+        """Return the planner that is in force once `planner` has been fine-tuned: that one."""
+        return planner
+
+    def loaded_from(self, folder: str | Path) -> LatentVideoPlanner:
+        """Return a planner saved in `folder`, with this one's autoencoder, text encoder, sampling and device."""
+        return LatentVideoPlanner.load(
+            folder, self.autoencoder, self.text_encoder, settings=self.settings, **self._options
+        )
+
     def with_denoiser(self, denoiser: Denoiser) -> LatentVideoPlanner:
         """Return the same planner with other weights."""
         return LatentVideoPlanner(
@@ -196,31 +242,52 @@ class LatentVideoPlanner:
         instruction, lengths that differ, a missing camera or an image of another size than the planner's.
         """
         chosen = [self.settings] * len(observations) if settings is None else list(settings)
-        self._check(observations, instructions, seeds, chosen)
+        return self.imagine(observations, instructions, seeds, chosen, self.draw, self.identity)
+
+    @torch.no_grad()
+    def imagine(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings],
+        draw: Draw,
+        identity: str,
+    ) -> list[VideoPlan]:
+        """Return plans as `plan` does, their latents drawn by `draw` and marked with the `identity` of what drew them.
+
+        Frames are encoded and decoded here, whoever draws in between.
+        """
+        self._check(observations, instructions, seeds, settings)
         if not observations:
             return []
         images = np.stack([observation.images[self.camera] for observation in observations])
-        with self._computing():
-            first = self.autoencoder.encode(torch.from_numpy(images)).float().to(self._device)
+        first = self.encoded(images)
         groups: dict[tuple[str, int], list[int]] = {}
-        for index, each in enumerate(chosen):
+        for index, each in enumerate(settings):
             groups.setdefault((each.sampler, each.steps), []).append(index)
         shape = (len(observations), self.denoiser.frames, *first.shape[1:])
         latents = torch.empty(shape, device=self._device)
         for members in groups.values():
-            latents[members] = self.draw(
+            latents[members] = draw(
                 first[members],
                 [instructions[i] for i in members],
                 [seeds[i] for i in members],
-                [chosen[i] for i in members],
+                [settings[i] for i in members],
             )
-        with self._computing():
+        with self.computing():
             frames = self.autoencoder.decode(latents.flatten(0, 1))
         clips = frames.cpu().numpy().reshape(*shape[:2], *images.shape[1:])
         return [
-            VideoPlan(clips[i], self.stride_s, instructions[i], seeds[i], self.identity, chosen[i])
+            VideoPlan(clips[i], self.stride_s, instructions[i], seeds[i], identity, settings[i])
             for i in range(len(observations))
         ]
+
+    @torch.no_grad()
+    def encoded(self, images_NHWC: NDArray[np.uint8]) -> Tensor:
+        """Return the latents, float32 (N, C, h, w), of pictures, uint8 (N, H, W, 3)."""
+        with self.computing():
+            return self.autoencoder.encode(torch.from_numpy(images_NHWC)).float().to(self._device)
 
     @torch.no_grad()
     def draw(
@@ -245,11 +312,12 @@ class LatentVideoPlanner:
         )
         shape = (len(first), self.denoiser.frames, *first.shape[1:])
         scheduler = build_scheduler(self.diffusion, settings[0])
-        with self._computing():
+        with self.computing():
             clip = sample(denoise, shape, scheduler, plan_generators(seeds), self._device)
         return latents_from_clip(clip, first, self.diffusion)
 
-    def _computing(self) -> torch.autocast:
+    def computing(self) -> torch.autocast:
+        """Return the context, of this planner's precision, in which its networks run."""
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
 
     def _check(

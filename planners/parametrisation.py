@@ -143,6 +143,15 @@ class Parametrisation:
         """Return that of a model trained with these settings; `whole`: see `Discrete`."""
         return cls(settings.prediction, Discrete(alphas_cumprod(settings), whole), settings.scale, settings.delta)
 
+    def latents(self, clip_BFCHW: Tensor, first_BCHW: Tensor) -> Tensor:
+        """Return the latents (B, F, C, H, W) of the clip that is diffused: z = x0 / k + d f."""
+        unscaled = clip_BFCHW / self.scale
+        return unscaled + first_BCHW[:, None] if self.delta else unscaled
+
+    def clip(self, latents_BFCHW: Tensor, first_BCHW: Tensor) -> Tensor:
+        """Return the clip that is diffused, (B, F, C, H, W), of latents: x0 = k (z − d f)."""
+        return (latents_BFCHW - first_BCHW[:, None] if self.delta else latents_BFCHW) * self.scale
+
     def log_snr_in(self, log_snr: float, other: Parametrisation) -> float:
         """Return which λ of another model is the same noise on the latents as `log_snr` is here."""
         return log_snr - 2 * math.log(other.scale / self.scale)

@@ -33,14 +33,20 @@ def build_scheduler(diffusion: DiffusionSettings, settings: SamplerSettings) -> 
     which only gives good plans with a denoiser distilled for it. Raises ValueError for an unknown sampler or a step
     count outside 1 … training timesteps.
     """
-    if not 1 <= settings.steps <= diffusion.timesteps:
-        raise ValueError(f"A sampler takes 1–{diffusion.timesteps} steps, not {settings.steps}.")
-    bars = alphas_cumprod(diffusion).double().clamp(min=_LEAST_SIGNAL)
+    return build_scheduler_for(alphas_cumprod(diffusion), diffusion.prediction, settings)
+
+
+def build_scheduler_for(bars: Tensor, prediction: str, settings: SamplerSettings) -> Any:
+    """Return the same for any ᾱ, (timesteps,) and falling, and a prediction of epsilon, v or x0."""
+    timesteps = len(bars)
+    if not 1 <= settings.steps <= timesteps:
+        raise ValueError(f"A sampler takes 1–{timesteps} steps, not {settings.steps}.")
+    bars = bars.double().clamp(min=_LEAST_SIGNAL)
     before = torch.cat([torch.ones(1, dtype=torch.float64), bars[:-1]])
     shared: dict[str, Any] = {
-        "num_train_timesteps": diffusion.timesteps,
+        "num_train_timesteps": timesteps,
         "trained_betas": (1 - bars / before).tolist(),
-        "prediction_type": _PREDICTION_NAMES[diffusion.prediction],
+        "prediction_type": _PREDICTION_NAMES[prediction],
     }
     if settings.sampler == "ddim":
         scheduler: Any = DDIMScheduler(**shared, timestep_spacing="trailing", clip_sample=False)
@@ -50,7 +56,7 @@ def build_scheduler(diffusion: DiffusionSettings, settings: SamplerSettings) -> 
         )
     elif settings.sampler == "lcm":
         # LCM takes its steps from a longer schedule, which has to be at least as long.
-        original = min(diffusion.timesteps, max(50, settings.steps))
+        original = min(timesteps, max(50, settings.steps))
         scheduler = LCMScheduler(**shared, original_inference_steps=original)
     else:
         raise ValueError(f"There is no sampler {settings.sampler!r}; known are {', '.join(SAMPLERS)}.")

@@ -6,11 +6,15 @@ Axes: B clips, F frames, C latent channels, H and W latent rows and columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from planners.parametrisation import Parametrisation, Predict
+from planners.guidance import DenoiserCall, given
+from planners.parametrisation import Parametrisation, Predict, asked_in
+from planners.text import TextEncoder
 from robot.errors import CheckpointError
 
 
@@ -59,3 +63,60 @@ def check_composable(one: VideoScore, other: VideoScore) -> None:
             f"Scores are composed for clips of one length only: model {one.identity} imagines {one.frames} frames, "
             f"model {other.identity} {other.frames}; take two of the same."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LatentVideoScore:
+    """A denoiser of ours with its text encoder. A `VideoScore`; see `LatentVideoPlanner.score`."""
+
+    denoiser: DenoiserCall
+    text_encoder: TextEncoder
+    parametrisation: Parametrisation
+    frames: int
+    identity: str
+    latent_space: str
+    device: torch.device
+    bf16: bool = False
+
+    def conditioned(self, first_BCHW: Tensor, texts: Sequence[str]) -> Predict:
+        """Return the denoiser with first frames and texts filled in; it computes in the planner's precision."""
+        tokens, mask = (each.to(self.device) for each in self.text_encoder.encode(texts))
+        predict = given(self.denoiser, first_BCHW, tokens, mask)
+
+        def computed(noisy_BFCHW: Tensor, timestep: float) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                return predict(noisy_BFCHW, timestep)
+
+        return computed
+
+
+@dataclass(frozen=True, slots=True)
+class Retold:
+    """Present a model in other terms than its own. A `VideoScore`.
+
+    With it a flow-matching model can be what a sampler of noise-prediction models runs in.
+    """
+
+    model: VideoScore
+    parametrisation: Parametrisation
+
+    @property
+    def identity(self) -> str:
+        """Return the model's."""
+        return self.model.identity
+
+    @property
+    def latent_space(self) -> str:
+        """Return the model's."""
+        return self.model.latent_space
+
+    @property
+    def frames(self) -> int | None:
+        """Return the model's."""
+        return self.model.frames
+
+    def conditioned(self, first_BCHW: Tensor, texts: Sequence[str]) -> Predict:
+        """Return the model, asked and answering in these terms, with first frames and texts filled in."""
+        own, terms = self.model, self.parametrisation
+        translated = asked_in(own.conditioned(first_BCHW, texts), own.parametrisation, terms, first_BCHW)
+        return lambda noisy_BFCHW, timestep: translated(noisy_BFCHW, terms.schedule.log_snr(timestep))

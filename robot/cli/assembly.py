@@ -10,7 +10,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from planners.latent_video import LatentVideoPlanner
 from policies.frame_pair import FramePair
 from policies.pose_tracking import PoseTracking
 from policies.training import finetune_frame_pair, finetune_pose_network
@@ -27,6 +26,7 @@ from robot.learn.finetuning import (
     PlannerInForce,
     PlannerLearner,
     reconstruction,
+    trained_part,
 )
 from robot.protocols import Planner, Robot, RobotPool
 from robot.rollout import RolloutSettings, SingleRobot, steps_per_frame
@@ -162,28 +162,23 @@ def planner_learner(
 ) -> PlannerLearner | None:
     """Return what fine-tunes the planner, or None where it is switched off or there is nothing to train."""
     node = config.learner.planner
-    current = in_force.current
-    if not node.train or not isinstance(current, LatentVideoPlanner):
+    current = trained_part(in_force.current)
+    if not node.train or current is None:
         return None
-    options: Mapping[str, Any] = {
-        "settings": build(config.planner.settings),
-        "precision": config.planner.precision,
-        "compile": bool(config.planner.get("compile", False)),
-        "device": config.planner.get("device", "auto"),
-    }
-
+    if getattr(in_force.current, "adaptation", "") == "general":
+        raise SailError(
+            "With planner.adaptation=general no plan comes from the in-domain planner, which is what would be "
+            "fine-tuned: set learner.planner.train=false, or take another adaptation."
+        )
     half_life_s = node.half_life_s
     if not isinstance(node.pace, int) or node.pace < 1:
         raise SailError(f"learner.planner.pace={node.pace} must be a whole number: 1 shows successes as they went.")
     if half_life_s is not None and not half_life_s > 0:
         raise SailError(f"learner.planner.half_life_s={half_life_s} must be a positive number of seconds, or null.")
 
-    def load(folder: Path) -> LatentVideoPlanner:
-        return LatentVideoPlanner.load(folder, current.autoencoder, current.text_encoder, **options)
-
     return PlannerLearner(
         in_force,
-        load,
+        current.loaded_from,
         seen,
         training_settings(node, int(config.seed), tracker),
         float(node.seen_share),
@@ -226,12 +221,12 @@ def inverse_dynamics_learner(
         if key not in ("_target_", "folder")
     }
     camera = str(options.get("camera", "corner2"))
-    imagining = planner.current
+    imagining = trained_part(planner.current)
     frames = FrameOptions(
         camera,
         current.network.shape.size,
         camera_matrices.get(camera),
-        reconstruction(imagining) if isinstance(imagining, LatentVideoPlanner) else None,
+        reconstruction(imagining) if imagining is not None else None,
         float(node.reconstructed_share),
     )
     return InverseDynamicsLearner(

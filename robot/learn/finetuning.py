@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +33,25 @@ def kept(episodes: Sequence[Episode], verdicts: Sequence[Verdict], above: float)
     """Yield the episodes whose probability of success exceeds `above`; the others are not even read."""
     chosen = [number for number, verdict in enumerate(verdicts) if verdict.probability > above]
     return (episodes[number] for number in chosen)
+
+
+@runtime_checkable
+class Trainable(Planner, Protocol):
+    """A planner with a part that is fine-tuned on successes, be it the whole of it."""
+
+    @property
+    def in_domain(self) -> LatentVideoPlanner | None:
+        """Return that part; None where there is none after all."""
+        ...
+
+    def with_in_domain(self, planner: LatentVideoPlanner) -> Planner:
+        """Return the planner with that part exchanged."""
+        ...
+
+
+def trained_part(planner: Planner) -> LatentVideoPlanner | None:
+    """Return the part of a planner that is fine-tuned, or None where there is nothing to train."""
+    return planner.in_domain if isinstance(planner, Trainable) else None
 
 
 class PlannerInForce:
@@ -73,7 +92,9 @@ class InverseDynamicsInForce:
 
 
 class PlannerLearner:
-    """Fine-tune a latent video planner on successes and seen demonstrations. A `Learner`.
+    """Fine-tune a latent video planner, or that part of a planner, on successes and demonstrations. A `Learner`.
+
+    Only the part is saved; `load` reads it again. Around it the planner stays what it is.
 
     A success is an episode whose probability of it exceeds `keep_above`. `seen` gives the demonstrations, and
     `seen_share` of every batch comes from them. `stride` (steps) lies between two frames of a window. Where a success
@@ -100,7 +121,8 @@ class PlannerLearner:
         keep_above: float = 0.5,
         attempted_share: float = 0.0,
     ) -> None:
-        if not isinstance(planner.current, LatentVideoPlanner):
+        part = trained_part(planner.current)
+        if part is None:
             raise ValueError(
                 f"Only a latent video planner can be fine-tuned, not a {type(planner.current).__name__}: "
                 "set learner.planner.train=false."
@@ -125,7 +147,7 @@ class PlannerLearner:
         self._speed_m: float | None = None
         self._text_drop = text_drop
         self._keep_above = keep_above
-        self._cache = LatentCache(self._starter.autoencoder, self._starter.camera, latents)
+        self._cache = LatentCache(part.autoencoder, part.camera, latents)
 
     @property
     def needs_success(self) -> bool:
@@ -134,12 +156,12 @@ class PlannerLearner:
 
     def restore(self, folder: Path | None) -> None:
         """Put the planner saved in `folder` in force; None stands for the starter."""
-        self._in_force.current = self._starter if folder is None else self._load(folder)
+        self._in_force.current = self._starter if folder is None else self._around(self._load(folder))
 
     def update(self, episodes: Sequence[Episode], verdicts: Sequence[Verdict], folder: Path, seed: int) -> Metrics:
         """Fine-tune the planner in force on the successes, save it in `folder` and put it in force."""
-        base = self._in_force.current
-        assert isinstance(base, LatentVideoPlanner)
+        base = trained_part(self._in_force.current)
+        assert base is not None
         successes = [self._shown(episode) for episode in kept(episodes, verdicts, self._keep_above)]
         rest = 1.0 - self._seen_share - self._attempted_share
         sources = [Source(successes, rest, half_life=self._half_life)]
@@ -151,8 +173,12 @@ class PlannerLearner:
         improved, metrics = train_planner(
             base, windows, folder / "training", replace(self._settings, seed=seed), folder
         )
-        self._in_force.current = improved
+        self._in_force.current = self._around(improved)
         return metrics
+
+    def _around(self, part: LatentVideoPlanner) -> Planner:
+        assert isinstance(self._starter, Trainable)
+        return self._starter.with_in_domain(part)
 
     def _shown(self, episode: Episode) -> LatentEpisode:
         """Return the latents of a success, at the tempo of demonstrations where it was slower."""

@@ -1,7 +1,8 @@
-"""What every `Planner` keeps to: the fake, the oracle and a tiny latent video planner."""
+"""What every `Planner` keeps to: the fake, the oracle, a tiny latent video planner, and what is built around such."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from planners.adapted import AdaptedPlanner
 from planners.autoencoder import FrameAutoencoder
+from planners.compose import PriorStrength
 from planners.denoisers import StackedUNet
+from planners.diffusion import DiffusionSettings
 from planners.latent_video import LatentVideoPlanner
 from robot.data import Observation, SamplerSettings
 from robot.protocols import Planner
@@ -46,8 +50,8 @@ class LetterText:
         return torch.tensor(counts, dtype=torch.float32)[:, None], torch.ones(len(texts), 1, dtype=torch.bool)
 
 
-def latent_video() -> Case:
-    torch.manual_seed(0)
+def latent_video(seed: int = 0) -> Case:
+    torch.manual_seed(seed)
     denoiser = StackedUNet(widths=(16, 16), attention=(False, True), frames=3, text_dim=26, heads=2, groups=4)
     torch.nn.init.normal_(denoiser.unet.conv_out.weight, std=0.05)  # not the zeros that training starts from
     planner = LatentVideoPlanner(
@@ -65,6 +69,25 @@ def latent_video() -> Case:
     return Case(planner, seen, ("close the drawer", "open the box"))
 
 
+def adapted() -> Case:
+    case, general = latent_video(), latent_video(seed=1)
+    assert isinstance(case.planner, LatentVideoPlanner)
+    assert isinstance(general.planner, LatentVideoPlanner)
+    torch.manual_seed(0)
+    shared = LatentVideoPlanner(
+        general.planner.denoiser,
+        case.planner.autoencoder,
+        case.planner.text_encoder,
+        DiffusionSettings("linear", "epsilon"),
+        image_size=(SIDE, SIDE),
+        precision="fp32",
+        device="cpu",
+    )
+    return dataclasses.replace(
+        case, planner=AdaptedPlanner(case.planner, shared.score, "pa", PriorStrength(0.5), "text")
+    )
+
+
 def oracle() -> Case:
     robot = MetaWorldRobot("drawer-close", image_size=16)
     seen = [robot.reset(seed) for seed in range(3)]
@@ -80,7 +103,12 @@ def fake() -> Case:
     return Case(ToyPlanner({"go right": 0.5}), seen, ("go right", "go left"))
 
 
-CASES: dict[str, Callable[[], Case]] = {"fake": fake, "oracle": oracle, "latent video": latent_video}
+CASES: dict[str, Callable[[], Case]] = {
+    "fake": fake,
+    "oracle": oracle,
+    "latent video": latent_video,
+    "adapted": adapted,
+}
 
 
 @pytest.fixture(scope="module", params=list(CASES))

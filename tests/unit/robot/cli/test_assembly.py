@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from planners.adapted import AdaptedPlanner
+from planners.autoencoder import FrameAutoencoder
+from planners.compose import PriorStrength
+from planners.denoisers import StackedUNet
+from planners.latent_video import LatentVideoPlanner
+from planners.text import MiniLM
 from policies.pose_network import PoseNetwork, PoseNetworkShape
 from policies.pose_tracking import PoseTracking
-from robot.cli.assembly import check_fit, exploration_of, instruction_of, inverse_dynamics_learner
-from robot.cli.compose import compose
+from robot.cli.assembly import (
+    check_fit,
+    exploration_of,
+    instruction_of,
+    inverse_dynamics_learner,
+    planner_learner,
+    sampler_of,
+)
+from robot.cli.compose import build, compose
 from robot.data import RobotSpec
 from robot.errors import SailError
 from robot.learn.exploration import Arm
+from robot.learn.finetuning import PlannerInForce
 from sim.tasks import INSTRUCTIONS
 from tests.fakes import SPEC, ToyPlanner
 
@@ -76,3 +92,46 @@ def test_inverse_dynamics_without_a_folder_of_weights_cannot_be_fine_tuned() -> 
     acting: Any = SimpleNamespace(current=PoseTracking(PoseNetwork(shape)))
     with pytest.raises(SailError, match=r"no folder of weights.*inverse_dynamics\.train=false"):
         inverse_dynamics_learner(config, acting, acting, lambda: (), {}, "")
+
+
+def save_two_planners(folder: Path) -> list[str]:
+    """Save an in-domain and a general planner of one tiny autoencoder; return the pairs that name them."""
+    torch.manual_seed(0)
+    autoencoder = FrameAutoencoder(widths=(8, 8, 8), norm_groups=4, image_size=32).eval()
+    autoencoder.save(folder / "autoencoder")
+    for name in ("small", "general"):
+        denoiser = StackedUNet(widths=(16, 16), attention=(False, True), heads=2, groups=4)
+        LatentVideoPlanner(denoiser, autoencoder, MiniLM(), image_size=(32, 32)).save(folder / name)
+    return [
+        "planner=adapted",
+        f"planner.planner={folder / 'small'}",
+        f"planner.autoencoder={folder / 'autoencoder'}",
+        f"planner.general={folder / 'general'}",
+    ]
+
+
+def test_an_adapted_planner_is_put_together_and_its_in_domain_half_is_what_is_trained(tmp_path: Path) -> None:
+    words = save_two_planners(tmp_path)
+    pairs = ("planner.strength=0.3", "planner.strength_schedule=linear", "planner.strength_range=[2,-2]")
+    config = compose("improve", [*words, *pairs, "planner.adaptation=ipa"])
+    planner = build(config.planner)
+    assert isinstance(planner, AdaptedPlanner)
+    assert planner.strength == PriorStrength(0.3, "linear", (2.0, -2.0))
+    assert planner.settings == sampler_of(config)
+    general = LatentVideoPlanner.load(tmp_path / "general", planner.autoencoder, MiniLM())
+    assert planner.identity == f"{general.identity}+{planner.in_domain.identity}"
+    check_fit(planner, robot(camera="corner2", size=32))
+    assert planner_learner(config, PlannerInForce(planner), lambda: (), 40.0, "") is not None
+    alone = PlannerInForce(planner.with_adaptation("general"))
+    with pytest.raises(SailError, match=r"planner\.adaptation=general no plan comes from the in-domain planner"):
+        planner_learner(config, alone, lambda: (), 40.0, "")
+    config.learner.planner.train = False
+    assert planner_learner(config, alone, lambda: (), 40.0, "") is None
+
+
+def test_without_a_general_planner_there_is_one_sentence_and_the_in_domain_one_still_plans(tmp_path: Path) -> None:
+    words = [*save_two_planners(tmp_path)[:3], f"planner.general={tmp_path / 'nowhere'}"]
+    with pytest.raises(SailError, match=r"no general planner in .*nowhere: `make starter-general` makes"):
+        build(compose("improve", words).planner)
+    planner = build(compose("improve", [*words, "planner.adaptation=in_domain"]).planner)
+    assert planner.identity == planner.in_domain.identity

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from planners.adapted import AdaptedPlanner
 from planners.autoencoder import FrameAutoencoder
+from planners.compose import PriorStrength
 from planners.denoisers import StackedUNet
 from planners.latent_video import LatentVideoPlanner
 from planners.windows import EMPTY_TEXT, LatentCache, WindowSampler
@@ -28,6 +30,7 @@ from robot.learn.finetuning import (
     PlannerLearner,
     kept,
     reconstruction,
+    trained_part,
 )
 from robot.training import TrainingSettings
 
@@ -72,8 +75,8 @@ def make_episode(seed: int, steps: int = 6) -> Episode:
 
 
 def make_planner_learner(in_force: PlannerInForce, asked: list[int], **options: Any) -> PlannerLearner:
-    starter = in_force.current
-    assert isinstance(starter, LatentVideoPlanner)
+    starter = trained_part(in_force.current)
+    assert starter is not None
 
     def seen() -> Sequence[Episode]:
         asked.append(1)
@@ -120,6 +123,40 @@ def test_an_update_that_was_finished_but_not_written_down_gives_the_same_planner
         make_planner_learner(in_force, []).update([make_episode(1)], [GOOD], tmp_path / "a", 5)
         results.append(weights(in_force.current))
     assert same(*results)
+
+
+def test_of_an_adapted_planner_the_in_domain_half_is_trained_saved_and_restored(tmp_path: Path) -> None:
+    small, general = make_planner(), make_planner()
+    torch.nn.init.normal_(general.denoiser.unet.conv_out.weight, std=0.05)
+    adapted = AdaptedPlanner(small, general.score, "ipa", PriorStrength(0.4), "text")
+    in_force, known = PlannerInForce(adapted), weights(general)
+    learner = make_planner_learner(in_force, [])
+    learner.update([make_episode(1), make_episode(2)], [GOOD, BAD], tmp_path / "a", 5)
+    acting = in_force.current
+    assert isinstance(acting, AdaptedPlanner)
+    assert (acting.adaptation, acting.strength, acting.normalisation) == ("ipa", PriorStrength(0.4), "text")
+    assert acting.general is adapted.general
+    assert same(weights(general), known)
+    assert not same(weights(acting.in_domain), weights(small))
+    assert acting.identity.split("+") == [general.identity, acting.in_domain.identity]
+
+    stored = small.loaded_from(tmp_path / "a")  # the folder holds the half alone
+    assert same(weights(stored), weights(acting.in_domain))
+    learner.restore(None)
+    assert in_force.current is adapted
+    learner.restore(tmp_path / "a")
+    assert in_force.current.identity == acting.identity
+    learner.update([make_episode(1)], [GOOD], tmp_path / "b", 6)  # and it goes on from there
+    assert in_force.current.identity != acting.identity
+
+
+def test_a_planner_loaded_again_samples_and_computes_as_before(tmp_path: Path) -> None:
+    starter = make_planner()
+    starter.save(tmp_path)
+    again = starter.loaded_from(tmp_path)
+    assert again.config == starter.config
+    assert again._options == starter._options
+    assert again.autoencoder is starter.autoencoder
 
 
 @pytest.mark.parametrize("learn_from", ["rollouts", "successes"])

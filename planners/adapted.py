@@ -1,0 +1,221 @@
+"""Plan with a small in-domain model adapted by a general one: neither is trained, their scores are composed.
+
+Axes: B plans, F frames, C latent channels, h and w latent rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from planners.compose import NORMALISATIONS, PriorStrength, alone, composed
+from planners.latent_video import LatentVideoPlanner
+from planners.parametrisation import Discrete, Flow
+from planners.samplers import build_scheduler_for, plan_generators, sample
+from planners.scores import Retold, VideoScore, check_composable
+from planners.windows import Autoencoder
+from robot.checkpoints import ABOUT
+from robot.data import Observation, SamplerSettings, VideoPlan
+from robot.errors import CheckpointError
+
+ADAPTATIONS = ("pa", "ipa", "in_domain", "general")
+
+
+class AdaptedPlanner:
+    """Imagine with the composed scores of an in-domain and a general model. A `Planner`.
+
+    `adaptation`: `pa`, the in-domain model with the general one added; `ipa`, the general model with the in-domain one
+    added; `in_domain` or `general`, that one alone. `strength`: how much what is added counts. `normalisation`: see
+    `planners.compose.text_weights`. The in-domain planner encodes, decodes and says what camera, frames and sampling
+    there are; its half alone is what the loop fine-tunes.
+    """
+
+    def __init__(
+        self,
+        in_domain: LatentVideoPlanner,
+        general: VideoScore | None,
+        adaptation: str = "pa",
+        strength: PriorStrength = PriorStrength(),  # noqa: B008 (frozen)
+        normalisation: str = "none",
+    ) -> None:
+        """Put two models together; only `in_domain` can do without the general one.
+
+        Raises ValueError for an unknown adaptation or normalisation, CheckpointError where the two do not fit.
+        """
+        check_adaptation(adaptation, normalisation)
+        if general is None and adaptation != "in_domain":
+            raise ValueError(f"The adaptation {adaptation!r} needs a general model.")
+        if general is not None:
+            check_composable(in_domain.score, general)
+        self.in_domain = in_domain
+        self.general = general
+        self.adaptation = adaptation
+        self.strength = strength
+        self.normalisation = normalisation
+        self.base, self.other = self._roles()
+        build_scheduler_for(*self._sampled_in(), in_domain.settings)  # raises for settings that cannot work
+
+    @classmethod
+    def load(
+        cls,
+        planner: str | Path,
+        autoencoder: str | Path | Autoencoder,
+        general: str | Path | VideoScore,
+        adaptation: str = "pa",
+        strength: float = 0.1,
+        strength_schedule: str = "constant",
+        strength_range: Sequence[float] = (-4.0, 4.0),
+        normalisation: str = "none",
+        **overrides: Any,
+    ) -> AdaptedPlanner:
+        """Build from the folder of an in-domain planner and that of a general one, or any `VideoScore`.
+
+        The general planner's folder is not read where it is not needed. `overrides`: see `LatentVideoPlanner.load`.
+        Raises CheckpointError where a folder holds no planner or the two work in different latent spaces.
+        """
+        check_adaptation(adaptation, normalisation)
+        low, high = (float(end) for end in strength_range) if len(strength_range) == 2 else (0.0, 0.0)
+        prior = PriorStrength(float(strength), strength_schedule, (low, high))
+        in_domain = LatentVideoPlanner.load(planner, autoencoder, **overrides)
+        found: VideoScore | None
+        if isinstance(general, (str, Path)):
+            found = load_general(general, in_domain, **overrides).score if adaptation != "in_domain" else None
+        else:
+            found = general
+        return cls(in_domain, found, adaptation, prior, normalisation)
+
+    @property
+    def identity(self) -> str:
+        """Return the identities of the models in use, the one added after a plus sign; plans carry it."""
+        return self.base.identity if self.other is None else f"{self.base.identity}+{self.other.identity}"
+
+    @property
+    def camera(self) -> str:
+        """Return the camera planned from."""
+        return self.in_domain.camera
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Return (H, W), the size of the pictures it takes, in pixels."""
+        return self.in_domain.image_size
+
+    @property
+    def stride_s(self) -> float:
+        """Return the seconds between two frames of a plan."""
+        return self.in_domain.stride_s
+
+    @property
+    def settings(self) -> SamplerSettings:
+        """Return how plans are sampled unless a call says otherwise."""
+        return self.in_domain.settings
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """Return the autoencoder whose latents both models imagine."""
+        return self.in_domain.autoencoder
+
+    @property
+    def experts(self) -> list[tuple[VideoScore, float]]:
+        """Return the models that plans come from, each with the weight of its text score."""
+        return [(self.base, 1.0)] if self.other is None else [(self.base, 1.0), (self.other, self.strength.strength)]
+
+    def with_in_domain(self, planner: LatentVideoPlanner) -> AdaptedPlanner:
+        """Return the same adaptation of another in-domain planner, such as one that was fine-tuned."""
+        return AdaptedPlanner(planner, self.general, self.adaptation, self.strength, self.normalisation)
+
+    def with_adaptation(self, adaptation: str) -> AdaptedPlanner:
+        """Return another adaptation of the same two models."""
+        return AdaptedPlanner(self.in_domain, self.general, adaptation, self.strength, self.normalisation)
+
+    def plan(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[VideoPlan]:
+        """Return one plan per observation, in one batch; see `LatentVideoPlanner.plan`."""
+        chosen = [self.settings] * len(observations) if settings is None else list(settings)
+        return self.in_domain.imagine(observations, instructions, seeds, chosen, self.draw, self.identity)
+
+    @torch.no_grad()
+    def draw(
+        self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
+    ) -> Tensor:
+        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count, not decoded.
+
+        `first`, float (B, C, h, w): the latents of the frames planned from.
+        """
+        bars, prediction = self._sampled_in()
+        last = len(bars) - 1
+        low, high = (round(end * last) for end in self.in_domain.guidance_interval)
+        negatives = [each.negative_prompt for each in settings]
+        scales = [each.guidance_scale for each in settings]
+        with self.in_domain.computing():
+            if self.other is None:
+                denoise = alone(self.base, first, instructions, negatives, scales, (low, high))
+            else:
+                denoise = composed(
+                    self.base,
+                    self.other,
+                    first,
+                    instructions,
+                    negatives,
+                    scales,
+                    self.strength,
+                    self.normalisation,
+                    (low, high),
+                )
+            shape = (len(first), self.in_domain.denoiser.frames, *first.shape[1:])
+            scheduler = build_scheduler_for(bars, prediction, settings[0])
+            clip = sample(denoise, shape, scheduler, plan_generators(seeds), self.in_domain.device)
+        return self.base.parametrisation.latents(clip, first)
+
+    def _roles(self) -> tuple[VideoScore, VideoScore | None]:
+        """Return the model that is sampled from and the one that is added to it.
+
+        A flow-matching model is sampled from in the in-domain model's terms.
+        """
+        in_domain: VideoScore = self.in_domain.score
+        general = self.general
+        if general is None or self.adaptation == "in_domain":
+            return in_domain, None
+        if isinstance(general.parametrisation.schedule, Flow) and self.adaptation != "pa":
+            general = Retold(general, in_domain.parametrisation)
+        if self.adaptation == "general":
+            return general, None
+        return (in_domain, general) if self.adaptation == "pa" else (general, in_domain)
+
+    def _sampled_in(self) -> tuple[Tensor, str]:
+        """Return ᾱ and the prediction type that the sampler runs in."""
+        terms = self.base.parametrisation
+        assert isinstance(terms.schedule, Discrete)
+        return terms.schedule.bars, terms.prediction
+
+
+def check_adaptation(adaptation: str, normalisation: str) -> None:
+    """Raise ValueError for an adaptation or a normalisation that there is not."""
+    if adaptation not in ADAPTATIONS:
+        raise ValueError(f"There is no adaptation {adaptation!r}; known are {', '.join(ADAPTATIONS)}.")
+    if normalisation not in NORMALISATIONS:
+        raise ValueError(f"There is no normalisation {normalisation!r}; known are {', '.join(NORMALISATIONS)}.")
+
+
+def load_general(folder: str | Path, in_domain: LatentVideoPlanner, **overrides: Any) -> LatentVideoPlanner:
+    """Load the general planner to compose an in-domain one with; it has to share that one's autoencoder.
+
+    Raises CheckpointError where there is none, saying what makes it.
+    """
+    if not (Path(folder) / ABOUT).is_file():
+        raise CheckpointError(
+            f"There is no general planner in {folder}: `make starter-general` makes the one of the project; name "
+            "another with planner.general=FOLDER, or plan without by planner.adaptation=in_domain."
+        )
+    general = LatentVideoPlanner.load(folder, in_domain.autoencoder, **overrides)
+    if general.text_encoder.config == in_domain.text_encoder.config:
+        general.text_encoder = in_domain.text_encoder  # one cache of encoded texts
+    return general
