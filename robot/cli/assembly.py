@@ -109,8 +109,14 @@ def rollout_settings(config: DictConfig) -> RolloutSettings:
 
 
 def sampler_of(config: DictConfig) -> SamplerSettings:
-    """Return how plans of the true instruction are sampled; the oracle samples nothing."""
-    settings = config.planner.get("settings")
+    """Return how plans of the true instruction are sampled; the oracle samples nothing.
+
+    A planner around another samples as that one does.
+    """
+    node = config.planner
+    while "settings" not in node and isinstance(node.get("planner"), DictConfig):
+        node = node.planner
+    settings = node.get("settings")
     return SamplerSettings() if settings is None else build(settings)
 
 

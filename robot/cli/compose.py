@@ -147,15 +147,20 @@ def _compose(config: str, overrides: list[str]) -> DictConfig:
             return hydra_compose(config_name=config, overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
         for pair in overrides:
-            key, _, value = pair.partition("=")
-            if _is_group(pair) and value not in group_options(key):
-                raise UnknownNameError(key.replace("_", " "), value, group_options(key)) from error
+            value = pair.partition("=")[2]
+            if _is_group(pair) and value not in group_options(_group(pair)):
+                raise UnknownNameError(_group(pair).replace("_", " "), value, group_options(_group(pair))) from error
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise SailError(f"The settings cannot be read: {first.strip()}") from error
 
 
+def _group(pair: str) -> str:
+    """Return the group that a pair chooses from: `planner` of `planner=NAME` and of `planner@planner.planner=NAME`."""
+    return pair.partition("=")[0].partition("@")[0]
+
+
 def _is_group(pair: str) -> bool:
-    return pair.partition("=")[0] in group_names() and not pair.startswith(("+", "~"))
+    return _group(pair) in group_names() and not pair.startswith(("+", "~")) and "=" in pair
 
 
 def _normalised(pair: str, base: DictConfig) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from planners.adapted import AdaptedPlanner
 from planners.autoencoder import FrameAutoencoder
+from planners.best_of_n import BestOfN, TextAlignment
 from planners.compose import PriorStrength
 from planners.denoisers import StackedUNet
 from planners.diffusion import DiffusionSettings
@@ -88,6 +89,11 @@ def adapted() -> Case:
     )
 
 
+def best_of_n() -> Case:
+    case = latent_video()
+    return dataclasses.replace(case, planner=BestOfN(case.planner, TextAlignment([0.0]), 2))
+
+
 def oracle() -> Case:
     robot = MetaWorldRobot("drawer-close", image_size=16)
     seen = [robot.reset(seed) for seed in range(3)]
@@ -108,6 +114,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "oracle": oracle,
     "latent video": latent_video,
     "adapted": adapted,
+    "best of n": best_of_n,
 }
 
 

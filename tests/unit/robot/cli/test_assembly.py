@@ -12,6 +12,7 @@ import torch
 
 from planners.adapted import AdaptedPlanner
 from planners.autoencoder import FrameAutoencoder
+from planners.best_of_n import BestOfN
 from planners.compose import PriorStrength
 from planners.denoisers import StackedUNet
 from planners.latent_video import LatentVideoPlanner
@@ -127,6 +128,24 @@ def test_an_adapted_planner_is_put_together_and_its_in_domain_half_is_what_is_tr
         planner_learner(config, alone, lambda: (), 40.0, "")
     config.learner.planner.train = False
     assert planner_learner(config, alone, lambda: (), 40.0, "") is None
+
+
+def test_best_of_n_stands_around_the_starter_or_another_and_samples_as_that_does(tmp_path: Path) -> None:
+    config = compose("improve", ["planner=best_of_n", "planner.planner.settings.steps=7"])
+    assert sampler_of(config).steps == 7
+    assert config.planner.planner._target_ == "planners.latent_video.LatentVideoPlanner.load"
+    inner = [pair.replace("planner.", "planner.planner.", 1) for pair in save_two_planners(tmp_path)[1:]]
+    words = ["planner=best_of_n", "planner@planner.planner=adapted", *inner, "planner.candidates=3"]
+    config = compose("improve", words)
+    planner = build(config.planner)
+    assert isinstance(planner, BestOfN)
+    assert isinstance(planner.planner, AdaptedPlanner)
+    assert planner.candidates == 3
+    assert planner.settings == sampler_of(config)
+    check_fit(planner, robot(camera="corner2", size=32))
+    assert planner_learner(config, PlannerInForce(planner), lambda: (), 40.0, "") is not None
+    with pytest.raises(SailError, match=r"no planner 'adopted'\. Did you mean adapted"):
+        compose("improve", ["planner=best_of_n", "planner@planner.planner=adopted"])
 
 
 def test_without_a_general_planner_there_is_one_sentence_and_the_in_domain_one_still_plans(tmp_path: Path) -> None:

@@ -1,0 +1,212 @@
+"""Imagine several plans for every observation and keep the one a scorer prefers.
+
+Axes: B plans, F frames, C latent channels, h and w latent rows and columns, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from planners.latent_video import LatentVideoPlanner
+from planners.scores import VideoScore
+from robot.data import Episode, Observation, Outcome, SamplerSettings, VideoPlan
+from robot.protocols import Planner, RewardModel
+
+Preferences = NDArray[np.float64]
+
+
+class PlanScorer(Protocol):
+    """Say how good plans are; only the order of the numbers given in one call counts."""
+
+    def score(self, planner: Planner, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> Preferences:
+        """Return a number a plan, float64 (B,), the higher the better; `plans[i]` starts from `observations[i]`.
+
+        `planner` is what made the plans, for scorers that ask it.
+        """
+        ...
+
+
+class BestOfN:
+    """Sample `candidates` plans an observation in one batch and keep the best. A `Planner`.
+
+    The first candidate has the seed asked for, so that with one candidate the planner comes back bit for bit; the
+    others' seeds come from that one. The plan kept bears the seed asked for and this planner's identity.
+    """
+
+    def __init__(self, planner: Planner, scorer: PlanScorer, candidates: int = 4) -> None:
+        if isinstance(candidates, bool) or candidates < 1:
+            raise ValueError(f"Best of N needs at least one candidate, got candidates={candidates}.")
+        self.planner = planner
+        self.scorer = scorer
+        self.candidates = candidates
+
+    @property
+    def identity(self) -> str:
+        """Return the identity of the planner that the candidates come from and how many there are; plans carry it."""
+        return self.planner.identity + (f"/best of {self.candidates}" if self.candidates > 1 else "")
+
+    @property
+    def in_domain(self) -> LatentVideoPlanner | None:
+        """Return the part of the planner that is fine-tuned; None where there is none."""
+        part = getattr(self.planner, "in_domain", None)
+        return part if isinstance(part, LatentVideoPlanner) else None
+
+    def with_in_domain(self, planner: LatentVideoPlanner) -> BestOfN:
+        """Return the same choice among plans of the planner with that part exchanged."""
+        inner: Any = self.planner
+        return BestOfN(inner.with_in_domain(planner), self.scorer, self.candidates)
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer what the planner says of itself: its camera, picture size, stride, settings and adaptation."""
+        if name in ("camera", "image_size", "stride_s", "settings", "adaptation", "autoencoder", "experts"):
+            return getattr(self.planner, name)
+        raise AttributeError(name)
+
+    def plan(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[VideoPlan]:
+        """Return the best of the candidates for each observation; see `robot.protocols.Planner.plan`."""
+        count, number = len(observations), self.candidates
+        if number == 1 or count == 0 or not len(instructions) == len(seeds) == count:
+            return self.planner.plan(observations, instructions, seeds, settings)
+        asked = [observation for observation in observations for _ in range(number)]
+        plans = self.planner.plan(
+            asked,
+            [instruction for instruction in instructions for _ in range(number)],
+            [each for seed in seeds for each in candidate_seeds(seed, number)],
+            None if settings is None else [each for each in settings for _ in range(number)],
+        )
+        scores = np.asarray(self.scorer.score(self.planner, asked, plans), np.float64)
+        if scores.shape != (len(plans),) or not np.isfinite(scores).all():
+            raise ValueError(f"The scorer gave no finite number for each of {len(plans)} plans, but {scores.tolist()}.")
+        best = scores.reshape(count, number).argmax(1)
+        chosen = [plans[row * number + int(column)] for row, column in enumerate(best)]
+        named = zip(chosen, seeds, strict=True)
+        return [dataclasses.replace(plan, seed=seed, planner=self.identity) for plan, seed in named]
+
+
+def candidate_seeds(seed: int, count: int) -> list[int]:
+    """Return `count` seeds: the one given, then others that follow from it."""
+    others = np.random.SeedSequence([seed, 0xBE57]).generate_state(count - 1, np.uint64) if count > 1 else ()
+    return [seed, *(int(other >> np.uint64(1)) for other in others)]
+
+
+class TextAlignment:
+    """Prefer plans that a planner's own models find likelier with the text than without it.
+
+    A plan's latents are noised; each model denoises them twice, with the text and with the empty one. Its score is by
+    how much the text lowers the squared error of ε, the mean over latents, `log_snrs` (of the model's own schedule) and
+    `draws` of noise: an estimate of log p(plan | text) − log p(plan), up to the weights of the noise levels. The noise
+    is the same for all plans and both texts. Of several composed models the scores are summed with the weights that
+    their text scores have there. Source: Li et al. (2023), "Your diffusion model is secretly a zero-shot classifier",
+    equation 8 and section 3.2 (shared noise).
+    """
+
+    def __init__(
+        self, log_snrs: Sequence[float] = (-2.0, 0.0, 2.0), draws: int = 1, seed: int = 0, batch: int = 32
+    ) -> None:
+        if len(log_snrs) == 0 or draws < 1 or batch < 1:
+            raise ValueError("Text alignment needs at least one log-SNR, one draw and one plan a batch.")
+        self._log_snrs = [float(each) for each in log_snrs]
+        self._draws = draws
+        self._seed = seed
+        self._batch = batch
+
+    @torch.no_grad()
+    def score(self, planner: Planner, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> Preferences:
+        """Return the alignment of each plan with its instruction, float64 (B,).
+
+        Raises ValueError for a planner that is no latent video planner.
+        """
+        part, experts = getattr(planner, "in_domain", None), getattr(planner, "experts", None)
+        if not isinstance(part, LatentVideoPlanner) or experts is None:
+            raise ValueError(
+                f"Text alignment asks the models that made the plans, and a {type(planner).__name__} shows none: "
+                "take another scorer."
+            )
+        found = np.zeros(len(plans))
+        for start in range(0, len(plans), self._batch):
+            some = slice(start, start + self._batch)
+            first = part.encoded(np.stack([seen.images[part.camera] for seen in observations[some]]))
+            frames = np.stack([plan.frames for plan in plans[some]])
+            latents = part.encoded(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
+            texts = [plan.instruction for plan in plans[some]]
+            for model, weight in experts:
+                if weight != 0.0:
+                    found[some] += weight * self.alignment(model, latents, first, texts).double().cpu().numpy()
+        return found
+
+    def alignment(self, model: VideoScore, latents_BFChw: Tensor, first_BChw: Tensor, texts: Sequence[str]) -> Tensor:
+        """Return by how much a text lowers a model's error, (B,), on latents of frames and of the first frame."""
+        terms = model.parametrisation
+        clip = terms.clip(latents_BFChw, first_BChw)
+        count = len(clip)
+        predict = model.conditioned(torch.cat([first_BChw, first_BChw]), [*texts, *[""] * count])
+        generator = torch.Generator().manual_seed(self._seed)
+        total = torch.zeros(count, device=clip.device)
+        for log_snr in self._log_snrs:
+            signal, sigma = terms.schedule.factors(log_snr)
+            for _ in range(self._draws):
+                noise = torch.randn(clip.shape[1:], generator=generator).to(clip.device)
+                noisy = signal * clip + sigma * noise
+                both = torch.cat([noisy, noisy])
+                output = predict(both, terms.schedule.timestep(log_snr)).float()
+                errors = (terms.split(output, both, log_snr)[1] - noise).square().flatten(1).mean(1)
+                total += errors[count:] - errors[:count]
+        return total / (len(self._log_snrs) * self._draws)
+
+
+class Judged:
+    """Prefer plans that a judge of episodes calls a success, as if what is imagined had happened.
+
+    The judge is shown an episode of the frame planned from and the imagined ones, through `camera`, in which nothing is
+    known of the robot but those pictures: a judge that needs more, such as ground truth, cannot be asked.
+    """
+
+    def __init__(self, judge: RewardModel, camera: str = "corner2") -> None:
+        self._judge = judge
+        self._camera = camera
+
+    def score(self, planner: Planner, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> Preferences:
+        """Return the judge's probability of success for each plan, float64 (B,).
+
+        Raises SailError, the judge's own, where it cannot judge by pictures alone.
+        """
+        pairs = zip(observations, plans, strict=True)
+        verdicts = self._judge.judge([imagined_episode(seen, plan, self._camera) for seen, plan in pairs])
+        return np.array([verdict.probability for verdict in verdicts])
+
+
+def imagined_episode(observation: Observation, plan: VideoPlan, camera: str) -> Episode:
+    """Return a plan as an episode of T = F steps: the frame planned from, then those imagined, and no actions.
+
+    Proprioception stays what it was in `observation`. Raises ValueError where that has no such camera.
+    """
+    if camera not in observation.images:
+        raise ValueError(f"The observation has no camera {camera!r}, only {sorted(observation.images)}.")
+    steps = len(plan)
+    nothing = np.zeros((steps, 0), np.float32)
+    return Episode(
+        task=plan.instruction,
+        instruction=plan.instruction,
+        robot="imagined",
+        frames={camera: np.concatenate([observation.images[camera][None], plan.frames])},
+        proprio=np.repeat(observation.proprio[None], steps + 1, axis=0),
+        requested=nothing,
+        sent=nothing,
+        times_s=observation.time_s + plan.stride_s * np.arange(steps + 1, dtype=np.float64),
+        outcome=Outcome.TIMEOUT,
+        seed=plan.seed,
+        spoken=plan.instruction,
+    )
