@@ -70,17 +70,19 @@ class AdaptedPlanner:
         strength_schedule: str = "constant",
         strength_range: Sequence[float] = (-4.0, 4.0),
         normalisation: str = "none",
+        adapters: str | Path | None = None,
         **overrides: Any,
     ) -> AdaptedPlanner:
         """Build from the folder of an in-domain planner and that of a general one, or any `VideoScore`.
 
-        The general planner's folder is not read where it is not needed. `overrides`: see `LatentVideoPlanner.load`.
+        The general planner's folder is not read where it is not needed. `adapters` are the in-domain planner's;
+        `overrides` are for both: see `LatentVideoPlanner.load`.
         Raises CheckpointError where a folder holds no planner or the two work in different latent spaces.
         """
         check_adaptation(adaptation, normalisation)
         low, high = (float(end) for end in strength_range) if len(strength_range) == 2 else (0.0, 0.0)
         prior = PriorStrength(float(strength), strength_schedule, (low, high))
-        in_domain = LatentVideoPlanner.load(planner, autoencoder, **overrides)
+        in_domain = LatentVideoPlanner.load(planner, autoencoder, adapters=adapters, **overrides)
         found: VideoScore | None
         if isinstance(general, (str, Path)):
             found = load_general(general, in_domain, **overrides).score if adaptation != "in_domain" else None

@@ -19,6 +19,7 @@ from planners.autoencoder import FrameAutoencoder
 from planners.denoisers import Denoiser, denoiser_from
 from planners.diffusion import DiffusionSettings, latents_from_clip
 from planners.guidance import DenoiserCall, guided
+from planners.lora import merged
 from planners.parametrisation import Parametrisation
 from planners.samplers import build_scheduler, plan_generators, sample
 from planners.scores import LatentVideoScore
@@ -108,10 +109,12 @@ class LatentVideoPlanner:
         planner: str | Path,
         autoencoder: str | Path | Autoencoder,
         text_encoder: TextEncoder | None = None,
+        adapters: str | Path | None = None,
         **overrides: Any,
     ) -> LatentVideoPlanner:
         """Build a planner from the folder its training saved and its autoencoder (or that one's folder).
 
+        `adapters`: a folder of low-rank adapters trained on it, which are added into its weights (see `planners.lora`).
         `overrides` replace constructor arguments. Raises CheckpointError where the weights do not fit the stored
         architecture or were trained in another autoencoder's latent space.
         """
@@ -139,10 +142,12 @@ class LatentVideoPlanner:
                 "use the version it was made with, or train it again."
             ) from None
         load_into(denoiser, stored.tensors, planner)
+        if adapters:
+            denoiser = merged(denoiser, stored.identity, adapters)
         loaded = cls(
             denoiser, autoencoder, text_encoder or text_encoder_from(config["text"]), **(arguments | overrides)
         )
-        loaded._identity = stored.identity
+        loaded._identity = "" if adapters else stored.identity
         return loaded
 
     def save(self, folder: str | Path, card: Mapping[str, Any] | None = None, dtype: torch.dtype | None = None) -> str:
@@ -180,6 +185,11 @@ class LatentVideoPlanner:
         return self._device
 
     @property
+    def bf16(self) -> bool:
+        """Return whether its networks compute in bfloat16."""
+        return self._bf16
+
+    @property
     def score(self) -> LatentVideoScore:
         """Return the denoiser as a model whose score can be composed with another's."""
         return LatentVideoScore(
@@ -215,9 +225,16 @@ class LatentVideoPlanner:
 
     def with_denoiser(self, denoiser: Denoiser) -> LatentVideoPlanner:
         """Return the same planner with other weights."""
+        return self._with(denoiser, self.autoencoder)
+
+    def with_autoencoder(self, autoencoder: Autoencoder) -> LatentVideoPlanner:
+        """Return the same planner around another object for the same autoencoder, such as one that is timed."""
+        return self._with(self.denoiser, autoencoder)
+
+    def _with(self, denoiser: Denoiser, autoencoder: Autoencoder) -> LatentVideoPlanner:
         return LatentVideoPlanner(
             denoiser,
-            self.autoencoder,
+            autoencoder,
             self.text_encoder,
             self.diffusion,
             self.camera,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from planners.diffusion import DiffusionSettings, add_noise, alphas_cumprod, clip_from_latents, loss_weights, target
 from planners.latent_video import LatentVideoPlanner
+from planners.lora import LoraSettings, merged, save_adapters, with_adapters
 from planners.windows import WindowSampler
 from robot.protocols import Metrics
 from robot.training import Progress, TrainingSettings, train
@@ -92,3 +93,26 @@ def train_planner(
     if output is not None:
         improved.save(output, card, dtype)
     return improved, {**result.metrics, "training_s": result.wall_s}
+
+
+def train_adapters(
+    planner: LatentVideoPlanner,
+    windows: WindowSampler,
+    folder: str | Path,
+    settings: TrainingSettings,
+    output: str | Path,
+    lora: LoraSettings = LoraSettings(),  # noqa: B008 (frozen)
+    card: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    progress: Progress | None = None,
+) -> tuple[LatentVideoPlanner, Metrics]:
+    """Train low-rank adapters on a planner whose own weights stay as they are, and save the adapters in `output`.
+
+    Return the planner with the adapters added into its weights, as `LatentVideoPlanner.load(…, adapters=output)` gives
+    it again, and what was measured; arguments as for `train_planner`. Raises SailError where `peft` is missing.
+    """
+    torch.manual_seed(settings.seed)
+    beside = planner.with_denoiser(with_adapters(planner.denoiser, lora))
+    trained, metrics = train_planner(beside, windows, folder, settings, progress=progress)
+    save_adapters(output, trained.denoiser, lora, planner.identity, card, dtype)
+    return planner.with_denoiser(merged(planner.denoiser, planner.identity, output)), metrics

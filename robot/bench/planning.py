@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ def bench_planner(
     if isinstance(planner, (str, Path)):
         planner = LatentVideoPlanner.load(Path(planner) / "planner", Path(planner) / "autoencoder")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    records = [_measure(planner, int(batch), repeats, camera, size, instruction) for batch in batches]
+    records = [measure_planner(planner, int(batch), repeats, camera, size, instruction) for batch in batches]
+    for record in records:
+        del record["mean_ms"]
     return {
         "what": "planner",
         "hardware": describe_machine(),
@@ -59,9 +61,16 @@ def count_parameters(part: object) -> int:
     return sum(count_parameters(value) for value in held if isinstance(value, torch.nn.Module))
 
 
-def _measure(
-    planner: Planner, batch: int, repeats: int, camera: str, size: tuple[int, int], instruction: str
+def measure_planner(
+    planner: Planner,
+    batch: int,
+    repeats: int,
+    camera: str,
+    size: tuple[int, int],
+    instruction: str,
+    warmed_up: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
+    """Return one record of `bench_planner`, and the mean `mean_ms` of a batch; call `warmed_up` before what counts."""
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (batch, *size, 3), np.uint8)
     observations = [Observation({camera: picture}, np.zeros(4, np.float32), 0.0) for picture in pictures]
@@ -69,6 +78,8 @@ def _measure(
     frames = 0
     for repeat in range(repeats + 2):
         gc.collect()
+        if repeat == 2 and warmed_up is not None:
+            warmed_up()
         began = time.perf_counter()
         plans = planner.plan(observations, [instruction] * batch, [batch * repeat + each for each in range(batch)])
         if repeat >= 2:
@@ -82,6 +93,7 @@ def _measure(
         "sampler": settings.sampler,
         "sampler_steps": settings.steps,
         "guidance_scale": settings.guidance_scale,
+        "mean_ms": float(np.mean(times_ms)),
         "p50_ms": round(float(median_ms), 1),
         "p95_ms": round(float(late_ms), 1),
         "plan_p50_ms": round(float(median_ms) / batch, 1),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from omegaconf import DictConfig
 from planners.autoencoder import FrameAutoencoder, train_autoencoder
 from planners.diffusion import DiffusionSettings
 from planners.latent_video import LatentVideoPlanner
-from planners.training import train_planner
+from planners.lora import LoraSettings
+from planners.text import TextEncoder
+from planners.training import train_adapters, train_planner
 from planners.windows import LatentCache, Source, WindowSampler, clip_spread
 from policies.frame_pair_network import FramePairShape
 from policies.frame_set import FrameSource, gather_frames
@@ -41,6 +44,8 @@ def run(arguments: Arguments) -> int:
         return _make_starter(config, arguments.as_json)
     if arguments.subject == "general":
         return _make_general(config, arguments.as_json)
+    if config.get("from"):
+        refuse_what_is_kept(arguments.overrides)
     torch.manual_seed(int(config.seed))
     trainers = {
         "autoencoder": _train_autoencoder,
@@ -60,6 +65,15 @@ def run(arguments: Arguments) -> int:
         told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         screen(False).print(f"[bold]{config.output}[/]: {told}", soft_wrap=True)
     return 0
+
+
+def refuse_what_is_kept(pairs: Sequence[str]) -> None:
+    """Raise SailError for a pair that would change what a planner to fine-tune brings along."""
+    kept = ("denoiser", "text", "diffusion", "sampler", "sampling_steps", "guidance_scale")
+    for pair in pairs:
+        key = pair.partition("=")[0]
+        if key.partition(".")[0] in kept:
+            raise SailError(f"{key} is the planner's own that from= names, and is kept: leave {pair!r} out.")
 
 
 def _make_starter(config: DictConfig, as_json: bool) -> int:
@@ -128,14 +142,40 @@ def _train_autoencoder(config: DictConfig, card: Mapping[str, Any]) -> Mapping[s
 
 
 def _train_planner(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, float]:
-    autoencoder, text = build(config.autoencoder), build(config.text)
+    if int(config.lora_rank) < 0 or (config.lora_rank and not config["from"]):
+        raise SailError(f"lora_rank={config.lora_rank} needs a rank from 1 up, and a planner to sit on: from=FOLDER.")
+    autoencoder = build(config.autoencoder)
+    base = LatentVideoPlanner.load(config["from"], autoencoder) if config["from"] else None
+    text = build(config.text) if base is None else base.text_encoder
     episodes = stored(config, "demonstrations")
     check_recorded(episodes[0], config.camera, autoencoder.image_size, float(config.rate_hz))
     cache = LatentCache(autoencoder, config.camera, Path(config.data) / "latents")
-    windows = WindowSampler(
-        [Source(cache.get_all(episodes))], int(config.denoiser.frames), int(config.stride), float(config.text_drop)
+    frames = int(config.denoiser.frames) if base is None else base.denoiser.frames
+    windows = WindowSampler([Source(cache.get_all(episodes))], frames, int(config.stride), float(config.text_drop))
+    planner = _fresh_planner(config, windows, autoencoder, text) if base is None else base
+    stride_s = float(config.stride) / float(config.rate_hz)
+    if abs(planner.stride_s - stride_s) > 1e-6:
+        raise SailError(
+            f"The planner in {config['from']} imagines frames {planner.stride_s:g} s apart and stride={config.stride} "
+            f"gives {stride_s:g} s: set stride={planner.stride_s * float(config.rate_hz):g}."
+        )
+    settings = training_settings(config, int(config.seed), config.tracker)
+    data = {"kind": "demonstrations", "tasks": config.tasks, "episodes": len(episodes)}
+    card = {**card, "data": data} | ({} if base is None else {"from": base.identity})
+    train: Any = train_planner
+    if config.lora_rank:
+        train = partial(train_adapters, lora=LoraSettings(int(config.lora_rank), float(config.lora_rank)))
+    dtype = torch.float16 if config.half else None
+    _, metrics = train(
+        planner, windows, Path(config.output) / "training", settings, output=config.output, card=card, dtype=dtype
     )
-    planner = LatentVideoPlanner(
+    return dict(metrics)
+
+
+def _fresh_planner(
+    config: DictConfig, windows: WindowSampler, autoencoder: FrameAutoencoder, text: TextEncoder
+) -> LatentVideoPlanner:
+    return LatentVideoPlanner(
         build(config.denoiser, text_dim=text.dim, latent_channels=autoencoder.latent_channels),
         autoencoder,
         text,
@@ -145,18 +185,6 @@ def _train_planner(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, 
         SamplerSettings(config.sampler, int(config.sampling_steps), float(config.guidance_scale)),
         (autoencoder.image_size, autoencoder.image_size),
     )
-    settings = training_settings(config, int(config.seed), config.tracker)
-    data = {"kind": "demonstrations", "tasks": config.tasks, "episodes": len(episodes)}
-    _, metrics = train_planner(
-        planner,
-        windows,
-        Path(config.output) / "training",
-        settings,
-        config.output,
-        {**card, "data": data},
-        torch.float16 if config.half else None,
-    )
-    return metrics
 
 
 def _diffusion(config: DictConfig, windows: WindowSampler) -> DiffusionSettings:

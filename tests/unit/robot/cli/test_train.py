@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from planners.autoencoder import FrameAutoencoder
+from planners.denoisers import StackedUNet
+from planners.diffusion import DiffusionSettings
 from planners.latent_video import LatentVideoPlanner, pick_device
-from planners.text import CLIPText
+from planners.text import CLIPText, MiniLM
 from planners.windows import LatentEpisode, Source, WindowSampler, clip_spread
 from policies.pose_tracking import PoseTracking
 from robot.cli.compose import build, compose
@@ -133,6 +136,62 @@ def test_a_planner_with_clip_and_stable_diffusion_s_autoencoder_loads_again_and_
     picture = np.zeros((SIZE, SIZE, 3), np.uint8)
     (plan,) = loaded.plan([Observation({"corner2": picture}, np.zeros(4, np.float32), 0.0)], ["go up"], [0])
     assert plan.frames.shape == (8, SIZE, SIZE, 3)
+
+
+def small_planner(folder: Path) -> tuple[str, ...]:
+    """Save a small planner and its autoencoder; return the words that fine-tune it on what `record` recorded."""
+    torch.manual_seed(0)
+    autoencoder = FrameAutoencoder(widths=(8, 8, 8), norm_groups=4, image_size=SIZE).eval()
+    autoencoder.save(folder / "autoencoder")
+    denoiser = StackedUNet(widths=(16, 16), attention=(False, True), frames=3, heads=2, groups=4)
+    torch.nn.init.normal_(denoiser.unet.conv_out.weight, std=0.05)  # adapters learn nothing behind a layer of zeros
+    diffusion = DiffusionSettings(prediction="x0", scale=0.7)
+    LatentVideoPlanner(denoiser, autoencoder, MiniLM(), diffusion, image_size=(SIZE, SIZE)).save(folder / "base")
+    record(folder, "demonstrations")
+    return (
+        *("planner", f"data={folder}", "tasks=reach", "steps=2", "batch_size=2", "warmup_steps=1", "half=false"),
+        *(f"autoencoder.folder={folder / 'autoencoder'}", f"from={folder / 'base'}"),
+    )
+
+
+def test_a_planner_is_fine_tuned_from_another_and_keeps_what_that_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = trained(capsys, *small_planner(tmp_path), f"output={tmp_path / 'tuned'}")
+    autoencoder = FrameAutoencoder.load(tmp_path / "autoencoder")
+    base, tuned = (LatentVideoPlanner.load(folder, autoencoder) for folder in (tmp_path / "base", output))
+    assert tuned.config == base.config
+    assert tuned.identity != base.identity
+    assert json.loads((output / "model.json").read_text())["card"]["from"] == base.identity
+
+
+def test_adapters_are_trained_beside_a_planner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("peft")
+    output = trained(capsys, *small_planner(tmp_path), f"output={tmp_path / 'adapters'}", "lora_rank=2")
+    words = [f"planner.planner={tmp_path / 'base'}", f"planner.autoencoder={tmp_path / 'autoencoder'}"]
+    base = build(compose("improve", words).planner)
+    tuned = build(compose("improve", [*words, f"+planner.adapters={output}"]).planner)
+    assert tuned.identity != base.identity
+    assert tuned.config == base.config
+    smaller = (output / "model.safetensors").stat().st_size / (tmp_path / "base" / "model.safetensors").stat().st_size
+    assert smaller < 0.6
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("diffusion.scale=2",), "is the planner's own that from= names, and is kept: leave 'diffusion.scale=2' out"),
+        (("denoiser=space_time",), "denoiser is the planner's own"),
+        (("stride=4",), "imagines frames 0.05 s apart and stride=4 gives 0.1 s: set stride=2"),
+        (("lora_rank=-1",), "needs a rank from 1 up"),
+        (("from=nowhere",), "nowhere holds no model.json"),
+    ],
+)
+def test_fine_tuning_what_does_not_fit_is_one_sentence(
+    words: tuple[str, ...], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *small_planner(tmp_path), *words]) == 2
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
