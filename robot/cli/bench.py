@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from planners.denoisers import SpaceTimeUNet, StackedUNet
+from planners.adapted import AdaptedPlanner
+from planners.denoisers import SpaceTimeUNet, StackedUNet, denoiser_from
 from planners.diffusion import DiffusionSettings
+from planners.latent_video import LatentVideoPlanner
+from planners.scores import VideoScore
 from policies.pose_network import load_pose_network
 from robot.bench.arm import bench_arm
+from robot.bench.composition import bench_composition
 from robot.bench.diffusion import DiffusionBench, bench_diffusion
 from robot.bench.planning import bench_planner
 from robot.bench.rendering import bench_render
@@ -26,6 +30,7 @@ from robot.cli.screen import meter, print_json, screen, table
 from robot.cli.train import check_recorded, stored
 from robot.cli.verbs import VERBS, Arguments
 from robot.data import SamplerSettings
+from robot.errors import SailError
 from robot.learn.journal import write_atomically
 from robot.learn.page import field_text, shown_fields
 
@@ -46,7 +51,7 @@ def run(arguments: Arguments) -> int:
     else:
         columns = shown_fields(records)
         cells = [[field_text(record, name) for name in columns] for record in records]
-        left = 1 if columns[0] in ("what", "variant") else 0
+        left = 1 if columns[0] in ("what", "variant", "way") else 0
         screen(False).print(table(about["hardware"], columns, cells, left))
     return 0
 
@@ -61,6 +66,36 @@ def _planner(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
     planner = build(config.planner)
     size = int(config.image_size)
     return bench_planner(planner, list(config.batches), int(config.repeats), config.camera, size, config.instruction)
+
+
+def _composition(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
+    if not config.stand_in:
+        planner, general = build(config.planner), None
+    else:
+        planner = build(config.planner, adaptation="in_domain")
+        general = stand_in(planner.in_domain, list(config.stand_in)) if isinstance(planner, AdaptedPlanner) else None
+    if not isinstance(planner, AdaptedPlanner):
+        raise SailError("Only an adapted planner is composed of two models: leave planner=adapted.")
+    with meter(screen(as_json), every=1) as progress:
+        ways, batches = list(config.ways), list(config.batches)
+        progress.begin("planning", len(ways) * len(batches))
+        return bench_composition(
+            planner,
+            general,
+            ways,
+            batches,
+            int(config.repeats),
+            int(config.candidates),
+            instruction=config.instruction,
+            progress=progress.advance,
+        )
+
+
+def stand_in(planner: LatentVideoPlanner, widths: Sequence[int]) -> VideoScore:
+    """Return an untrained denoiser of `widths`, otherwise as a planner's, in the place of a general model."""
+    told = {**planner.denoiser.config, "widths": [int(width) for width in widths]}
+    told["attention"] = [index > 0 for index in range(len(widths))]
+    return planner.with_denoiser(denoiser_from(told)).score
 
 
 def _rollouts(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
@@ -152,6 +187,7 @@ def _arm(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
 BENCHMARKS: Mapping[str, Callable[[DictConfig, bool], Mapping[str, Any]]] = {
     "render": _render,
     "planner": _planner,
+    "composition": _composition,
     "rollouts": _rollouts,
     "store": _store,
     "arm": _arm,

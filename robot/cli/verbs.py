@@ -192,12 +192,16 @@ _VERBS = (
         subjects={
             "render": "frames a second, ours and MuJoCo's stock renderer, at several sizes",
             "planner": "milliseconds a plan, alone and in a batch of 8",
+            "composition": "what adapting a planner by a general model costs, and where the time goes",
             "rollouts": "minutes for the rollouts of one iteration",
             "store": "episodes written, listed and handed on, and windows a second for training",
             "arm": "how soon an arm moves and stops, and how steady its servo is, over loopback",
             "diffusion": "errors of imagined clips, one training option changed at a time",
         },
-        configs={name: f"bench_{name}" for name in ("render", "planner", "rollouts", "store", "arm", "diffusion")},
+        configs={
+            name: f"bench_{name}"
+            for name in ("render", "planner", "composition", "rollouts", "store", "arm", "diffusion")
+        },
     ),
     Verb(
         "report",
