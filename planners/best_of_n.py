@@ -110,7 +110,7 @@ class TextAlignment:
     `draws` of noise: an estimate of log p(plan | text) − log p(plan), up to the weights of the noise levels. The noise
     is the same for all plans and both texts. Of several composed models the scores are summed with the weights that
     their text scores have there. Source: Li et al. (2023), "Your diffusion model is secretly a zero-shot classifier",
-    equation 8 and section 3.2 (shared noise).
+    which shares noise between the texts too; there all timesteps are drawn, here a few levels are fixed.
     """
 
     def __init__(

@@ -5,8 +5,9 @@ With a base model b, another one o, the empty (or a negative) text ∅, guidance
     ε = ε_b(∅) + α [ε_b(text) + γ ε_o(text) − ε_b(∅)].
 
 Probabilistic adaptation has the small in-domain model for b and the general one for o; inverse probabilistic adaptation
-the other way round. Source: Yang et al. (2023), "Probabilistic adaptation of text-to-video models", equation 5;
-Luo et al. (2025), "Solving new tasks by adapting internet video knowledge", section 3.3, for the inverse.
+the other way round. Source: Yang et al. (2023), "Probabilistic adaptation of text-to-video models"; Luo et al. (2025),
+"Solving new tasks by adapting internet video knowledge", for the inverse. Deviations: γ may depend on the noise level,
+and `normalisation` may divide by what the weights sum to (see `text_weights`).
 
 The sampler runs in the base model's terms and never learns that it samples from two models. See
 `planners.parametrisation` for how the other model is asked.
@@ -67,7 +68,7 @@ def text_weights(strength: float, normalisation: str) -> tuple[float, float]:
     """Return the weights of the base model's and the other's prediction for the text, before guidance.
 
     `none`, as in the papers: 1 and γ. All weights then sum to 1 + αγ where a prediction of ε has a sum of 1, as if
-    there were that much more noise than there is; over a few large steps from near-pure noise that leads astray.
+    there were that much more noise than there is; from a schedule that begins at near-pure noise that leads astray.
     `text`: both divided by 1 + γ, so that all weights sum to 1, and composing a model with itself changes nothing.
     """
     whole = 1.0 + strength if normalisation == "text" else 1.0

@@ -98,7 +98,7 @@ class Flow:
     """Mix in a straight line: a = 1 − σ, s = σ, with timestep σ · `timesteps`.
 
     Source: Lipman et al. (2023), "Flow matching for generative modeling", with time running from data to noise as in
-    Esser et al. (2024), "Scaling rectified flow transformers", equation 5. SNR = ((1 − σ) / σ)².
+    Esser et al. (2024), "Scaling rectified flow transformers". SNR = ((1 − σ) / σ)².
     """
 
     timesteps: int = 1000
@@ -159,7 +159,7 @@ class Parametrisation:
     def split(self, output: Tensor, noisy: Tensor, log_snr: float) -> tuple[Tensor, Tensor]:
         """Return x0 and ε that a prediction means; undefined for x0 without noise and for ε without signal.
 
-        Source: Salimans and Ho (2022), appendix D, for v; Esser et al. (2024), equation 5, for flow, where with
+        Source: Salimans and Ho (2022), appendix D, for v; Esser et al. (2024) for flow, where with
         v = ε − x0 and x = (1 − σ) x0 + σ ε: x0 = x − σ v and ε = x + (1 − σ) v.
         """
         a, s = self.schedule.factors(log_snr)

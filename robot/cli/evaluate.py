@@ -68,12 +68,17 @@ def tasks_asked(config: DictConfig) -> dict[str, str]:
 def _method(config: DictConfig) -> str:
     """Return the method's name in tables: `oracle_pose_tracking` for true videos, else `zero_shot`.
 
+    That is followed by what an adapted planner does and how many plans were chosen from: `zero_shot_pa_best_of_4`.
     Never the loop's own `sail`: two measurements under one name would replace each other in a file of results.
     """
     kind = str(config.planner.get("_target_", ""))
     if "oracle" in kind.lower():
         return f"oracle_{str(config.inverse_dynamics._target_).split('.')[1]}"
-    return "zero_shot"
+    node, chosen_from = config.planner, ""
+    if "candidates" in node:
+        node, chosen_from = node.planner, f"_best_of_{node.candidates}"
+    adapted = f"_{node.adaptation}" if node.get("adaptation", "in_domain") != "in_domain" else ""
+    return f"zero_shot{adapted}{chosen_from}"
 
 
 def _evaluate(

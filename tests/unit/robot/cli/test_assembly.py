@@ -28,6 +28,7 @@ from robot.cli.assembly import (
     sampler_of,
 )
 from robot.cli.compose import build, compose
+from robot.cli.evaluate import _method
 from robot.data import RobotSpec
 from robot.errors import SailError
 from robot.learn.exploration import Arm
@@ -154,3 +155,18 @@ def test_without_a_general_planner_there_is_one_sentence_and_the_in_domain_one_s
         build(compose("improve", words).planner)
     planner = build(compose("improve", [*words, "planner.adaptation=in_domain"]).planner)
     assert planner.identity == planner.in_domain.identity
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ([], "zero_shot"),
+        (["planner=oracle"], "oracle_pose_tracking"),
+        (["planner=adapted"], "zero_shot_pa"),
+        (["planner=adapted", "planner.adaptation=in_domain"], "zero_shot"),
+        (["planner=best_of_n"], "zero_shot_best_of_4"),
+        (["planner=best_of_n", "planner@planner.planner=adapted", "planner.candidates=2"], "zero_shot_pa_best_of_2"),
+    ],
+)
+def test_measurements_of_different_planners_have_different_names(words: list[str], name: str) -> None:
+    assert _method(compose("evaluate", ["task=reach", *words])) == name
