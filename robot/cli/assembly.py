@@ -246,4 +246,5 @@ def inverse_dynamics_learner(
         float(node.seen_share),
         node.learn_from,
         float(config.learner.keep_above),
+        float(node.most_frames),
     )

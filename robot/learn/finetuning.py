@@ -54,6 +54,17 @@ def trained_part(planner: Planner) -> LatentVideoPlanner | None:
     return planner.in_domain if isinstance(planner, Trainable) else None
 
 
+def drawn(episodes: Sequence[Episode], numbers: Sequence[int], most_frames: float, seed: int) -> Iterator[Episode]:
+    """Yield the episodes of those numbers in random order, none any more once `most_frames` frames have come."""
+    frames = 0
+    for number in np.random.default_rng(seed).permutation(np.asarray(numbers, np.int64)):
+        if frames >= most_frames:
+            return
+        episode = episodes[int(number)]
+        frames += len(episode) + 1
+        yield episode
+
+
 class PlannerInForce:
     """Stand for whichever planner was trained last. A `Planner`."""
 
@@ -232,7 +243,8 @@ class InverseDynamicsLearner:
 
     `starter` is the folder its training began from, `load` reads a folder, `finetune` trains one into another.
     `learn_from`: `rollouts`, everything attempted, since a pose or an action needs no success; or `successes`,
-    whose probability of success exceeds `keep_above`.
+    whose probability of success exceeds `keep_above`. `most_frames`: of more than that, episodes are drawn at random
+    until there are as many: passing frames through the autoencoder takes longer than learning from them.
     """
 
     def __init__(
@@ -247,7 +259,10 @@ class InverseDynamicsLearner:
         seen_share: float = 0.5,
         learn_from: Literal["rollouts", "successes"] = "rollouts",
         keep_above: float = 0.5,
+        most_frames: float = math.inf,
     ) -> None:
+        if not most_frames > 0:
+            raise ValueError(f"Inverse dynamics needs some frames to learn from: most_frames is {most_frames}.")
         if learn_from not in ("rollouts", "successes"):
             raise ValueError(f"learn_from must be 'rollouts' or 'successes', got {learn_from!r}.")
         if not 0.0 <= seen_share < 1.0:
@@ -265,6 +280,7 @@ class InverseDynamicsLearner:
         self._seen_share = seen_share
         self._learn_from = learn_from
         self._keep_above = keep_above
+        self._most_frames = most_frames
 
     @property
     def needs_success(self) -> bool:
@@ -279,7 +295,8 @@ class InverseDynamicsLearner:
     def update(self, episodes: Sequence[Episode], verdicts: Sequence[Verdict], folder: Path, seed: int) -> Metrics:
         """Fine-tune the inverse dynamics in force, save it in `folder` and put it in force."""
         successes = self._learn_from == "successes"
-        new = kept(episodes, verdicts, self._keep_above) if successes else episodes
+        numbers = [n for n, one in enumerate(verdicts) if not successes or one.probability > self._keep_above]
+        new = drawn(episodes, numbers, self._most_frames, seed)
         sources = [FrameSource("new", self._frames.gather(new, seed), 1.0 - self._seen_share)]
         if self._seen_share > 0:
             if self._seen_frames is None:

@@ -228,6 +228,16 @@ def test_an_attempted_share_that_leaves_nothing_for_successes_is_refused() -> No
         make_planner_learner(PlannerInForce(make_planner()), [], seen_share=0.5, attempted_share=0.5)
 
 
+def test_no_more_episodes_are_read_than_there_are_frames_to_learn_from() -> None:
+    episodes = [make_episode(number) for number in range(8)]  # of seven frames each
+    few = [one.seed for one in finetuning.drawn(episodes, [1, 3, 5, 7], 10, seed=0)]
+    assert len(few) == 2 and set(few) < {1, 3, 5, 7}
+    assert few == [one.seed for one in finetuning.drawn(episodes, [1, 3, 5, 7], 10, seed=0)]
+    assert few != [one.seed for one in finetuning.drawn(episodes, [1, 3, 5, 7], 10, seed=1)]
+    everything = [one.seed for one in finetuning.drawn(episodes, [1, 3, 5, 7], np.inf, seed=0)]
+    assert sorted(everything) == [1, 3, 5, 7]
+
+
 def test_only_what_is_kept_is_read() -> None:
     class Stored(list[Episode]):
         def __init__(self, episodes: Sequence[Episode]) -> None:
