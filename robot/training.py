@@ -272,13 +272,22 @@ class _Run:
         self.step, self.recent = int(header["step"]), json.loads(header["recent"])
         self.earlier_s = float(header.get("seconds", 0.0))
         self.raw.load_state_dict(_under(tensors, "weights/"))
-        self.average = {n: t.to(self.device) for n, t in _under(tensors, "average/").items()}
+        self.average = {n: _laid_out_as(self.average[n], t) for n, t in _under(tensors, "average/").items()}
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under(tensors, "optimiser/").items():
             index, key = name.split("/")
             state.setdefault(int(index), {})[key] = tensor
         groups = self.optimiser.state_dict()["param_groups"]
+        parameters = [one for group in self.optimiser.param_groups for one in group["params"]]
+        for index, moments in state.items():
+            own = parameters[index].detach()
+            state[index] = {k: _laid_out_as(own, t) if t.shape == own.shape else t for k, t in moments.items()}
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _laid_out_as(own: Tensor, stored: Tensor) -> Tensor:
+    """Return a stored tensor with the strides of `own`, which fused arithmetic goes by: files know none."""
+    return torch.empty_like(own).copy_(stored)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -275,7 +275,7 @@ def _train(
         checkpoint_every=100,
         seed=settings.seed,
         tracker="tensorboard",
-        max_seconds=max(1.0, clock.left_s()) if settings.max_seconds > 0 else 0.0,
+        max_seconds=max(1e-3, clock.left_s()) if settings.max_seconds > 0 else 0.0,
     )
     folder = Path(settings.work) / "planner"
     trained, metrics = train_planner(planner, windows, folder, training)
