@@ -279,9 +279,9 @@ class _Run:
             state.setdefault(int(index), {})[key] = tensor
         groups = self.optimiser.state_dict()["param_groups"]
         parameters = [one for group in self.optimiser.param_groups for one in group["params"]]
-        for index, moments in state.items():
-            own = parameters[index].detach()
-            state[index] = {k: _laid_out_as(own, t) if t.shape == own.shape else t for k, t in moments.items()}
+        for number, moments in state.items():
+            like = parameters[number].detach()
+            state[number] = {k: _laid_out_as(like, t) if t.shape == like.shape else t for k, t in moments.items()}
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
