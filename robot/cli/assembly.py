@@ -159,7 +159,7 @@ def without_demonstrations(config: DictConfig) -> DictConfig:
     """Return a configuration whose learners mix in no demonstrations and take their tempo from none."""
     alone = config.copy()
     alone.learner.planner.seen_share = alone.learner.inverse_dynamics.seen_share = 0.0
-    alone.learner.planner.pace = 1
+    alone.learner.planner.unhesitating = False
     return alone
 
 
@@ -177,8 +177,6 @@ def planner_learner(
             "fine-tuned: set learner.planner.train=false, or take another adaptation."
         )
     half_life_s = node.half_life_s
-    if not isinstance(node.pace, int) or node.pace < 1:
-        raise SailError(f"learner.planner.pace={node.pace} must be a whole number: 1 shows successes as they went.")
     if half_life_s is not None and not half_life_s > 0:
         raise SailError(f"learner.planner.half_life_s={half_life_s} must be a positive number of seconds, or null.")
 
@@ -189,7 +187,7 @@ def planner_learner(
         training_settings(node, int(config.seed), tracker),
         float(node.seen_share),
         steps_per_frame(current.stride_s, rate_hz),
-        int(node.pace),
+        bool(node.unhesitating),
         math.inf if half_life_s is None else float(half_life_s) * rate_hz,
         latents=Path(config.data) / "latents",
         keep_above=float(config.learner.keep_above),

@@ -21,7 +21,7 @@ from planners.training import train_planner
 from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler
 from policies.frame_set import FrameSet, FrameSource, gather_frames
 from robot.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan
-from robot.learn.tempo import retimed, travelled, typical_speed
+from robot.learn.tempo import typical_change, unhesitating
 from robot.protocols import InverseDynamics, Metrics, Planner
 from robot.training import TrainingSettings
 
@@ -108,8 +108,9 @@ class PlannerLearner:
     Only the part is saved; `load` reads it again. Around it the planner stays what it is.
 
     A success is an episode whose probability of it exceeds `keep_above`. `seen` gives the demonstrations, and
-    `seen_share` of every batch comes from them. `stride` (steps) lies between two frames of a window. Where a success
-    was slower than the demonstrations are, it is shown up to `pace` times as fast (see `robot.learn.tempo`).
+    `seen_share` of every batch comes from them. `stride` (steps) lies between two frames of a window. With
+    `unhesitating` a success is shown at the tempo of the demonstrations and without what led nowhere (see
+    `robot.learn.tempo`); without demonstrations at all, as it went.
     `half_life` (steps): see `planners.windows.Source`. `attempted_share` of every batch is whatever was attempted,
     failures too, without a text: what guidance then steers away from is what the arm does anyway, and what it steers
     towards is what worked (Frans et al. 2025, Diffusion guidance is a controllable policy improvement operator, §4:
@@ -125,7 +126,7 @@ class PlannerLearner:
         settings: TrainingSettings,
         seen_share: float = 0.5,
         stride: int = 2,
-        pace: int = 1,
+        unhesitating: bool = False,
         half_life: float = math.inf,
         text_drop: float = 0.1,
         latents: Path | None = None,
@@ -153,9 +154,9 @@ class PlannerLearner:
         self._seen_share = seen_share
         self._attempted_share = attempted_share
         self._stride = stride
-        self._pace = pace
+        self._unhesitating = unhesitating
         self._half_life = half_life
-        self._speed_m: float | None = None
+        self._alike: float | None = None
         self._text_drop = text_drop
         self._keep_above = keep_above
         self._cache = LatentCache(part.autoencoder, part.camera, latents)
@@ -192,13 +193,13 @@ class PlannerLearner:
         return self._starter.with_in_domain(part)
 
     def _shown(self, episode: Episode) -> LatentEpisode:
-        """Return the latents of a success, at the tempo of demonstrations where it was slower."""
+        """Return the latents of a success, without its hesitation where that is wanted."""
         latents = self._cache.get(episode)
-        if self._pace == 1:
+        if not self._unhesitating:
             return latents
-        if self._speed_m is None:
-            self._speed_m = typical_speed(self._seen())
-        return replace(latents, latents=latents.latents[retimed(travelled(episode), self._speed_m, self._pace)])
+        if self._alike is None:
+            self._alike = typical_change([one.latents for one in self._cache.get_all(self._seen())])
+        return replace(latents, latents=latents.latents[unhesitating(latents.latents, self._alike)])
 
 
 class FinetuneFrames(Protocol):

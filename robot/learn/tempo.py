@@ -1,8 +1,10 @@
-"""Show what went slowly at the tempo of demonstrations.
+"""Show a success without its hesitation: at the tempo of demonstrations and without what led nowhere.
 
-An arm that follows an imagined video trails it, and where it pushes against something it trails by much. A planner that
-learns from such attempts as they went imagines ever slower motion, attempt after attempt. Where the arm moved as fast
-as in demonstrations nothing is changed: a plan of free motion that outruns the arm is no better than one that dawdles.
+An arm that follows imagined videos trails them, pauses where it meets something, and wanders until a plan happens to
+work. A planner that learns from such attempts as they went imagines ever slower motion, round after round: most frames
+of a success may show an arm that hangs beside what it is to touch. So what lies between two moments that look alike is
+left out, as in a loop-erased walk (Lawler 1980), and moments look alike where they differ by no more than two frames of
+a demonstration do; what remains is as fast as a demonstration and no faster.
 """
 
 from __future__ import annotations
@@ -12,38 +14,33 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import Episode
 
+def typical_change(clips: Sequence[NDArray[np.float16]]) -> float:
+    """Return the median over all steps of all clips, each float16 (T+1, C, H, W), of how far a step changes the latent.
 
-def travelled(episode: Episode) -> NDArray[np.float64]:
-    """Return how far the gripper has moved since the episode began, float64 (T+1,), in metres.
-
-    Proprioception must begin with the gripper's x, y, z in metres.
+    How far is the root mean square of the difference. 0 without a single step.
     """
-    strides = np.linalg.norm(np.diff(episode.proprio[:, :3].astype(np.float64), axis=0), axis=1)
-    return np.concatenate([[0.0], np.cumsum(strides)])
+    changes = [_distances(clip[1:], clip[:-1]) for clip in clips if len(clip) > 1]
+    return float(np.median(np.concatenate(changes))) if changes else 0.0
 
 
-def typical_speed(episodes: Sequence[Episode]) -> float:
-    """Return the median distance the gripper moves in one step, in metres; 0 without episodes."""
-    strides = [np.diff(travelled(episode)) for episode in episodes]
-    moved = np.concatenate(strides) if strides else np.zeros(0)
-    return float(np.median(moved)) if len(moved) else 0.0
+def unhesitating(latents: NDArray[np.float16], alike: float) -> NDArray[np.int64]:
+    """Return which frames, int64 (N,), of latents, float16 (T+1, C, H, W), show what happened without hesitation.
 
-
-def retimed(path_m: NDArray[np.float64], speed_m: float, at_most: int) -> NDArray[np.int64]:
-    """Return which frames, int64 (N,), show a motion no slower than `speed_m` metres from one frame to the next.
-
-    `path_m`, float64 (T+1,), is how far the gripper has come at each frame. Between two chosen frames lie as many steps
-    as it took to come that far, but `at_most` of them. The first frame and the last are always chosen.
+    From each chosen frame the latest one comes next that differs from it by `alike` or less (root mean square), where
+    there is one; else the one just after it. The first frame and the last are always chosen. Raises ValueError where
+    `alike` is negative.
     """
-    if at_most < 1 or speed_m < 0:
-        raise ValueError(f"Motion can be shown 1 or more times as fast, at a speed ≥ 0; got {at_most} and {speed_m}.")
+    if not alike >= 0:
+        raise ValueError(f"Frames look alike at a difference of 0 or more, got {alike}.")
     chosen = [0]
-    last = len(path_m) - 1
-    while chosen[-1] < last:
-        here = chosen[-1]
-        ahead = path_m[here + 1 : min(here + at_most, last) + 1] - path_m[here]
-        # The furthest frame that is not yet further away than a demonstration would have come.
-        chosen.append(here + max(1, int(np.searchsorted(ahead, speed_m * (1 + 1e-9), side="right"))))
+    while (here := chosen[-1]) < len(latents) - 1:
+        near = np.flatnonzero(_distances(latents[here + 1 :], latents[here]) <= alike)
+        chosen.append(here + 1 + (int(near[-1]) if len(near) else 0))
     return np.array(chosen, np.int64)
+
+
+def _distances(many: NDArray[np.float16], other: NDArray[np.float16]) -> NDArray[np.float64]:
+    """Return the root mean square difference, float64 (N,), of latents (N, C, H, W) from one other or as many."""
+    difference = many.astype(np.float32) - other.astype(np.float32)
+    return np.asarray(np.sqrt(np.mean(np.square(difference), axis=(1, 2, 3))), np.float64)

@@ -49,8 +49,12 @@ def test_on_an_arm_nothing_of_metaworld_is_borrowed_or_mixed_in() -> None:
     config.learner.exploration.true_instruction = False
     assert exploration_of(config, "fold the towel") is None
     alone = without_demonstrations(config).learner
-    assert (alone.planner.seen_share, alone.inverse_dynamics.seen_share, alone.planner.pace) == (0.0, 0.0, 1)
-    assert config.learner.planner.pace == 2
+    assert (alone.planner.seen_share, alone.inverse_dynamics.seen_share, alone.planner.unhesitating) == (
+        0.0,
+        0.0,
+        False,
+    )
+    assert config.learner.planner.unhesitating
     with meter(screen(True)) as progress:
         assert list(seen_demonstrations(config, progress)) == []
 
