@@ -77,7 +77,7 @@ class AdaptedPlanner:
 
         The general planner's folder is not read where it is not needed. `adapters` are the in-domain planner's;
         `overrides` are for both: see `LatentVideoPlanner.load`.
-        Raises CheckpointError where a folder holds no planner or the two work in different latent spaces.
+        Raises CheckpointError where a folder holds no planner or the two differ in latent space, frames or stride.
         """
         check_adaptation(adaptation, normalisation)
         low, high = (float(end) for end in strength_range) if len(strength_range) == 2 else (0.0, 0.0)

@@ -93,7 +93,7 @@ def composed(
     other than 1; the other model where γ is above 0, for clips with a scale other than 0. Where nothing of it is asked,
     what comes out is the base model's own guidance, bit for bit. Predictions are combined as ε; where the weights sum
     to one that is the same as combining them as they come. Raises ValueError for lengths that differ and an unknown
-    normalisation, CheckpointError for models of two latent spaces.
+    normalisation, CheckpointError for models that differ in latent space, frames or stride.
     """
     if not len(first_BCHW) == len(texts) == len(negatives) == len(scales):
         raise ValueError(

@@ -201,6 +201,7 @@ class LatentVideoPlanner:
             self.autoencoder.identity,
             self._device,
             self._bf16,
+            self.stride_s,
         )
 
     @property

@@ -5,6 +5,7 @@ Axes: B clips, F frames, C latent channels, H and W latent rows and columns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -20,7 +21,11 @@ from robot.errors import CheckpointError
 
 @runtime_checkable
 class VideoScore(Protocol):
-    """A text-to-video diffusion model, or a flow-matching one, that starts from a given first frame."""
+    """A text-to-video diffusion model, or a flow-matching one, that starts from a given first frame.
+
+    One that was trained at a certain pace also has `stride_s`, the seconds between two frames of a clip of latents;
+    without it any pace is taken to suit.
+    """
 
     @property
     def identity(self) -> str:
@@ -52,7 +57,7 @@ class VideoScore(Protocol):
 
 
 def check_composable(one: VideoScore, other: VideoScore) -> None:
-    """Raise CheckpointError unless two models imagine clips of one length in one latent space."""
+    """Raise CheckpointError unless two models imagine clips of one length and pace in one latent space."""
     if one.latent_space != other.latent_space:
         raise CheckpointError(
             f"Scores are composed in one latent space only: model {one.identity} works in that of autoencoder "
@@ -63,6 +68,18 @@ def check_composable(one: VideoScore, other: VideoScore) -> None:
             f"Scores are composed for clips of one length only: model {one.identity} imagines {one.frames} frames, "
             f"model {other.identity} {other.frames}; take two of the same."
         )
+    ours_s, theirs_s = stride_of(one), stride_of(other)
+    if ours_s is not None and theirs_s is not None and not math.isclose(ours_s, theirs_s, rel_tol=1e-6):
+        raise CheckpointError(
+            f"Scores are composed for clips of one pace only: model {one.identity} imagines frames {ours_s:g} s apart, "
+            f"model {other.identity} {theirs_s:g} s; take two of the same."
+        )
+
+
+def stride_of(model: VideoScore) -> float | None:
+    """Return the seconds between two frames of a model's clips; None where it does not say."""
+    stride_s = getattr(model, "stride_s", None)
+    return None if stride_s is None else float(stride_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,7 @@ class LatentVideoScore:
     latent_space: str
     device: torch.device
     bf16: bool = False
+    stride_s: float | None = None
 
     def conditioned(self, first_BCHW: Tensor, texts: Sequence[str]) -> Predict:
         """Return the denoiser with first frames and texts filled in; it computes in the planner's precision."""
@@ -114,6 +132,11 @@ class Retold:
     def frames(self) -> int | None:
         """Return the model's."""
         return self.model.frames
+
+    @property
+    def stride_s(self) -> float | None:
+        """Return the model's."""
+        return stride_of(self.model)
 
     def conditioned(self, first_BCHW: Tensor, texts: Sequence[str]) -> Predict:
         """Return the model, asked and answering in these terms, with first frames and texts filled in."""

@@ -16,6 +16,7 @@ from planners.compose import PriorStrength
 from planners.diffusion import DiffusionSettings
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Flow, Parametrisation, Predict
+from planners.scores import Retold
 from robot.data import SamplerSettings, VideoPlan
 from robot.errors import CheckpointError
 from robot.protocols import Planner
@@ -169,3 +170,18 @@ def test_what_does_not_fit_is_refused(
     stream.latent_space = "large vae"
     with pytest.raises(CheckpointError, match=r"autoencoder pooling, model stream in that of large vae"):
         AdaptedPlanner(small, stream)
+
+
+@pytest.mark.parametrize("adaptation", ADAPTATIONS)
+def test_two_paces_are_refused_and_a_model_that_states_none_fits(
+    small: LatentVideoPlanner, make_denoiser: Any, autoencoder: Any, text_encoder: Any, adaptation: str
+) -> None:
+    slow = LatentVideoPlanner(make_denoiser(seed=1), autoencoder, text_encoder, stride_s=0.32, device="cpu")
+    wanted = rf"model {small.identity} imagines frames 0.05 s apart, model {slow.identity} 0.32 s; take two of the same"
+    with pytest.raises(CheckpointError, match=wanted):
+        AdaptedPlanner(small, slow.score, adaptation)
+    with pytest.raises(CheckpointError, match=wanted):
+        AdaptedPlanner(small, Retold(slow.score, small.score.parametrisation), adaptation)
+    assert AdaptedPlanner(small, replace(slow.score, stride_s=0.05 + 1e-9), adaptation).stride_s == 0.05
+    assert AdaptedPlanner(small, replace(slow.score, stride_s=None), adaptation).stride_s == 0.05
+    assert AdaptedPlanner(small, Stream(), adaptation).stride_s == 0.05
