@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from planners.denoisers import Denoiser
 from robot.checkpoints import load_model, save_model
@@ -26,7 +26,10 @@ CONVOLUTIONS = ("conv1", "conv2")
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """Choose adapters: W + (`alpha` / `rank`) B A, of that rank, on the layers whose names end in one of `targets`."""
+    """Choose adapters: W + (`alpha` / `rank`) B A, of that rank, on the layers whose names end in one of `targets`.
+
+    Where a sequence of layers bears such a name, as for convolutions along time, it is those in it that have weights.
+    """
 
     rank: int = 8
     alpha: float = 8.0
@@ -94,7 +97,26 @@ def _tuner(denoiser: Denoiser, settings: LoraSettings) -> Any:
         from peft.tuners.lora import LoraModel
     except ImportError:
         raise SailError("Adapters need the `peft` library: install it with `pip install 'sail-stack[lora]'`.") from None
+    layers = _layers(denoiser, settings.targets)
+    if not layers:
+        raise ValueError(
+            f"No layer of this denoiser is called {' or '.join(settings.targets)}: name others as targets."
+        )
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=list(settings.targets), lora_dropout=0.0, bias="none"
+        r=settings.rank, lora_alpha=settings.alpha, target_modules=layers, lora_dropout=0.0, bias="none"
     )
     return LoraModel(copy.deepcopy(denoiser), config, "default")
+
+
+def _layers(denoiser: Denoiser, targets: Sequence[str]) -> list[str]:
+    """Return the full names of the layers that adapters sit on."""
+
+    def meant(name: str) -> bool:
+        return any(f".{name}".endswith(f".{target}") for target in targets)
+
+    return [
+        name
+        for name, layer in denoiser.named_modules()
+        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+        and (meant(name) or meant(name.rpartition(".")[0]))
+    ]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from planners.denoisers import SpaceTimeUNet
 from planners.latent_video import LatentVideoPlanner
 from planners.lora import LoraSettings, adapter_tensors, merged, save_adapters, with_adapters
 from planners.training import train_adapters
@@ -89,6 +90,30 @@ def test_untrained_adapters_change_nothing_and_fit_their_own_planner_alone(make_
     (tmp_path / "model.json").write_text(json.dumps(about))
     with pytest.raises(CheckpointError, match="for another architecture"):
         merged(plain, "base", tmp_path)
+
+
+@pytest.mark.usefixtures("peft")
+def test_adapters_sit_on_a_space_time_denoiser_too_on_its_convolutions_along_time_as_well(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    plain = SpaceTimeUNet(widths=(16, 16), attention=(False, True), frames=3, text_dim=12, heads=2, groups=4)
+    beside = with_adapters(plain, SMALL)
+    names = set(adapter_tensors(beside))
+    for part in ("down.0.space.conv1", "down.0.time.conv1.2", "down.1.along.block.attn1.to_out.0"):
+        assert {f"{part}.lora_A.default.weight", f"{part}.lora_B.default.weight"} <= names
+    for name, parameter in beside.named_parameters():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    save_adapters(tmp_path, beside, SMALL, "base")
+    given = torch.randn(1, 3, 4, 8, 8), torch.tensor([5]), torch.randn(1, 4, 8, 8)
+    words = torch.randn(1, 6, 12), torch.ones(1, 6, dtype=torch.bool)
+    for network in (plain, beside):
+        torch.nn.init.normal_(network.leave[-1].weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = merged(plain, "base", tmp_path)(*given, *words)
+        assert torch.allclose(found, beside.eval()(*given, *words), atol=1e-4)
+        assert not torch.allclose(found, plain.eval()(*given, *words), atol=1e-3)
+    with pytest.raises(ValueError, match="No layer of this denoiser is called nothing"):
+        with_adapters(plain, LoraSettings(targets=("nothing",)))
 
 
 def test_without_peft_it_says_what_to_install(make_denoiser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
