@@ -17,6 +17,7 @@ Axes: B clips, A of them that are guided, F frames, C latent channels, H and W l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,8 +52,10 @@ class PriorStrength:
             raise ValueError(f"There is no strength schedule {self.shape!r}; known are {', '.join(SHAPES)}.")
         if not 0 <= self.strength < float("inf"):
             raise ValueError(f"A prior strength is a number from 0 up, got {self.strength}.")
-        if len(self.between) != 2 or self.between[0] == self.between[1]:
+        if len(self.between) != 2 or self.between[0] == self.between[1] or any(map(math.isnan, self.between)):
             raise ValueError(f"A strength schedule runs between two different log-SNRs, got {self.between}.")
+        if self.shape == "linear" and not all(map(math.isfinite, self.between)):
+            raise ValueError(f"A strength falls on a straight line between two finite log-SNRs, got {self.between}.")
 
     def at(self, log_snr: float) -> float:
         """Return γ at a log-SNR."""

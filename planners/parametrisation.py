@@ -66,8 +66,9 @@ class Discrete:
     whole: bool = False
 
     def __post_init__(self) -> None:
-        if self.bars.ndim != 1 or len(self.bars) < 2 or bool((self.bars.diff() >= 0).any()):
-            raise ValueError("A noise schedule is a falling ᾱ, one number for each of two or more timesteps.")
+        falling = self.bars.ndim == 1 and len(self.bars) >= 2 and bool((self.bars.diff() < 0).all())
+        if not falling or not 0 <= float(self.bars[-1]) < float(self.bars[0]) <= 1:
+            raise ValueError("A noise schedule is an ᾱ falling in 1 … 0, one number for each of two or more timesteps.")
 
     def log_snr(self, timestep: float) -> float:
         """Return λ = log(ᾱ / (1 − ᾱ)), between timesteps on a straight line."""

@@ -199,6 +199,8 @@ def test_strengths_have_the_shapes_they_are_named_after() -> None:
         ((-0.1,), "from 0 up"),
         ((float("nan"),), "from 0 up"),
         ((0.1, "linear", (1.0, 1.0)), "two different"),
+        ((0.1, "interval", (float("nan"), 1.0)), "two different"),
+        ((0.1, "linear", (float("-inf"), 1.0)), "two finite"),
     ],
 )
 def test_impossible_strengths_are_refused(arguments: Any, message: str) -> None:

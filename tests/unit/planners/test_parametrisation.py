@@ -147,6 +147,9 @@ def test_with_no_signal_at_all_there_is_still_an_answer() -> None:
         (lambda: Parametrisation("v", Flow()), "goes with a flow's schedule"),
         (lambda: terms("v", scale=0.0), "must be above 0"),
         (lambda: Discrete(torch.tensor([0.5, 0.6])), "falling"),
+        (lambda: Discrete(torch.tensor([1.5, 0.6])), "falling in 1 … 0"),
+        (lambda: Discrete(torch.tensor([0.9, -0.1])), "falling in 1 … 0"),
+        (lambda: Discrete(torch.tensor([0.9, float("nan")])), "falling in 1 … 0"),
     ],
 )
 def test_impossible_terms_are_refused(make: object, message: str) -> None:
