@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from planners.compose import NORMALISATIONS, PriorStrength, alone, composed
+from planners.compose import NORMALISATIONS, PriorStrength, alone, composed, text_weights
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Discrete, Flow
 from planners.samplers import build_scheduler_for, plan_generators, sample
-from planners.scores import Retold, VideoScore, check_composable
+from planners.scores import Retold, VideoScore, Weight, always, check_composable
 from planners.windows import Autoencoder
 from robot.checkpoints import ABOUT
 from robot.data import Observation, SamplerSettings, VideoPlan
@@ -80,7 +80,9 @@ class AdaptedPlanner:
         Raises CheckpointError where a folder holds no planner or the two differ in latent space, frames or stride.
         """
         check_adaptation(adaptation, normalisation)
-        low, high = (float(end) for end in strength_range) if len(strength_range) == 2 else (0.0, 0.0)
+        if not isinstance(strength_range, Sequence) or isinstance(strength_range, str) or len(strength_range) != 2:
+            raise ValueError(f"strength_range is two log-SNRs, such as [-4, 4], got {strength_range}.")
+        low, high = (float(end) for end in strength_range)
         prior = PriorStrength(float(strength), strength_schedule, (low, high))
         in_domain = LatentVideoPlanner.load(planner, autoencoder, adapters=adapters, **overrides)
         found: VideoScore | None
@@ -121,9 +123,21 @@ class AdaptedPlanner:
         return self.in_domain.autoencoder
 
     @property
-    def experts(self) -> list[tuple[VideoScore, float]]:
-        """Return the models that plans come from, each with the weight of its text score."""
-        return [(self.base, 1.0)] if self.other is None else [(self.base, 1.0), (self.other, self.strength.strength)]
+    def experts(self) -> list[tuple[VideoScore, Weight]]:
+        """Return the models that plans come from, each with the weight that its text score has at each noise level."""
+        base, other = self.base, self.other
+        if other is None:
+            return [(base, always)]
+        theirs = other.parametrisation
+
+        def weights(log_snr: float) -> tuple[float, float]:
+            return text_weights(self.strength.at(log_snr), self.normalisation)
+
+        return [
+            (base, lambda log_snr: weights(log_snr)[0]),
+            # The strength goes by the base model's noise levels: those of the same noise on the latents.
+            (other, lambda log_snr: weights(theirs.log_snr_in(log_snr, base.parametrisation))[1]),
+        ]
 
     def with_in_domain(self, planner: LatentVideoPlanner) -> AdaptedPlanner:
         """Return the same adaptation of another in-domain planner, such as one that was fine-tuned."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planners.latent_video import LatentVideoPlanner
-from planners.scores import VideoScore
+from planners.scores import VideoScore, Weight, always
 from robot.data import Episode, Observation, Outcome, SamplerSettings, VideoPlan
 from robot.protocols import Planner, RewardModel
 
@@ -78,7 +78,8 @@ class BestOfN:
     ) -> list[VideoPlan]:
         """Return the best of the candidates for each observation; see `robot.protocols.Planner.plan`."""
         count, number = len(observations), self.candidates
-        if number == 1 or count == 0 or not len(instructions) == len(seeds) == count:
+        fitting = len(instructions) == len(seeds) == count and (settings is None or len(settings) == count)
+        if number == 1 or count == 0 or not fitting:  # the planner says what does not fit, in the caller's numbers
             return self.planner.plan(observations, instructions, seeds, settings)
         asked = [observation for observation in observations for _ in range(number)]
         plans = self.planner.plan(
@@ -108,9 +109,10 @@ class TextAlignment:
     A plan's latents are noised; each model denoises them twice, with the text and with the empty one. Its score is by
     how much the text lowers the squared error of ε, the mean over latents, `log_snrs` (of the model's own schedule) and
     `draws` of noise: an estimate of log p(plan | text) − log p(plan), up to the weights of the noise levels. The noise
-    is the same for all plans and both texts. Of several composed models the scores are summed with the weights that
-    their text scores have there. Source: Li et al. (2023), "Your diffusion model is secretly a zero-shot classifier",
-    which shares noise between the texts too; there all timesteps are drawn, here a few levels are fixed.
+    is the same for all plans and both texts. Of several composed models the gains are summed with the weights that
+    their text scores have at each noise level while planning. Source: Li et al. (2023), "Your diffusion model is
+    secretly a zero-shot classifier", which shares noise between the texts too; there all timesteps are drawn, here a
+    few levels are fixed.
     """
 
     def __init__(
@@ -143,15 +145,26 @@ class TextAlignment:
             latents = part.encoded(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
             texts = [plan.instruction for plan in plans[some]]
             for model, weight in experts:
-                if weight != 0.0:
-                    found[some] += weight * self.alignment(model, latents, first, texts).double().cpu().numpy()
+                found[some] += self.alignment(model, latents, first, texts, weight).double().cpu().numpy()
         return found
 
-    def alignment(self, model: VideoScore, latents_BFChw: Tensor, first_BChw: Tensor, texts: Sequence[str]) -> Tensor:
-        """Return by how much a text lowers a model's error, (B,), on latents of frames and of the first frame."""
+    def alignment(
+        self,
+        model: VideoScore,
+        latents_BFChw: Tensor,
+        first_BChw: Tensor,
+        texts: Sequence[str],
+        weight: Weight = always,
+    ) -> Tensor:
+        """Return by how much a text lowers a model's error, (B,), on latents of frames and of the first frame.
+
+        `weight`: how much each noise level counts; where it is 0 the model is not asked.
+        """
         terms = model.parametrisation
         clip = terms.clip(latents_BFChw, first_BChw)
         count = len(clip)
+        if not any(map(weight, self._log_snrs)):
+            return torch.zeros(count, device=clip.device)
         predict = model.conditioned(torch.cat([first_BChw, first_BChw]), [*texts, *[""] * count])
         generator = torch.Generator().manual_seed(self._seed)
         total = torch.zeros(count, device=clip.device)
@@ -159,11 +172,13 @@ class TextAlignment:
             signal, sigma = terms.schedule.factors(log_snr)
             for _ in range(self._draws):
                 noise = torch.randn(clip.shape[1:], generator=generator).to(clip.device)
+                if weight(log_snr) == 0.0:
+                    continue
                 noisy = signal * clip + sigma * noise
                 both = torch.cat([noisy, noisy])
                 output = predict(both, terms.schedule.timestep(log_snr)).float()
                 errors = (terms.split(output, both, log_snr)[1] - noise).square().flatten(1).mean(1)
-                total += errors[count:] - errors[:count]
+                total += weight(log_snr) * (errors[count:] - errors[:count])
         return total / (len(self._log_snrs) * self._draws)
 
 

@@ -22,7 +22,7 @@ from planners.guidance import DenoiserCall, guided
 from planners.lora import merged
 from planners.parametrisation import Parametrisation
 from planners.samplers import build_scheduler, plan_generators, sample
-from planners.scores import LatentVideoScore
+from planners.scores import LatentVideoScore, Weight, always
 from planners.text import TextEncoder, text_encoder_from
 from planners.windows import Autoencoder
 from robot.checkpoints import identity_of, load_into, load_model, save_model
@@ -205,9 +205,9 @@ class LatentVideoPlanner:
         )
 
     @property
-    def experts(self) -> list[tuple[LatentVideoScore, float]]:
+    def experts(self) -> list[tuple[LatentVideoScore, Weight]]:
         """Return the models that plans come from, each with the weight of its text score."""
-        return [(self.score, 1.0)]
+        return [(self.score, always)]
 
     @property
     def in_domain(self) -> LatentVideoPlanner:

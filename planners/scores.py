@@ -6,7 +6,7 @@ Axes: B clips, F frames, C latent channels, H and W latent rows and columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +17,14 @@ from planners.guidance import DenoiserCall, given
 from planners.parametrisation import Parametrisation, Predict, asked_in
 from planners.text import TextEncoder
 from robot.errors import CheckpointError
+
+Weight = Callable[[float], float]
+"""`weight(log_snr) -> weight` that a model's text score has at a log-SNR of its own schedule."""
+
+
+def always(log_snr: float) -> float:
+    """Return 1, the weight of a model that plans alone, at any log-SNR."""
+    return 1.0
 
 
 @runtime_checkable

@@ -159,8 +159,8 @@ def make_general(settings: GeneralSettings, progress: Callable[[int, int], None]
 def untrained(settings: GeneralSettings) -> LatentVideoPlanner:
     """Return a planner with fresh weights that otherwise imagines as the in-domain one does.
 
-    The two share latents, frames, stride, noise schedule and scale, and what is predicted: only then do their
-    predictions about one noisy clip add up. Raises SailError where it would be too large to ship.
+    The two share latents, frames and stride, as they must to be composed, and noise schedule, scale and what is
+    predicted, so that each is asked exactly at its own timesteps. Raises SailError where it would be too large to ship.
     """
     import torch
 

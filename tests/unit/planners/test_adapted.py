@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,8 +165,11 @@ def test_what_does_not_fit_is_refused(
         AdaptedPlanner(small, general.score, normalisation="mean")
     with pytest.raises(ValueError, match="'pa' needs a general model"):
         AdaptedPlanner(small, None)
-    with pytest.raises(ValueError, match="two different log-SNRs"):
-        AdaptedPlanner.load(tmp_path, autoencoder, tmp_path, strength_range=(1, 2, 3))
+    for wrong in ((1, 2, 3), 4, "ab"):
+        with pytest.raises(ValueError, match=rf"two log-SNRs, such as \[-4, 4\], got {re.escape(str(wrong))}"):
+            AdaptedPlanner.load(tmp_path, autoencoder, tmp_path, strength_range=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"two different log-SNRs, got \(2.0, 2.0\)"):
+        AdaptedPlanner.load(tmp_path, autoencoder, tmp_path, strength_range=(2, 2))
     stream = Stream()
     stream.latent_space = "large vae"
     with pytest.raises(CheckpointError, match=r"autoencoder pooling, model stream in that of large vae"):

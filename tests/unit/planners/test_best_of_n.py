@@ -17,6 +17,7 @@ from planners.compose import PriorStrength
 from planners.diffusion import PREDICTIONS, DiffusionSettings
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Parametrisation, Predict
+from planners.scores import always
 from robot.data import Episode, Observation, SamplerSettings, Verdict, VideoPlan
 from robot.errors import SailError
 from robot.judges.truth import GroundTruth
@@ -131,7 +132,7 @@ def test_text_alignment_prefers_the_plan_that_goes_with_the_words(
         """A planner whose models are chosen here."""
 
         in_domain = planner
-        experts = [(Knowing("v"), 1.0), (Knowing("epsilon"), 0.5)]  # noqa: RUF012
+        experts = [(Knowing("v"), always), (Knowing("epsilon"), lambda log_snr: 0.5)]  # noqa: RUF012
 
     seen = [make_observation(seed) for seed in range(4)]
     plans = [
@@ -155,6 +156,37 @@ def test_text_alignment_weighs_both_composed_models(planner: LatentVideoPlanner,
     for strength in (0.0, 0.5):
         both = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(strength))
         assert scorer.score(both, seen, plans) == pytest.approx((1 + strength) * alone, rel=1e-4)
+
+
+def test_text_alignment_counts_a_composed_model_where_it_counts_in_planning(
+    planner: LatentVideoPlanner, make_observation: Any
+) -> None:
+    """The strength goes by the base model's log-SNR; another scale is the same noise at another log-SNR."""
+    seen = [make_observation(seed) for seed in range(2)]
+    plans = planner.plan(seen, ["push", "pull"], [0, 1])
+    low, high = (
+        TextAlignment([-2.0, 2.0]).score(only, seen, plans) for only in (Only(planner, -2.0), Only(planner, 2.0))
+    )
+    assert low.std() > 0 < high.std()
+    early = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5, "interval", (-3.0, 0.0)))
+    assert TextAlignment([-2.0, 2.0]).score(early, seen, plans) == pytest.approx(1.5 * low + high, rel=1e-4)
+    normal = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5, "interval", (-3.0, 0.0)), "text")
+    assert TextAlignment([-2.0, 2.0]).score(normal, seen, plans) == pytest.approx(low + high, rel=1e-4)
+    never = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5, "interval", (8.0, 9.0)))
+    assert TextAlignment([-2.0, 2.0]).score(never, seen, plans) == pytest.approx(low + high, rel=1e-4)
+    doubled = replace(planner.score, parametrisation=replace(planner.score.parametrisation, scale=2.0))
+    ((_, own), (_, other)) = AdaptedPlanner(planner, doubled, "pa", PriorStrength(0.5, "interval", (-1.0, 1.0))).experts
+    shift = 2 * np.log(2.0)  # the same log-SNR of a clip twice as large is half the noise on the latents
+    assert [own(at) for at in (-2.0, 0.0, 2.0)] == [1.0, 1.0, 1.0]
+    assert [other(at - shift) for at in (-1.1, -0.9, 0.9, 1.1)] == [0.0, 0.5, 0.5, 0.0]
+
+
+class Only:
+    """A planner whose model counts at one noise level alone."""
+
+    def __init__(self, planner: LatentVideoPlanner, log_snr: float) -> None:
+        self.in_domain = planner
+        self.experts = [(planner.score, lambda at: float(at == log_snr))]
 
 
 class Watching:
@@ -181,6 +213,8 @@ def test_what_cannot_work_is_refused(planner: LatentVideoPlanner, make_observati
         BestOfN(planner, Brightness(), 0)
     with pytest.raises(ValueError, match="at least one log-SNR"):
         TextAlignment([])
+    with pytest.raises(ValueError, match="1 observations need as many .* got 1, 1 and 2"):
+        BestOfN(planner, Brightness(), 4).plan([make_observation()], ["push"], [0], [SETTINGS] * 2)
     with pytest.raises(ValueError, match="a object shows none"):
         TextAlignment().score(object(), [], [])  # type: ignore[arg-type]
 
