@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from planners.imagining import Imagining
 from planners.latent_video import LatentVideoPlanner
 from planners.scores import VideoScore, Weight, always
 from robot.data import Episode, Observation, Outcome, SamplerSettings, VideoPlan
@@ -131,8 +132,8 @@ class TextAlignment:
 
         Raises ValueError for a planner that is no latent video planner.
         """
-        part, experts = getattr(planner, "in_domain", None), getattr(planner, "experts", None)
-        if not isinstance(part, LatentVideoPlanner) or experts is None:
+        part, experts = getattr(planner, "in_domain", planner), getattr(planner, "experts", None)
+        if not isinstance(part, Imagining) or experts is None:
             raise ValueError(
                 f"Text alignment asks the models that made the plans, and a {type(planner).__name__} shows none: "
                 "take another scorer."

@@ -12,7 +12,8 @@ import torch
 from planners.autoencoder import FrameAutoencoder
 from planners.denoisers import StackedUNet
 from planners.diffusion import DiffusionSettings
-from planners.latent_video import LatentVideoPlanner, pick_device
+from planners.imagining import pick_device
+from planners.latent_video import LatentVideoPlanner
 from planners.text import CLIPText, MiniLM
 from planners.windows import LatentEpisode, Source, WindowSampler, clip_spread
 from policies.pose_tracking import PoseTracking
