@@ -5,7 +5,7 @@ Axes: B plans, F frames, C latent channels, h and w latent rows and columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class AdaptedPlanner:
         cls,
         planner: str | Path,
         autoencoder: str | Path | Autoencoder,
-        general: str | Path | VideoScore,
+        general: str | Path | VideoScore | Callable[[], VideoScore],
         adaptation: str = "pa",
         strength: float = 0.1,
         strength_schedule: str = "constant",
@@ -73,9 +73,10 @@ class AdaptedPlanner:
         adapters: str | Path | None = None,
         **overrides: Any,
     ) -> AdaptedPlanner:
-        """Build from the folder of an in-domain planner and that of a general one, or any `VideoScore`.
+        """Build from the folder of an in-domain planner and that of a general one, or any `VideoScore`, or its maker.
 
-        The general planner's folder is not read where it is not needed. `adapters` are the in-domain planner's;
+        The general planner's folder is not read, and its maker not asked, where it is not needed. `adapters` are the
+        in-domain planner's;
         `overrides` are for both: see `LatentVideoPlanner.load`.
         Raises CheckpointError where a folder holds no planner or the two differ in latent space, frames or stride.
         """
@@ -86,10 +87,14 @@ class AdaptedPlanner:
         prior = PriorStrength(float(strength), strength_schedule, (low, high))
         in_domain = LatentVideoPlanner.load(planner, autoencoder, adapters=adapters, **overrides)
         found: VideoScore | None
-        if isinstance(general, (str, Path)):
-            found = load_general(general, in_domain, **overrides).score if adaptation != "in_domain" else None
-        else:
+        if isinstance(general, VideoScore):
             found = general
+        elif adaptation == "in_domain":
+            found = None
+        elif isinstance(general, (str, Path)):
+            found = load_general(general, in_domain, **overrides).score
+        else:
+            found = general()
         return cls(in_domain, found, adaptation, prior, normalisation)
 
     @property

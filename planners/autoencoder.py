@@ -96,9 +96,14 @@ class FrameAutoencoder(nn.Module):
             network = AutoencoderKL.from_pretrained(str(folder), use_safetensors=True, local_files_only=True)
         except (OSError, ValueError) as problem:
             raise CheckpointError(f"{folder} holds no AutoencoderKL in safetensors: {problem}.") from None
+        return cls.around(network, image_size, str(folder))
+
+    @classmethod
+    def around(cls, network: AutoencoderKL, image_size: int = 512, name: str = "") -> FrameAutoencoder:
+        """Wrap an AutoencoderKL, its latents scaled as its configuration says; `name` is where it came from."""
         model = cls.__new__(cls)
         nn.Module.__init__(model)
-        model.config = {"diffusers": str(folder), "image_size": image_size}
+        model.config = {"diffusers": name, "image_size": image_size}
         model._adopt(network, 1, image_size)
         model.latent_std.fill_(1.0 / float(network.config.scaling_factor))
         return model.eval()

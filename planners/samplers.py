@@ -19,7 +19,7 @@ from robot.data import SamplerSettings
 Denoise = Callable[[Tensor, int], Tensor]
 """`denoise(noisy, timestep) -> prediction`, a pure function; both tensors (B, …)."""
 
-SAMPLERS = ("ddim", "dpm++", "lcm")
+SAMPLERS = ("ddim", "ddim-linspace", "dpm++", "lcm")
 
 _PREDICTION_NAMES = {"epsilon": "epsilon", "v": "v_prediction", "x0": "sample"}
 _LEAST_SIGNAL = 2.0**-24  # ᾱ at the end of a zero-SNR schedule, so that solvers that divide by it can start there
@@ -29,7 +29,8 @@ def build_scheduler(diffusion: DiffusionSettings, settings: SamplerSettings) -> 
     """Return a fresh diffusers scheduler, its steps set, that starts from the noisiest timestep.
 
     Spacing is "trailing", so that few steps still begin where training saw pure noise. Source: Lin et al. (2023),
-    section 3.3. Samplers: DDIM, Song et al. (2021); DPM-Solver++ of order 2, Lu et al. (2022); LCM, Luo et al. (2023),
+    section 3.3. `ddim-linspace` alone spreads its timesteps from the first to the last, as AnimateDiff's pipelines do.
+    Samplers: DDIM, Song et al. (2021); DPM-Solver++ of order 2, Lu et al. (2022); LCM, Luo et al. (2023),
     which only gives good plans with a denoiser distilled for it. Raises ValueError for an unknown sampler or a step
     count outside 1 … training timesteps.
     """
@@ -41,6 +42,8 @@ def build_scheduler_for(bars: Tensor, prediction: str, settings: SamplerSettings
     timesteps = len(bars)
     if not 1 <= settings.steps <= timesteps:
         raise ValueError(f"A sampler takes 1–{timesteps} steps, not {settings.steps}.")
+    if settings.sampler == "ddim-linspace" and settings.steps < 2:
+        raise ValueError("The sampler ddim-linspace takes at least 2 steps: a single one would begin where noise ends.")
     bars = bars.double().clamp(min=_LEAST_SIGNAL)
     before = torch.cat([torch.ones(1, dtype=torch.float64), bars[:-1]])
     shared: dict[str, Any] = {
@@ -48,8 +51,9 @@ def build_scheduler_for(bars: Tensor, prediction: str, settings: SamplerSettings
         "trained_betas": (1 - bars / before).tolist(),
         "prediction_type": _PREDICTION_NAMES[prediction],
     }
-    if settings.sampler == "ddim":
-        scheduler: Any = DDIMScheduler(**shared, timestep_spacing="trailing", clip_sample=False)
+    if settings.sampler in ("ddim", "ddim-linspace"):
+        spacing = "linspace" if settings.sampler == "ddim-linspace" else "trailing"
+        scheduler: Any = DDIMScheduler(**shared, timestep_spacing=spacing, clip_sample=False)
     elif settings.sampler == "dpm++":
         scheduler = DPMSolverMultistepScheduler(
             **shared, timestep_spacing="trailing", algorithm_type="dpmsolver++", final_sigmas_type="zero"

