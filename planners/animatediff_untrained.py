@@ -7,7 +7,7 @@ from typing import Any
 
 from planners.adapted import AdaptedPlanner
 from planners.animatediff import AnimateDiff, Economy
-from planners.animatediff_weights import dtype_for
+from planners.animatediff_weights import dtype_for, quiet_diffusers
 from planners.autoencoder import FrameAutoencoder
 from planners.compose import PriorStrength
 from planners.denoisers import Denoiser
@@ -121,10 +121,12 @@ def untrained_animatediff(
     shape, target = shape_named(size), pick_device(device)
     dtype = dtype_for(economy.precision, target)
     flat, adapter, sparse = build_parts(shape)
-    unet = UNetMotionModel.from_unet2d(flat, adapter)
+    with quiet_diffusers():
+        unet = UNetMotionModel.from_unet2d(flat, adapter).to(dtype)
+        sparse = sparse.to(dtype)
     return AnimateDiff(
-        unet.to(dtype),
-        sparse.to(dtype),
+        unet,
+        sparse,
         RandomPrompts(shape.text_dim, shape.tokens),
         build_terms(),
         f"animatediff {size} untrained",

@@ -256,7 +256,7 @@ def load_unet(folder: Path, motion_adapter: Path, dtype: torch.dtype) -> Any:
 
     flat = load_network("UNet2DConditionModel", folder, dtype)
     adapter = load_network("MotionAdapter", motion_adapter, dtype)
-    with readable(motion_adapter):
+    with readable(motion_adapter), quiet_diffusers():
         return UNetMotionModel.from_unet2d(flat, adapter)
 
 
@@ -268,6 +268,19 @@ def load_network(kind: str, folder: Path, dtype: torch.dtype) -> Any:
         return getattr(diffusers, kind).from_pretrained(
             str(folder), local_files_only=True, use_safetensors=True, torch_dtype=dtype
         )
+
+
+@contextmanager
+def quiet_diffusers() -> Iterator[None]:
+    """Keep diffusers from warning of casts that it makes itself."""
+    from diffusers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def add_lora(unet: Any, file: Path, scale: float) -> None:

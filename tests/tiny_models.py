@@ -46,7 +46,7 @@ def save_tiny_vae(folder: Path) -> Path:
 def save_tiny_animatediff(folder: Path) -> Path:
     """Save what AnimateDiff is loaded from, with random weights: base/, motion_adapter/, sparsectrl/ and lora/.
 
-    SparseCtrl counts, unlike one that the library has just begun, and the autoencoder's posterior has next to no spread.
+    SparseCtrl counts, unlike one that the library has just begun; the autoencoder's posterior has next to no spread.
     """
     from diffusers import DDIMScheduler
     from safetensors.torch import save_file
