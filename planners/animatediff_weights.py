@@ -1,8 +1,6 @@
-"""Where AnimateDiff's weights are and how they come into memory: by hub id or local folder, safetensors only.
+"""Read AnimateDiff from what its library stores, by hub id or local folder, safetensors only.
 
-A source is a folder, or an id ORG/NAME of the Hugging Face hub. An id is looked for in `models/NAME` (what `hf download
-ORG/NAME --local-dir models/NAME` leaves), in the hub's cache, and then on the hub, unless `offline` forbids that. All
-files are looked for before any is read. Nothing is ever unpickled: every id named in `configs/` has safetensors.
+Where they are looked for says `planners.hub`. Nothing is ever unpickled: every id named in `configs/` has safetensors.
 """
 
 from __future__ import annotations
@@ -10,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import torch
 
 from planners.animatediff import AnimateDiff, Economy
 from planners.autoencoder import FrameAutoencoder
+from planners.hub import Part, find_all
 from planners.imagining import pick_device
 from planners.parametrisation import Discrete, Parametrisation
 from planners.prompts import CLIPPrompts
@@ -29,36 +28,12 @@ from robot.training import has_fast_bf16
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
-_SIZES_GB = {
-    "stable-diffusion-v1-5": "4.3 GB",
-    "epiCRealism": "about 4.3 GB",
-    "animatediff-motion-adapter-v1-5-3": "1.7 GB",
-    "animatediff-sparsectrl-rgb": "2.0 GB",
-    "animatediff-motion-lora-v1-5-3": "0.1 GB",
-    "AnimateLCM": "2.0 GB",
-}
-"""What the files that are needed of an id come to."""
-
 Tell = Callable[[str], None]
 
 
 def tell(line: str) -> None:
     """Print a line about what is being loaded, on stderr."""
     print(line, file=sys.stderr, flush=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Name one part of a model: what it is, the option that names its source, that source and the files needed of it.
-
-    `beside`: small files that come with them, one or the other of which a source may lack.
-    """
-
-    what: str
-    option: str
-    source: str
-    files: tuple[str, ...]
-    beside: tuple[str, ...] = ()
 
 
 BASE_FILES = (
@@ -160,82 +135,6 @@ def with_lora(parts: Sequence[Part], lora: str, file: str) -> list[Part]:
     if all(part.source != lora for part in parts):
         return [*parts, Part("LoRA", "lora", lora, (file,))]
     return [replace(part, files=(*part.files, file)) if part.source == lora else part for part in parts]
-
-
-def find_all(parts: Sequence[Part], models: Path, offline: bool) -> dict[str, Path]:
-    """Return the folder of each source; raise one CheckpointError that says how to get all that are missing."""
-    found, missing = {}, {}
-    for part in parts:
-        try:
-            found[part.source] = find(part, models, offline)
-        except LookupError as problem:
-            missing[part] = str(problem.args[0])
-    if missing:
-        raise CheckpointError(missing_message(missing, models))
-    return found
-
-
-def find(part: Part, models: Path, offline: bool) -> Path:
-    """Return the folder that holds all files of a part: a local one, in `models`, in the hub's cache, or fetched.
-
-    Raises LookupError with the reason, empty where nothing more than absence is known.
-    """
-    from huggingface_hub import snapshot_download
-
-    for folder in (Path(part.source), models / Path(part.source).name):
-        if holds(folder, part.files):
-            return folder
-    reason = next((f"no {file} in {part.source}" for file in absent(Path(part.source), part.files)), "")
-    if Path(part.source).exists() or part.source.count("/") != 1:
-        raise LookupError(reason)
-    patterns, reason = [*part.files, *part.beside], ""
-    for only_here in (True,) if offline else (True, False):
-        try:
-            folder = Path(snapshot_download(part.source, allow_patterns=patterns, local_files_only=only_here))
-        except (
-            Exception
-        ) as problem:  # the hub's client raises errors of three libraries: each means it is not to be had
-            reason = "" if only_here else _first_line(problem)
-            continue
-        if holds(folder, part.files):
-            return folder
-        reason = "" if only_here else f"the hub has no {absent(folder, part.files)[0]} there"
-    raise LookupError(reason)
-
-
-def absent(folder: Path, files: Sequence[str]) -> list[str]:
-    """Return which of these files a folder lacks."""
-    return [file for file in files if not (folder / file).is_file()]
-
-
-def holds(folder: Path, files: Sequence[str]) -> bool:
-    """Return whether a folder has all these files."""
-    return not absent(folder, files)
-
-
-def missing_message(missing: Mapping[Part, str], models: Path) -> str:
-    """Return one sentence that says which weights are missing, how large they are and how to fetch them."""
-    wanted = ", ".join(
-        f"the {part.what} {part.source}{_size(part.source)}{f' ({reason})' if reason else ''}"
-        for part, reason in missing.items()
-    )
-    commands = "; ".join(
-        f"`hf download {part.source} {' '.join((*part.files, *part.beside))} "
-        f"--local-dir {models / Path(part.source).name}`"
-        for part in missing
-        if not Path(part.source).exists()
-    )
-    fetch = f"fetch them on any machine with internet by {commands} and copy {models}/ here, or " if commands else ""
-    options = " ".join(f"planner.general.{part.option}=FOLDER" for part in missing)
-    return (
-        f"AnimateDiff's weights are not all here, missing is {wanted}: {fetch}name folders that hold those files by "
-        f"{options} (docs/adaptation.md)."
-    )
-
-
-def _size(source: str) -> str:
-    size = _SIZES_GB.get(Path(source).name)
-    return f" ({size})" if size else ""
 
 
 def load_prompts(folder: Path) -> CLIPPrompts:

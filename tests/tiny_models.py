@@ -43,7 +43,7 @@ def save_tiny_vae(folder: Path) -> Path:
     return folder
 
 
-def save_tiny_animatediff(folder: Path) -> Path:
+def save_tiny_animatediff(folder: Path, seed: int = 0) -> Path:
     """Save what AnimateDiff is loaded from, with random weights: base/, motion_adapter/, sparsectrl/ and lora/.
 
     SparseCtrl counts, unlike one that the library has just begun; the autoencoder's posterior has next to no spread.
@@ -54,7 +54,7 @@ def save_tiny_animatediff(folder: Path) -> Path:
 
     from planners.animatediff_untrained import BETAS, SHAPES, build_autoencoder, build_parts
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     flat, adapter, sparse = build_parts(SHAPES["tiny"])
     for module in (sparse.controlnet_cond_embedding, sparse.controlnet_mid_block, *sparse.controlnet_down_blocks):
         torch.nn.init.normal_(module.weight, std=0.3)

@@ -77,6 +77,8 @@ def _method(config: DictConfig) -> str:
     node, chosen_from = config.planner, ""
     if "candidates" in node:
         node, chosen_from = node.planner, f"_best_of_{node.candidates}"
+    if str(node.get("_target_", "")).startswith("planners.general."):
+        return f"zero_shot_general{chosen_from}"
     adapted = f"_{node.adaptation}" if node.get("adaptation", "in_domain") != "in_domain" else ""
     return f"zero_shot{adapted}{chosen_from}"
 

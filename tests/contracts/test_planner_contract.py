@@ -18,6 +18,7 @@ from planners.best_of_n import BestOfN, TextAlignment
 from planners.compose import PriorStrength
 from planners.denoisers import StackedUNet
 from planners.diffusion import DiffusionSettings
+from planners.general import GeneralPlanner
 from planners.latent_video import LatentVideoPlanner
 from robot.data import Observation, SamplerSettings
 from robot.protocols import Planner
@@ -89,6 +90,21 @@ def adapted() -> Case:
     )
 
 
+def general() -> Case:
+    case = latent_video()
+    assert isinstance(case.planner, LatentVideoPlanner)
+    planner = GeneralPlanner(
+        case.planner.score,
+        case.planner.autoencoder,
+        frames=3,
+        settings=SamplerSettings(steps=2),
+        image_size=(SIDE, SIDE),
+        precision="fp32",
+        device="cpu",
+    )
+    return dataclasses.replace(case, planner=planner)
+
+
 def best_of_n() -> Case:
     case = latent_video()
     return dataclasses.replace(case, planner=BestOfN(case.planner, TextAlignment([0.0]), 2))
@@ -114,6 +130,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "oracle": oracle,
     "latent video": latent_video,
     "adapted": adapted,
+    "general": general,
     "best of n": best_of_n,
 }
 

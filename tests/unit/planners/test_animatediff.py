@@ -96,10 +96,10 @@ def known(first_BCHW: Tensor, timestep: int, bars: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("sampler", "scale", "first_frame"),
     [
-        ("ddim", 2.5, "within"),
         ("ddim-linspace", 2.5, "within"),
-        ("ddim", 1.0, "within"),
         ("ddim-linspace", 2.5, "before"),
+        pytest.param("ddim", 2.5, "within", marks=pytest.mark.slow),
+        pytest.param("ddim", 1.0, "within", marks=pytest.mark.slow),
     ],
 )
 def test_with_strength_0_it_samples_what_the_library_s_pipeline_samples(

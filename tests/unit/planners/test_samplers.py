@@ -34,6 +34,7 @@ def test_a_perfect_denoiser_is_followed_to_the_clean_sample(sampler: str, predic
     schedule = "linear" if prediction == "epsilon" else "cosine"
     diffusion = DiffusionSettings(schedule=schedule, prediction=prediction)
     x0 = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    steps = max(steps, 2) if sampler == "ddim-linspace" else steps
     scheduler = build_scheduler(diffusion, SamplerSettings(sampler=sampler, steps=steps))
     found = sample(perfect(x0, diffusion), SHAPE, scheduler, plan_generators([1, 2]))
     assert torch.allclose(found, x0, atol=2e-2)
@@ -55,6 +56,13 @@ def test_the_schedule_is_ours_and_starts_at_the_noisiest_timestep(sampler: str) 
     assert int(scheduler.timesteps[0]) == 999
     assert len(scheduler.timesteps) == 4
     assert torch.allclose(scheduler.alphas_cumprod, alphas_cumprod(diffusion), atol=1e-6)
+
+
+def test_timesteps_from_first_to_last_need_two() -> None:
+    with pytest.raises(ValueError, match="ddim-linspace takes at least 2 steps"):
+        build_scheduler(DiffusionSettings(), SamplerSettings(sampler="ddim-linspace", steps=1))
+    scheduler = build_scheduler(DiffusionSettings(), SamplerSettings(sampler="ddim-linspace", steps=2))
+    assert scheduler.timesteps.tolist() == [999, 0]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -164,6 +164,7 @@ def test_without_a_general_planner_there_is_one_sentence_and_the_in_domain_one_s
         (["planner=oracle"], "oracle_pose_tracking"),
         (["planner=adapted"], "zero_shot_pa"),
         (["planner=adapted", "planner.adaptation=in_domain"], "zero_shot"),
+        (["planner=animatediff"], "zero_shot_general"),
         (["planner=best_of_n"], "zero_shot_best_of_4"),
         (["planner=best_of_n", "planner@planner.planner=adapted", "planner.candidates=2"], "zero_shot_pa_best_of_2"),
     ],
