@@ -26,6 +26,7 @@ from robot.errors import CheckpointError, SailError
 from tests.tiny_models import save_tiny_animatediff
 
 SIZE, FRAMES, SEED = 64, 3, 5
+WITH_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 TEXT, NEGATIVE = "push it", "bad"
 
 
@@ -274,7 +275,7 @@ def test_models_of_two_latent_spaces_are_not_composed(folder: Path, text_encoder
         GeneralPlanner(other, planner.autoencoder)
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, WITH_CUDA])])
 @pytest.mark.parametrize("adaptation", ["pa", "ipa"])
 def test_composed_plans_come_from_both(folder: Path, text_encoder: Any, adaptation: str, device: str) -> None:
     small = in_domain(folder, text_encoder, device)
