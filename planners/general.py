@@ -17,7 +17,7 @@ from planners.diffusion import DiffusionSettings
 from planners.imagining import Imagining, pick_device
 from planners.parametrisation import Discrete, Parametrisation
 from planners.samplers import build_scheduler_for, plan_generators, sample
-from planners.scores import Retold, VideoScore
+from planners.scores import Retold, VideoScore, Weight, always
 from planners.windows import Autoencoder
 from robot.data import Observation, SamplerSettings, VideoPlan
 from robot.errors import CheckpointError
@@ -97,9 +97,9 @@ class GeneralPlanner(Imagining):
         return self.general.identity
 
     @property
-    def experts(self) -> list[tuple[VideoScore, float]]:
+    def experts(self) -> list[tuple[VideoScore, Weight]]:
         """Return the model that plans come from, with the weight of its text score."""
-        return [(self.general, 1.0)]
+        return [(self.general, always)]
 
     def plan(
         self,
