@@ -6,6 +6,7 @@ and then on the hub, unless that is forbidden. All files are looked for before a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +59,11 @@ def find(part: Part, models: Path, offline: bool) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    local = Path(part.source)
-    folder = local if local.exists() else models / local.name
+    local, named = Path(part.source), is_id(part.source)
+    folder = models / local.name if named else local
     if holds(folder, part.files):
         return folder
-    if local.exists() or part.source.count("/") != 1:
+    if not named:
         raise LookupError(f"no {absent(local, part.files)[0]} in {local}")
     patterns, reason = [*part.files, *part.beside], ""
     for only_here in (True,) if offline else (True, False):
@@ -75,6 +76,11 @@ def find(part: Part, models: Path, offline: bool) -> Path:
             return folder
         reason = "" if only_here else f"the hub has no {absent(folder, part.files)[0]} there"
     raise LookupError(reason)
+
+
+def is_id(source: str) -> bool:
+    """Return whether a source is an id ORG/NAME of the hub: one that reads as such and is no folder here."""
+    return not Path(source).exists() and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) is not None
 
 
 def absent(folder: Path, files: Sequence[str]) -> list[str]:
@@ -96,7 +102,7 @@ def missing_message(missing: Mapping[Part, str], models: Path) -> str:
         f"`hf download {part.source} {' '.join((*part.files, *part.beside))} "
         f"--local-dir {models / Path(part.source).name}`"
         for part in missing
-        if not Path(part.source).exists()
+        if is_id(part.source)
     )
     fetch = f"fetch them on any machine with internet by {commands} and copy {models}/ here, or " if commands else ""
     options = " ".join(f"planner.general.{part.option}=FOLDER" for part in missing)

@@ -99,6 +99,16 @@ def test_an_id_is_looked_for_in_the_folder_of_downloads(folder: Path) -> None:
         load_animatediff(**IDS, autoencoder="runwayml/other", models=models, offline=True, device="cpu", say=None)
 
 
+def test_a_folder_that_is_not_there_is_not_replaced_by_another_of_its_name(folder: Path) -> None:
+    models = folder.parent / "models"
+    shutil.copytree(folder / "base", models / "base")
+    mistyped = folder.parent / "mistyped" / "base"
+    with pytest.raises(CheckpointError) as caught:
+        load(folder, base=str(mistyped), models=models)
+    assert f"no unet/config.json in {mistyped}" in str(caught.value)
+    assert "hf download" not in str(caught.value)
+
+
 @pytest.mark.parametrize("offline", [True, False])
 def test_all_that_is_missing_is_one_sentence_with_sizes_and_commands(made: Path, offline: bool) -> None:
     with pytest.raises(CheckpointError) as caught:
