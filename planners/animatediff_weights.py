@@ -74,8 +74,11 @@ def load_animatediff(
     `base`: a Stable Diffusion 1.5 of any training; `autoencoder`: whose `vae` its latents come from, empty for its own.
     `lora_file` of `lora` is added into the U-Net's weights times `lora_scale`. `beta_schedule` takes the place of the
     base's own, empty keeps that. `say` is told what is being loaded. The others: see `AnimateDiff` and `Economy`.
-    Raises CheckpointError, one for all, where weights are missing, and where they cannot be read.
+    Raises CheckpointError, one for all, where weights are missing, and where they cannot be read; ValueError for a
+    `lora_file` that is not safetensors.
     """
+    if lora and not lora_file.endswith(".safetensors"):
+        raise ValueError(f"lora_file names a .safetensors file, not {lora_file!r}: nothing else is read.")
     economy = Economy(precision, attention_slicing, offload, int(clips_at_once))
     target = pick_device(device)
     dtype = dtype_for(precision, target)

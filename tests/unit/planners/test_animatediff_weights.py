@@ -137,6 +137,12 @@ def test_a_folder_that_lacks_a_file_says_which_and_pickles_are_not_read(folder: 
         load(folder)
 
 
+def test_a_pickled_lora_is_not_read(folder: Path) -> None:
+    torch.save({}, folder / "lora" / "lora.bin")
+    with pytest.raises(ValueError, match=r"a \.safetensors file, not 'lora\.bin'"):
+        load(folder, lora=str(folder / "lora"), lora_file="lora.bin")
+
+
 def test_damaged_or_foreign_weights_are_one_sentence(folder: Path) -> None:
     weights = folder / "motion_adapter" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
