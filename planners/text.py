@@ -136,7 +136,7 @@ class CLIPText(TokenStates):
         try:
             with quiet_transformers():
                 tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-                model = CLIPTextModel.from_pretrained(str(folder), local_files_only=True)
+                model = CLIPTextModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
         except (OSError, ValueError, TypeError) as problem:
             first = next((line for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
             raise ValueError(f"The CLIP model at {folder} cannot be read: {first.strip()}") from None

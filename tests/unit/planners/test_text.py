@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from planners.text import CLIPText, MiniLM, TextEncoder, text_encoder_from
 from tests.tiny_models import save_tiny_clip
@@ -51,6 +53,15 @@ def test_a_config_rebuilds_the_encoder(encoder: TextEncoder) -> None:
 def test_a_text_that_is_too_long_is_refused(encoder: TextEncoder) -> None:
     with pytest.raises(ValueError, match="takes 16; say it shorter"):
         encoder.encode(["a b c d e f g h i j k l m n o p q r s t"])
+
+
+def test_a_pickled_clip_model_is_not_read(tmp_path: Path, clip_folder: Path) -> None:
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "clip"))
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(ValueError, match="cannot be read"):
+        CLIPText(folder)
 
 
 def test_impossible_encoders_are_refused(tmp_path: Path, clip_folder: Path) -> None:
