@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from planners.animatediff import AnimateDiff, Economy
 from planners.autoencoder import FrameAutoencoder
@@ -240,7 +241,7 @@ def readable(where: Path) -> Iterator[None]:
     """Turn what the libraries raise about files into one sentence."""
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as problem:
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as problem:
         raise CheckpointError(f"{where} cannot be read as a part of AnimateDiff: {_first_line(problem)}") from None
 
 

@@ -152,6 +152,14 @@ def test_damaged_or_foreign_weights_are_one_sentence(folder: Path) -> None:
         load(folder, motion_adapter=str(folder / "sparsectrl"))
 
 
+@pytest.mark.parametrize("file", ["lora/diffusion_pytorch_model.safetensors", "base/text_encoder/model.safetensors"])
+def test_a_file_cut_short_is_one_sentence_whichever_library_reads_it(folder: Path, file: str) -> None:
+    weights = folder / file
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=rf"{Path(file).parent.parts[0]}.* cannot be read as a part of"):
+        load(folder, lora=str(folder / "lora"))
+
+
 def test_precision_follows_the_device() -> None:
     assert dtype_for("auto", torch.device("cuda")) == torch.float16
     assert dtype_for("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
