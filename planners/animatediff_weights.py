@@ -147,10 +147,8 @@ def load_prompts(folder: Path) -> CLIPPrompts:
 
     with readable(folder), quiet_transformers():
         tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
-        model = CLIPTextModel.from_pretrained(
-            str(folder / "text_encoder"), local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
-    return CLIPPrompts(tokenizer, model)
+        model = CLIPTextModel.from_pretrained(str(folder / "text_encoder"), local_files_only=True, use_safetensors=True)
+    return CLIPPrompts(tokenizer, model.float())
 
 
 def load_unet(folder: Path, motion_adapter: Path, dtype: torch.dtype) -> Any:

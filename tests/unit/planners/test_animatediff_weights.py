@@ -156,7 +156,7 @@ def test_damaged_or_foreign_weights_are_one_sentence(folder: Path) -> None:
 def test_a_file_cut_short_is_one_sentence_whichever_library_reads_it(folder: Path, file: str) -> None:
     weights = folder / file
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match=rf"{Path(file).parent.parts[0]}.* cannot be read as a part of"):
+    with pytest.raises(CheckpointError, match=rf"{Path(file).parts[0]}.* cannot be read as a part of"):
         load(folder, lora=str(folder / "lora"))
 
 
