@@ -5,6 +5,7 @@ Axes: B plans, F frames, C latent channels, h and w latent rows and columns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from planners.diffusion import DiffusionSettings
 from planners.imagining import Imagining, pick_device
 from planners.parametrisation import Discrete, Parametrisation
 from planners.samplers import build_scheduler_for, plan_generators, sample
-from planners.scores import Retold, VideoScore, Weight, always
+from planners.scores import Retold, VideoScore, Weight, always, stride_of
 from planners.windows import Autoencoder
 from robot.data import Observation, SamplerSettings, VideoPlan
 from robot.errors import CheckpointError
@@ -52,6 +53,12 @@ class GeneralPlanner(Imagining):
         if general.frames not in (None, frames):
             raise CheckpointError(
                 f"The general model {general.identity} imagines {general.frames} frames, not {frames}."
+            )
+        own_s = stride_of(general)
+        if own_s is not None and not math.isclose(own_s, stride_s, rel_tol=1e-6):
+            raise CheckpointError(
+                f"The general model {general.identity} imagines frames {own_s:g} s apart, not {stride_s:g} s: set "
+                "stride_s to that."
             )
         self._device = pick_device(device)
         self._bf16 = resolve_precision(precision, self._device)

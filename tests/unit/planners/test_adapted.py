@@ -15,6 +15,7 @@ from torch import Tensor
 from planners.adapted import ADAPTATIONS, AdaptedPlanner
 from planners.compose import PriorStrength
 from planners.diffusion import DiffusionSettings
+from planners.general import GeneralPlanner
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Flow, Parametrisation, Predict
 from planners.scores import Retold
@@ -186,6 +187,8 @@ def test_two_paces_are_refused_and_a_model_that_states_none_fits(
         AdaptedPlanner(small, slow.score, adaptation)
     with pytest.raises(CheckpointError, match=wanted):
         AdaptedPlanner(small, Retold(slow.score, small.score.parametrisation), adaptation)
+    with pytest.raises(CheckpointError, match=rf"model {slow.identity} imagines frames 0.32 s apart, not 0.05 s"):
+        GeneralPlanner(slow.score, autoencoder, slow.frames, image_size=(32, 32), device="cpu")
     assert AdaptedPlanner(small, replace(slow.score, stride_s=0.05 + 1e-9), adaptation).stride_s == 0.05
     assert AdaptedPlanner(small, replace(slow.score, stride_s=None), adaptation).stride_s == 0.05
     assert AdaptedPlanner(small, Stream(), adaptation).stride_s == 0.05
