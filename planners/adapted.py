@@ -16,7 +16,7 @@ from planners.compose import NORMALISATIONS, PriorStrength, alone, composed, tex
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Discrete, Flow
 from planners.samplers import build_scheduler_for, plan_generators, sample
-from planners.scores import Retold, VideoScore, Weight, always, check_composable
+from planners.scores import Retold, VideoScore, Weight, always, check_composable, model_from
 from planners.windows import Autoencoder
 from robot.checkpoints import ABOUT
 from robot.data import Observation, SamplerSettings, VideoPlan
@@ -64,7 +64,7 @@ class AdaptedPlanner:
         cls,
         planner: str | Path,
         autoencoder: str | Path | Autoencoder,
-        general: str | Path | VideoScore | Callable[[], VideoScore],
+        general: str | Path | VideoScore | Callable[[], VideoScore] | None,
         adaptation: str = "pa",
         strength: float = 0.1,
         strength_schedule: str = "constant",
@@ -75,10 +75,10 @@ class AdaptedPlanner:
     ) -> AdaptedPlanner:
         """Build from the folder of an in-domain planner and that of a general one, or any `VideoScore`, or its maker.
 
-        The general planner's folder is not read, and its maker not asked, where it is not needed. `adapters` are the
-        in-domain planner's;
-        `overrides` are for both: see `LatentVideoPlanner.load`.
-        Raises CheckpointError where a folder holds no planner or the two differ in latent space, frames or stride.
+        The general planner's folder is not read, and its maker not asked, where it is not needed; None will do there.
+        `adapters` are the in-domain planner's; `overrides` are for both: see `LatentVideoPlanner.load`.
+        Raises CheckpointError where a folder holds no planner or the two differ in latent space, frames or stride,
+        ValueError for what is no general model and makes none.
         """
         check_adaptation(adaptation, normalisation)
         if not isinstance(strength_range, Sequence) or isinstance(strength_range, str) or len(strength_range) != 2:
@@ -89,12 +89,12 @@ class AdaptedPlanner:
         found: VideoScore | None
         if isinstance(general, VideoScore):
             found = general
-        elif adaptation == "in_domain":
+        elif general is None or adaptation == "in_domain":
             found = None
         elif isinstance(general, (str, Path)):
             found = load_general(general, in_domain, **overrides).score
         else:
-            found = general()
+            found = model_from(general)
         return cls(in_domain, found, adaptation, prior, normalisation)
 
     @property

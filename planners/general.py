@@ -18,7 +18,7 @@ from planners.diffusion import DiffusionSettings
 from planners.imagining import Imagining, pick_device
 from planners.parametrisation import Discrete, Parametrisation
 from planners.samplers import build_scheduler_for, plan_generators, sample
-from planners.scores import Retold, VideoScore, Weight, always, stride_of
+from planners.scores import Retold, VideoScore, Weight, always, model_from, stride_of
 from planners.windows import Autoencoder
 from robot.data import Observation, SamplerSettings, VideoPlan
 from robot.errors import CheckpointError
@@ -86,12 +86,14 @@ class GeneralPlanner(Imagining):
         precision: Precision = "auto",
         device: str = "auto",
     ) -> GeneralPlanner:
-        """Build from a model, or what makes one, and the folder of its autoencoder, for square pictures."""
+        """Build from a model, or what makes one, and the folder of its autoencoder, for square pictures.
+
+        Raises ValueError for what is no model and makes none, CheckpointError where the two do not belong together.
+        """
         if isinstance(autoencoder, (str, Path)):
             autoencoder = FrameAutoencoder.load(autoencoder, int(image_size))
-        model = general if isinstance(general, VideoScore) else general()
         size = (int(image_size), int(image_size))
-        return cls(model, autoencoder, frames, camera, stride_s, settings, size, precision, device)
+        return cls(model_from(general), autoencoder, frames, camera, stride_s, settings, size, precision, device)
 
     @property
     def frames(self) -> int:

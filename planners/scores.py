@@ -64,6 +64,17 @@ class VideoScore(Protocol):
         ...
 
 
+def model_from(general: object) -> VideoScore:
+    """Return a model as it is given, or what its maker makes; raise ValueError for anything else."""
+    made = general if isinstance(general, VideoScore) or not callable(general) else general()
+    if not isinstance(made, VideoScore):
+        raise ValueError(
+            f"A general model has identity, latent_space, frames, parametrisation and conditioned, which a "
+            f"{type(made).__name__} has not: see docs/adaptation.md, A general model of your own."
+        )
+    return made
+
+
 def check_composable(one: VideoScore, other: VideoScore) -> None:
     """Raise CheckpointError unless two models imagine clips of one length and pace in one latent space."""
     if one.latent_space != other.latent_space:

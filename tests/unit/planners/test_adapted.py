@@ -177,6 +177,25 @@ def test_what_does_not_fit_is_refused(
         AdaptedPlanner(small, stream)
 
 
+def test_what_is_no_general_model_is_refused_in_a_sentence(
+    small: LatentVideoPlanner, autoencoder: Any, text_encoder: Any, tmp_path: Path
+) -> None:
+    small.save(tmp_path)
+    options: dict[str, Any] = {"text_encoder": text_encoder, "precision": "fp32", "device": "cpu"}
+    with pytest.raises(ValueError, match="'pa' needs a general model"):
+        AdaptedPlanner.load(tmp_path, autoencoder, None, **options)
+    assert AdaptedPlanner.load(tmp_path, autoencoder, None, "in_domain", **options).general is None
+    made = AdaptedPlanner.load(tmp_path, autoencoder, lambda: small.score, **options)
+    assert made.general is not None and made.general.identity == small.identity
+    wrong: Any
+    for wrong, name in ((object(), "object"), (lambda: 3, "int")):
+        with pytest.raises(ValueError, match=f"which a {name} has not"):
+            AdaptedPlanner.load(tmp_path, autoencoder, wrong, **options)
+    wrong = "models/general"
+    with pytest.raises(ValueError, match="which a str has not"):
+        GeneralPlanner.load(wrong, autoencoder, small.frames, image_size=32, device="cpu")
+
+
 @pytest.mark.parametrize("adaptation", ADAPTATIONS)
 def test_two_paces_are_refused_and_a_model_that_states_none_fits(
     small: LatentVideoPlanner, make_denoiser: Any, autoencoder: Any, text_encoder: Any, adaptation: str
