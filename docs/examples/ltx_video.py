@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKLLTXVideo, LTXImageToVideoPipeline
 from torch import Tensor
 
-from planners.latent_video import pick_device
+from planners.imagining import pick_device
 from planners.parametrisation import Flow, Parametrisation, Predict
 from robot.checkpoints import identity_of
 
