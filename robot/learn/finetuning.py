@@ -199,6 +199,8 @@ class PlannerLearner:
             return latents
         if self._alike is None:
             self._alike = typical_change([one.latents for one in self._cache.get_all(self._seen())])
+        if self._alike == 0.0:  # no demonstrations: even frames that are quite the same are shown as they came
+            return latents
         return replace(latents, latents=latents.latents[unhesitating(latents.latents, self._alike)])
 
 

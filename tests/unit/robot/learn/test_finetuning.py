@@ -223,6 +223,34 @@ def test_failures_are_shown_without_words_and_successes_with_them(
     assert texts == {"bad": {EMPTY_TEXT}, "good": {EMPTY_TEXT, 1}}
 
 
+@pytest.mark.parametrize("demonstrated", [True, False])
+def test_a_success_is_shown_without_its_pause_where_there_are_demonstrations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demonstrated: bool
+) -> None:
+    shown: list[WindowSampler] = []
+
+    def watch(planner: Any, windows: WindowSampler, *_: Any) -> tuple[Any, dict[str, float]]:
+        shown.append(windows)
+        return planner, {}
+
+    monkeypatch.setattr(finetuning, "train_planner", watch)
+    went = make_episode(1, 7)
+    went.frames["corner2"][2:6] = went.frames["corner2"][2]  # it stands still
+    starter = make_planner()
+    every = LatentCache(starter.autoencoder).get(went).latents
+    # frames of noise, all about as far from each other: a tenth of that lies well between them and no change at all
+    alike = 0.1 * float(np.sqrt(np.mean(np.square(every[1].astype(np.float32) - every[0].astype(np.float32)))))
+    monkeypatch.setattr(finetuning, "typical_change", lambda clips: alike if clips else 0.0)
+    seen = [make_episode(100)] if demonstrated else []
+    learner = PlannerLearner(
+        PlannerInForce(starter), lambda _: starter, lambda: seen, SETTINGS, seen_share=0.0, stride=1, unhesitating=True
+    )
+    learner.update([went], [GOOD], tmp_path / "a", 5)
+    wanted = every[[0, 1, 2, 5, 6, 7]] if demonstrated else every
+    (source,) = shown[0]._sources
+    assert np.array_equal(source.episodes[0].latents, wanted)
+
+
 def test_an_attempted_share_that_leaves_nothing_for_successes_is_refused() -> None:
     with pytest.raises(ValueError, match="attempted_share"):
         make_planner_learner(PlannerInForce(make_planner()), [], seen_share=0.5, attempted_share=0.5)
