@@ -171,10 +171,16 @@ class PlannerLearner:
         self._in_force.current = self._starter if folder is None else self._around(self._load(folder))
 
     def update(self, episodes: Sequence[Episode], verdicts: Sequence[Verdict], folder: Path, seed: int) -> Metrics:
-        """Fine-tune the planner in force on the successes, save it in `folder` and put it in force."""
+        """Fine-tune the planner in force on the successes, save it in `folder` and put it in force.
+
+        `shown` among the metrics is the part of the successes' frames that was left to learn from.
+        """
         base = trained_part(self._in_force.current)
         assert base is not None
-        successes = [self._shown(episode) for episode in kept(episodes, verdicts, self._keep_above)]
+        successes, frames = [], 0
+        for episode in kept(episodes, verdicts, self._keep_above):
+            successes.append(self._shown(episode))
+            frames += len(episode) + 1
         rest = 1.0 - self._seen_share - self._attempted_share
         sources = [Source(successes, rest, half_life=self._half_life)]
         if self._seen_share > 0:
@@ -186,7 +192,7 @@ class PlannerLearner:
             base, windows, folder / "training", replace(self._settings, seed=seed), folder
         )
         self._in_force.current = self._around(improved)
-        return metrics
+        return {**metrics, "shown": sum(len(one.latents) for one in successes) / frames}
 
     def _around(self, part: LatentVideoPlanner) -> Planner:
         assert isinstance(self._starter, Trainable)

@@ -245,7 +245,8 @@ def test_a_success_is_shown_without_its_pause_where_there_are_demonstrations(
     learner = PlannerLearner(
         PlannerInForce(starter), lambda _: starter, lambda: seen, SETTINGS, seen_share=0.0, stride=1, unhesitating=True
     )
-    learner.update([went], [GOOD], tmp_path / "a", 5)
+    metrics = learner.update([went], [GOOD], tmp_path / "a", 5)
+    assert metrics["shown"] == (6 / 8 if demonstrated else 1.0)
     wanted = every[[0, 1, 2, 5, 6, 7]] if demonstrated else every
     (source,) = shown[0]._sources
     assert np.array_equal(source.episodes[0].latents, wanted)
