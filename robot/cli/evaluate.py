@@ -14,7 +14,7 @@ from robot.cli.compose import build, compose
 from robot.cli.provenance import origin
 from robot.cli.screen import Meter, meter, print_json, screen
 from robot.cli.verbs import Arguments
-from robot.cli.wording import is_arm, told
+from robot.cli.wording import is_arm, task_of
 from robot.data import Episode
 from robot.errors import SailError
 from robot.learn.evaluation import EvaluationRecord, evaluate
@@ -60,7 +60,12 @@ def tasks_asked(config: DictConfig) -> dict[str, str]:
     if is_arm(config):
         if config.tasks:
             raise SailError('On an arm one task is evaluated at a time: task="close the drawer".')
-        task, instruction = told(str(config.task), "")
+        task, instruction = task_of(config)
+        return {task: instruction}
+    if config.tasks and config.instruction:
+        raise SailError("An instruction goes with one task: task=NAME instruction='…'.")
+    if config.instruction:
+        task, instruction = task_of(config)
         return {task: instruction}
     return {task: INSTRUCTIONS[task] for task in tasks_of(config.task or config.tasks)}
 

@@ -1,17 +1,19 @@
 """Read the keys, defaults and comments of the YAML files for help and suggestions, without importing Hydra.
 
 The files keep to a plain form: `key: value  # what it is`, mappings indented by two spaces, and one `defaults` list.
+A comment may go on in the next line, under itself.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w-]*):(?: +(?P<value>[^#]*?))?(?:\s*#\s*(?P<comment>.*))?$")
+_MORE = re.compile(r"^ {8,}# *(?P<comment>.+)$")
 _DEFAULT = re.compile(r"^\s*-\s+(?:override\s+)?/?(?P<group>[\w-]+)(?:@[\w.]*)?:\s*(?P<option>[\w-]+)")
 
 
@@ -39,6 +41,8 @@ def keys_of(config: str) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
             if match["value"] and match["key"] != "_target_":
                 name = ".".join(key for _, key in path)
                 keys.append(Key(name, match["value"].strip(), match["comment"] or ""))
+        elif keys and keys[-1].comment and (more := _MORE.match(line)):
+            keys[-1] = replace(keys[-1], comment=f"{keys[-1].comment} {more['comment']}")
     return tuple(keys), tuple(groups)
 
 

@@ -65,7 +65,7 @@ def _dispatch(words: list[str]) -> int:
         raise UnknownNameError("verb", words[0], list(VERBS))
     arguments = parse(verb, words[1:])
     if "--help" in arguments.flags:
-        print(usage(verb, arguments.subject))
+        print(usage(verb, arguments.subject, arguments.overrides))
         return 0
     if verb.configs:
         _check_settings(verb, arguments)

@@ -246,8 +246,12 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def usage(verb: Verb, subject: str = "") -> str:
-    """Return the help of one verb: subjects, examples, keys with defaults and the choices of each group."""
+def usage(verb: Verb, subject: str = "", overrides: Sequence[str] = ()) -> str:
+    """Return the help of one verb: subjects, examples, keys with defaults and the choices of each group.
+
+    Of a group that `overrides` chooses from, as `planner=adapted`, it shows the keys of what is chosen.
+    """
+    chosen = dict(pair.split("=", 1) for pair in overrides if "=" in pair)
     optional = "" in verb.configs or not verb.configs
     word = (f" [{'|'.join(verb.subjects)}]" if optional else f" {'|'.join(verb.subjects)}") if verb.subjects else ""
     keys = " [KEY=VALUE …]" if verb.configs else ""
@@ -259,14 +263,18 @@ def usage(verb: Verb, subject: str = "") -> str:
     for name in named:
         config = verb.configs.get(name)
         if config and not (name and verb.configs.get("") == config):
-            lines += _key_lines(f"Keys of `sail {verb.name} {name}`" if name else "Keys", config)
+            lines += _key_lines(f"Keys of `sail {verb.name} {name}`" if name else "Keys", config, chosen)
     flags = [("--json", "print one JSON object on stdout instead of words"), *verb.flags.items()]
     lines += ["", "Flags", *_columns(flags)]
     return "\n".join(lines)
 
 
-def _key_lines(title: str, config: str) -> list[str]:
+def _key_lines(title: str, config: str, chosen: Mapping[str, str]) -> list[str]:
     own, groups = keys_of(config)
+    groups = tuple(
+        Key(group.name, option) if (option := chosen.get(group.name, "")) in group_options(group.name) else group
+        for group in groups
+    )
     lines = ["", title, *_columns([(f"{key.name}={key.default}", key.comment) for key in own])]
     if groups:
         lines += ["", "Components: choose one with GROUP=NAME, set a part of it with GROUP.KEY=VALUE"]

@@ -34,6 +34,17 @@ def test_an_arm_takes_any_words_and_the_simulator_one_of_the_fifty() -> None:
         tasks_asked(compose("evaluate", ["robot=arm", "tasks=seen"]))
 
 
+def test_what_was_improved_in_own_words_is_evaluated_in_them() -> None:
+    words = "instruction=put the lid on"
+    assert tasks_asked(compose("evaluate", ["task=box-close", words])) == {"box-close": "put the lid on"}
+    assert tasks_asked(compose("evaluate", ["robot=arm", "task=box-close", words])) == {"box-close": "put the lid on"}
+    assert len(tasks_asked(compose("evaluate", ["task=seen"]))) == 8
+    with pytest.raises(SailError, match="one task"):
+        tasks_asked(compose("evaluate", ["tasks=seen", words]))
+    with pytest.raises(SailError, match="empty"):
+        tasks_asked(compose("evaluate", ["task=box-close", "instruction='  '"]))
+
+
 @pytest.mark.parametrize("verb", ["improve", "evaluate"])
 def test_the_command_lets_words_through_on_an_arm_alone(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "task=fold the towel"]) == 2
