@@ -68,6 +68,8 @@ class MetaWorldRobot:
         self.task = task
         self.instruction = instruction(task)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if min(height, width) < 1:
+            raise ValueError(f"image_size must be at least 1 pixel, got {image_size}.")
         self._size = (int(height), int(width))
         self._cameras = tuple(cameras)
         self._repeat = action_repeat

@@ -211,6 +211,8 @@ def test_names_and_numbers_that_cannot_be_are_refused() -> None:
         MetaWorldRobot("reach", cameras=("corner-2",))
     with pytest.raises(ValueError, match="action_repeat"):
         MetaWorldRobot("reach", action_repeat=0)
+    with pytest.raises(ValueError, match="image_size must be at least 1"):
+        MetaWorldRobot("reach", image_size=0)
 
 
 def test_a_state_of_another_size_or_not_finite_is_refused(make_robot: Make) -> None:
