@@ -90,7 +90,7 @@ class FrameAutoencoder(nn.Module):
         if not (Path(folder) / "config.json").is_file():
             raise CheckpointError(
                 f"There is no autoencoder of the diffusers library at {folder}: copy Stable Diffusion's `vae` folder "
-                "(config.json and safetensors weights) there, or name where it is."
+                "(config.json and safetensors weights) there, or name where it is; docs/adaptation.md has the commands."
             )
         try:
             network = AutoencoderKL.from_pretrained(str(folder), use_safetensors=True, local_files_only=True)
@@ -114,7 +114,10 @@ class FrameAutoencoder(nn.Module):
 
         Raises CheckpointError where the folder holds neither.
         """
-        if not (Path(folder) / ABOUT).exists() and (Path(folder) / "config.json").exists():
+        # A folder called `vae` is one of diffusers': what is said where it is missing should be about that.
+        if not (Path(folder) / ABOUT).exists() and (
+            (Path(folder) / "config.json").exists() or Path(folder).name == "vae"
+        ):
             return cls.from_diffusers(folder, image_size)
         stored = load_model(folder, KIND)
         try:

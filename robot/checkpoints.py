@@ -99,7 +99,9 @@ def load_model(folder: str | Path, kind: str) -> StoredModel:
     folder = Path(folder)
     for name in (ABOUT, WEIGHTS):
         if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} holds no {name}; give the folder of a {kind} checkpoint.")
+            raise CheckpointError(
+                f"{folder} holds no {name}; give the folder of a {kind} checkpoint, or make one (`sail train --help`)."
+            )
     try:
         about = json.loads((folder / ABOUT).read_text())
         tensors = load_file(folder / WEIGHTS)

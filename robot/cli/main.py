@@ -69,6 +69,8 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if verb.configs:
         _check_settings(verb, arguments)
+    elif arguments.overrides:
+        raise SailError(f"`sail {verb.name}` has no settings: leave out {arguments.overrides[0]}.")
     return verb.run(arguments)
 
 
