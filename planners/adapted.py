@@ -113,6 +113,11 @@ class AdaptedPlanner:
         return self.in_domain.image_size
 
     @property
+    def frames(self) -> int:
+        """Return how many frames a plan has."""
+        return self.in_domain.frames
+
+    @property
     def stride_s(self) -> float:
         """Return the seconds between two frames of a plan."""
         return self.in_domain.stride_s

@@ -65,8 +65,8 @@ class BestOfN:
         return BestOfN(inner.with_in_domain(planner), self.scorer, self.candidates)
 
     def __getattr__(self, name: str) -> Any:
-        """Answer what the planner says of itself: its camera, picture size, stride, settings and adaptation."""
-        if name in ("camera", "image_size", "stride_s", "settings", "adaptation", "autoencoder", "experts"):
+        """Answer what the planner says of itself: its camera, picture size, stride, frames, settings and adaptation."""
+        if name in ("camera", "image_size", "stride_s", "frames", "settings", "adaptation", "autoencoder", "experts"):
             return getattr(self.planner, name)
         raise AttributeError(name)
 

@@ -71,8 +71,10 @@ def open_pool(config: DictConfig, task: str) -> PoolSource:
     return PoolSource(config, task)
 
 
-def check_fit(planner: Planner, spec: RobotSpec) -> None:
+def check_fit(planner: Planner, spec: RobotSpec, execute_frames: int = 1) -> None:
     """Raise SailError unless a robot has a planner's camera, pictures of its size and a rate that suits its plans.
+
+    Nor may more frames of a plan be carried out than it has.
 
     What a planner does not say of itself is not checked.
     """
@@ -90,6 +92,9 @@ def check_fit(planner: Planner, spec: RobotSpec) -> None:
             f"The planner takes images of {size[0]}×{size[1]} pixels and camera {camera!r} gives {height}×{width}: "
             f"set robot.image_size={size[0]}."
         )
+    frames = getattr(planner, "frames", None)
+    if frames is not None and execute_frames > frames:
+        raise SailError(f"A plan of this planner has {frames} frames: execute_frames={execute_frames} is too many.")
     if stride_s is not None:
         try:
             steps_per_frame(stride_s, spec.action.rate_hz)

@@ -112,7 +112,7 @@ def _evaluate(
     pools = open_pool(config, task)
     pool = pools.make()
     try:
-        check_fit(planner, pool.spec)
+        check_fit(planner, pool.spec, int(config.execute_frames))
         record = evaluate(
             pool,
             planner,

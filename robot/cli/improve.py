@@ -100,7 +100,7 @@ def improve(
         return seen_demonstrations(config, progress)
 
     try:
-        check_fit(planner.current, pools.spec)
+        check_fit(planner.current, pools.spec, int(config.execute_frames))
         loop = SailLoop(
             folder=folder,
             settings=SailSettings(

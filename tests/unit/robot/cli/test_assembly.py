@@ -53,6 +53,13 @@ def test_a_rate_at_which_they_are_not_is_one_sentence(action_repeat: int) -> Non
         check_fit(ToyPlanner(stride_s=0.05), robot(80 / action_repeat))
 
 
+def test_no_more_frames_are_carried_out_than_a_plan_has() -> None:
+    planner: Any = SimpleNamespace(frames=8)
+    check_fit(planner, robot(), 8)
+    with pytest.raises(SailError, match="has 8 frames: execute_frames=9 is too many"):
+        check_fit(planner, robot(), 9)
+
+
 def test_a_camera_or_a_size_that_the_planner_cannot_take_is_one_sentence() -> None:
     planner: Any = SimpleNamespace(camera="corner2", image_size=(128, 128), stride_s=0.05)
     check_fit(planner, robot(camera="corner2", size=128))

@@ -108,6 +108,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest(
         (["improve", "iterations=["], "cannot be read"),
         (["improve", "iterations"], "KEY=VALUE"),
         (["train"], "autoencoder|planner|inverse_dynamics"),
+        (["doctor", "x=1"], "has no settings: leave out x=1"),
     ],
 )
 def test_a_value_of_another_kind_is_refused_in_one_sentence(
