@@ -50,7 +50,6 @@ def run(arguments: Arguments) -> int:
     instruction = instruction_of(config)
     folder = run_folder(config)
     console = screen(arguments.as_json)
-    write_atomically(folder / "config.yaml", to_yaml(config))
     began = time.monotonic()
     with meter(console) as progress:
         narrator = Narrator(console, progress, Journal(folder), instruction)
@@ -82,6 +81,7 @@ def improve(
     config: DictConfig, instruction: str, folder: Path, narrator: Narrator, progress: Meter, command: str
 ) -> list[dict[str, Any]]:
     """Put the loop together and run it through; return the record of every iteration."""
+    described = to_yaml(config)
     torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
     planner = PlannerInForce(build(config.planner))
     inverse_dynamics = InverseDynamicsInForce(build(config.inverse_dynamics))
@@ -129,6 +129,8 @@ def improve(
             exploration=exploration_of(config, instruction),
             on_event=narrator.hear,
         )
+        # Only now is all in place that can be refused: what is refused leaves no folder behind.
+        write_atomically(folder / "config.yaml", described)
         state = loop.journal.state()
         if state is None or state["phase"] != "done":
             loop.journal.add_session({"command": command, "revision": git_revision(PROJECT)})

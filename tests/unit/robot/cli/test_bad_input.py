@@ -121,3 +121,9 @@ def test_collecting_that_was_stopped_keeps_what_it_has_and_goes_on(
     assert len(EpisodeStore(tmp_path / "demonstrations").ids()) == 2
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["demonstrations"]["recorded"] == 1
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = f"inverse_dynamics.folder={tmp_path / 'nowhere'}"
+    assert "nowhere" in complaint(capsys, "improve", "task=reach", "planner=tiny", folder, f"runs={tmp_path / 'runs'}")
+    assert not (tmp_path / "runs").exists()
