@@ -107,7 +107,8 @@ def test_a_bad_wire_leaves_every_limit_kept_and_the_server_well(arm: str, fault:
             description = client.welcome.description
             began_s, accepted = now(), 0
             wire.mangle = FAULTS[fault]
-            while now() - began_s < 3.0:
+            # Three seconds, and longer where the machine is busy and nothing has come through yet.
+            while now() - began_s < 3.0 or (not accepted and now() - began_s < 20.0):
                 with contextlib.suppress(SailError):
                     if not client.held:
                         client.acquire()
