@@ -366,10 +366,17 @@ class ArmServer:
                 next_flush_s = now() + 1.0
 
     def _take_commands(self, command: zmq.Socket[bytes]) -> None:
-        """Take the newest command of each client; those it has overtaken are rejected unread."""
+        """Take the newest command of each client; those it has overtaken are rejected unread.
+
+        A copy that the wire made of a message that waits here overtakes nothing: its client waits for one answer.
+        """
         newest: dict[bytes, Message] = {}
+        seen: set[tuple[bytes, ...]] = set()
         received_s = now()
         for parts in _waiting(command):
+            if tuple(parts) in seen:
+                continue
+            seen.add(tuple(parts))
             message = self._understood(command, parts)
             if message is None:
                 continue

@@ -75,6 +75,11 @@ def shows(browser: Browser, name: str) -> None:
     browser.wait_for(f"{SHOWN} === '{name}'")
 
 
+def says(browser: Browser, selector: str, words: str) -> None:
+    """Wait for words: what the server stored is there before the page has heard its answer."""
+    browser.wait_for(f"return document.querySelector({selector!r}).textContent.includes({words!r})")
+
+
 @pytest.mark.parametrize(("key", "value"), [("s", 1.0), ("f", 0.0), ("u", 0.5), ("S", 1.0)])
 def test_one_key_says_what_happened_and_goes_on(browser: Browser, served: Served, key: str, value: float) -> None:
     shows(browser, "push-000")
@@ -82,7 +87,7 @@ def test_one_key_says_what_happened_and_goes_on(browser: Browser, served: Served
     shows(browser, "push-001")
     (label,) = labels(served, "push-000", 1)
     assert (label.field, label.value, label.who, label.span) == (Field.SUCCESS, value, "ada", None)
-    assert browser.text("#count") == "1 of 5 labelled"
+    says(browser, "#count", "1 of 5 labelled")
 
 
 def test_space_plays_and_arrows_step(browser: Browser, served: Served) -> None:
@@ -124,7 +129,8 @@ def test_quality_segment_and_note_stay_on_the_episode(browser: Browser, served: 
     assert (note.field, note.value) == (Field.NOTE, "slips 2 times")
     assert browser.run(SHOWN) == "push-000"
     assert browser.run("return document.querySelector('[data-quality=\"3\"]').ariaPressed") == "true"
-    assert "grasp sf" in browser.text("#segments") and "slips 2 times" in browser.text("#notes")
+    says(browser, "#segments", "grasp sf")
+    says(browser, "#notes", "slips 2 times")
 
 
 def test_a_kind_of_failure_is_a_failure_and_goes_on(browser: Browser, served: Served) -> None:
@@ -151,11 +157,11 @@ def test_undo_takes_back_one_label_after_another_by_further_records(browser: Bro
     browser.press("z")
     shows(browser, "push-000")
     assert [label.field for label in labels(served, "push-000", 1)] == [Field.QUALITY]
-    assert browser.text("#count") == "0 of 5 labelled"
+    says(browser, "#count", "0 of 5 labelled")
     browser.press(Keys.CONTROL, "z", Keys.NULL)
     assert labels(served, "push-000", 0) == []
     browser.press("z")
-    assert "nothing to take back" in browser.text("#said")
+    says(browser, "#said", "nothing to take back")
     said = served.store.labels("push-001")
     assert [label.field.value for label in said][-4:] == ["success", "failure kind", "retraction", "retraction"]
     browser.press("f")
@@ -187,7 +193,8 @@ def test_the_end_of_the_queue_and_back(browser: Browser, served: Served) -> None
     browser.press("s")  # there is nothing in front of the person
     browser.press("z")
     shows(browser, "push-004")
-    assert labels(served, "push-004", 0) == [] and browser.text("#count") == "4 of 5 labelled"
+    assert labels(served, "push-004", 0) == []
+    says(browser, "#count", "4 of 5 labelled")
     browser.open(served.address)  # labelled ones come last
     assert browser.run(SHOWN) == "push-004"
 
@@ -280,4 +287,4 @@ def test_a_label_that_the_server_refuses_is_told_and_not_counted(browser: Browse
     browser.press("s")
     browser.wait_for("return !document.getElementById('trouble').hidden")
     assert "Not stored: Line 1 of" in browser.text("#trouble") and "schema 99" in browser.text("#trouble")
-    assert browser.text("#count") == "0 of 5 labelled"
+    says(browser, "#count", "0 of 5 labelled")

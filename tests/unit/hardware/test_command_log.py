@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zmq
 
+from hardware import server as server_module
 from hardware.clocks import now
 from hardware.command_log import STRANGERS_A_SECOND, CommandLog
 from hardware.kinematic_arm import KinematicArm
@@ -140,3 +141,15 @@ def test_an_intruder_s_commands_are_not_the_holder_s_and_overtaken_ones_are_coun
     lines = lines_of(path)
     assert [line["client"] for line in lines] == [None] + ["driver"] * 4
     assert sum("a newer command had come" in line["reasons"] for line in lines) == len(overtaken)
+
+
+def test_a_copy_of_a_command_does_not_overtake_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = server_module._waiting
+    monkeypatch.setattr(
+        server_module, "_waiting", lambda socket: [parts for parts in waiting(socket) for _ in range(3)]
+    )
+    with served(KinematicArm()) as server, armed(server) as client:
+        goal = np.add(client.welcome.description.home, [0.01, 0, 0, 0])[None]
+        for _ in range(5):
+            assert client.submit(now() + np.array([0.5]), goal).decision is not Decision.REJECT
+        assert client.status()["rejected"] == 0
