@@ -34,6 +34,7 @@ def slow(planner: LatentVideoPlanner) -> LatentVideoPlanner:
     return planner
 
 
+@pytest.mark.slow
 def test_each_way_is_measured_and_the_slow_model_is_found() -> None:
     small, general = make_planner(), slow(make_planner())
     planner = AdaptedPlanner(small, general.score, "in_domain", PriorStrength(0.5), "text")
@@ -76,7 +77,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
         bench_composition(planner, repeats=0)
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["general", "stand-in"])
+@pytest.mark.parametrize("own", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["general", "stand-in"])
 def test_it_is_measured_from_the_command_line(own: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = save_two_planners(tmp_path)
     if not own:

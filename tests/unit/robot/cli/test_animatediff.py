@@ -34,6 +34,7 @@ def planned(planner: Any, text: str = "push it") -> Any:
     return plan
 
 
+@pytest.mark.slow
 def test_a_planner_trained_in_stable_diffusion_s_space_is_adapted_by_animatediff(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +94,7 @@ def test_missing_weights_are_one_sentence_at_the_command_line(
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_untrained_animatediff_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "planner=animatediff_random",

@@ -96,7 +96,7 @@ def test_large_cameras_are_compressed_and_simulated_ones_are_not(tmp_path: Path)
     assert store.about(real)["cameras"]["top"]["crf"] == 18
 
 
-@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.slow if n > 1 else ()) for n in range(8)])
+@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.slow if n > 0 else ()) for n in range(8)])
 def test_a_kill_at_any_moment_loses_at_most_the_open_episode(tmp_path: Path, number: int) -> None:
     process = start(tmp_path, "0", "200")
     time.sleep(random.Random(number).uniform(0.0, 1.5))
