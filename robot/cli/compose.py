@@ -23,8 +23,8 @@ from sim.metaworld import PHYSICS_HZ
 
 PROJECT = CONFIGS.parent
 """The folder that holds the project."""
-NOT_IN_HASH = ("runs", "data", "save", "tensorboard", "robot.workers", "robot.known")
-"""Keys that do not change what a run does."""
+NOT_IN_HASH = ("runs", "data", "save", "tensorboard", "iterations", "robot.workers", "robot.known")
+"""Keys that do not change what a run does, or, as `iterations`, how far it goes and nothing before."""
 NOT_IN_HASH_EMPTY = ("demonstrations_from",)
 """Keys that change nothing where they are empty."""
 

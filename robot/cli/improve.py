@@ -132,7 +132,7 @@ def improve(
         # Only now is all in place that can be refused: what is refused leaves no folder behind.
         write_atomically(folder / "config.yaml", described)
         state = loop.journal.state()
-        if state is None or state["phase"] != "done":
+        if state is None or state["phase"] != "done" or state["iteration"] < int(config.iterations):
             loop.journal.add_session({"command": command, "revision": git_revision(PROJECT)})
         return loop.run()
     finally:

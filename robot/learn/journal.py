@@ -187,8 +187,7 @@ class Journal:
         return read_lines(self.folder / "iterations.jsonl")
 
     def add_iteration(self, record: Mapping[str, Any]) -> None:
-        """Write down a finished iteration, unless it is there already."""
-        records = self.iterations()
-        if all(known["iteration"] != record["iteration"] for known in records):
-            text = "".join(json.dumps(known) + "\n" for known in [*records, record])
-            write_atomically(self.folder / "iterations.jsonl", text)
+        """Write down a finished iteration, in place of what was written down of it before."""
+        records = [known for known in self.iterations() if known["iteration"] != record["iteration"]]
+        text = "".join(json.dumps(known) + "\n" for known in [*records, record])
+        write_atomically(self.folder / "iterations.jsonl", text)

@@ -151,7 +151,8 @@ class SailLoop:
     def run(self) -> list[dict[str, Any]]:
         """Carry the run through to its end and return the record of every iteration.
 
-        Raises SailError when the folder holds a run with other settings or cannot be written. A KeyboardInterrupt
+        A run that has ended goes on where more `iterations` are asked for, beginning with the training that its last
+        iteration left out. Raises SailError when the folder holds a run with other settings or cannot be written. A KeyboardInterrupt
         goes through and leaves a state that `run` takes up again.
         """
         state, resumed = self._open()
@@ -173,7 +174,7 @@ class SailLoop:
         if state is not None:
             differing = sorted(
                 name
-                for name in described.keys() | state["settings"]
+                for name in (described.keys() | state["settings"]) - {"iterations"}
                 if described.get(name) != state["settings"].get(name)
             )
             if differing:
@@ -183,6 +184,10 @@ class SailLoop:
                 )
             state.setdefault("peak_memory_bytes", 0)
             state.setdefault("share", 0.0)
+            if state["phase"] == "done" and state["iteration"] < self.settings.iterations:
+                state["phase"] = "planner"
+            if state["phase"] != "rollouts" or not self.journal.attempts(state["iteration"]):
+                state["settings"]["iterations"] = self.settings.iterations
             return state, True
         state = RunState(
             format=1,
@@ -246,11 +251,12 @@ class SailLoop:
 
     def _do(self, state: RunState) -> None:
         """Do the next phase and move the state on."""
-        last = state["iteration"] == self.settings.iterations
+        last = state["iteration"] >= self.settings.iterations
         phase = state["phase"]
         if phase == "rollouts":
             self._emit("iteration_started", state, {"rollouts": self.settings.rollouts})
             self._roll_out(state)
+            state["settings"]["iterations"] = self.settings.iterations
             self._emit("rollouts_finished", state, self._record(state))
             state["phase"] = "record" if last else "planner"
         elif phase == "planner":
@@ -336,7 +342,8 @@ class SailLoop:
         if exploration is not None:
             if state["bandit"] is not None:
                 exploration.bandit.restore(state["bandit"])
-            if state["iteration"] == self.settings.iterations and not exploration.explore_last:
+            # An iteration that was begun as the last one ends as it was begun, however many follow it by now.
+            if state["iteration"] >= state["settings"]["iterations"] and not exploration.explore_last:
                 exploration = None
         return IterationPlan(
             self.settings.task,

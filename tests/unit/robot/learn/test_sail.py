@@ -375,6 +375,49 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=0), explore=exploration())
 
 
+def test_a_run_that_has_ended_goes_on_where_more_iterations_are_asked_for(tmp_path: Path) -> None:
+    short = dataclasses.replace(SETTINGS, iterations=1)
+    once, _, _ = run(tmp_path / "longer", settings=short, explore=exploration(explore_last=True))
+    assert len(once) == 2 and once[-1]["training"] == {}
+    longer, _, learner = run(tmp_path / "longer", settings=SETTINGS, explore=exploration(explore_last=True))
+    at_once, _, _ = run(tmp_path / "at once", settings=SETTINGS, explore=exploration(explore_last=True))
+    assert len(learner.updates) == 2  # what iteration 1 had left out, and iteration 2's
+    for one, other in zip(longer, at_once, strict=True):
+        for name in ("iteration", "successes", "rollouts", "seeds", "exploration", "collected"):
+            assert one[name] == other[name]
+        assert set(one["training"]) == set(other["training"])
+    # Fewer are no more than what there is, and the same again changes nothing.
+    for settings in (short, SETTINGS):
+        again, _, idle = run(tmp_path / "longer", settings=settings, explore=exploration(explore_last=True))
+        assert again == longer and idle.updates == []
+
+
+@pytest.mark.parametrize("explore_last", [True, False])
+def test_an_iteration_begun_as_the_last_ends_as_it_was_begun(tmp_path: Path, explore_last: bool) -> None:
+    stopping = Stopping(5)
+    explore = exploration(explore_last=explore_last)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=0), explore=explore, events=stopping)
+    records, _, _ = run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=1), explore=explore)
+    assert (records[0]["exploration"]["rollouts"] > 0) == explore_last
+    assert records[0]["rollouts"] + records[0]["exploration"]["rollouts"] == 30
+    assert len(records) == 2
+
+
+class Stopping(list[LoopEvent]):
+    """Interrupt the run once so many attempts have ended."""
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__()
+        self.left = attempts
+
+    def append(self, event: LoopEvent) -> None:
+        super().append(event)
+        self.left -= event.kind == "attempt_finished"
+        if not self.left:
+            raise KeyboardInterrupt
+
+
 def test_a_damaged_state_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"format": 1, "iter')
     with pytest.raises(SailError, match=r"state\.json is damaged"):
