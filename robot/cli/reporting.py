@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from robot.data import Episode
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
-from robot.learn.journal import Journal
+from robot.learn.journal import Journal, RunState
 from robot.learn.report import ReportRow, chosen_examples, write_report
+
+ABOUT_WHO_ACTS = ("task", "instruction", "robot", "planner", "inverse_dynamics", "max_steps", "execute_frames")
+"""Keys of a run's command that `sail evaluate` needs to have the same robot act in the same way."""
 
 
 def row_of(record: Mapping[str, Any]) -> ReportRow:
@@ -65,7 +71,40 @@ def report_on(folder: Path) -> Path:
         _examples(journal, EpisodeStore(folder / "episodes"), state["iteration"]),
         config.read_text(encoding="utf-8") if config.exists() else "",
         *origin_of(journal),
+        use_of_best(journal, state),
     )
+
+
+def use_of_best(journal: Journal, state: RunState) -> tuple[int, str] | None:
+    """Return the iteration that did best, the later of equals, and the command that uses the models it acted with.
+
+    None before the first success rate and where the starter did best. Models are named as the run's planner has them.
+    """
+    scored = [record for record in journal.iterations() if record["rollouts"]]
+    if not scored:
+        return None
+    best = max(scored, key=lambda record: (record["successes"] / record["rollouts"], record["iteration"]))["iteration"]
+    acted = state["acted"][best] if best < len(state["acted"]) else {}
+    models = {name: journal.folder / folder for name, folder in acted.items() if folder is not None}
+    config = journal.folder / "config.yaml"
+    if not models or not config.exists():
+        return None
+    words = [f"task={state['settings']['task']}"]
+    for word in shlex.split(origin_of(journal)[0]):
+        key = word.split("=")[0]
+        if key.split(".")[0].split("@")[0] in ABOUT_WHO_ACTS and key != "task":
+            words.append(word)
+    folders = {"planner": _planner_key(OmegaConf.load(config)), "inverse_dynamics": "inverse_dynamics.folder"}
+    words += [f"{folders[name]}={folder}" for name, folder in models.items() if name in folders]
+    return best, shlex.join(["sail", "evaluate", *words])
+
+
+def _planner_key(config: Any) -> str:
+    """Return the key of the folder that holds the planner which learns: that of the innermost one."""
+    key, node = "planner.planner", config.get("planner", {})
+    while isinstance(node.get("planner"), DictConfig):
+        key, node = f"{key}.planner", node.planner
+    return key
 
 
 def _examples(journal: Journal, store: EpisodeStore, last: int) -> Mapping[str, Episode]:

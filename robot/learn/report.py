@@ -90,9 +90,12 @@ def write_report(
     config_yaml: str,
     command: str,
     revision: str,
+    best: tuple[int, str] | None = None,
     camera: str = "",
 ) -> Path:
     """Write a report into `folder` and return its page, `index.html`.
+
+    `best`: the iteration that did best and the command that uses its models, where there are any.
 
     Beside the page, which holds everything inside itself, stand `learning_curve.png`, `<name>.gif` for each of the
     `examples`, `<name>.png` contact sheets and `config.yaml`. `rows` may be empty: a run that was stopped before its
@@ -111,7 +114,8 @@ def write_report(
         write_contact_sheet(episode, folder / f"{name}.png", camera)
         figures.append((name, episode, gif))
     page = folder / "index.html"
-    page.write_text(_page(task, instruction, rows, curve, figures, config_yaml, command, revision), encoding="utf-8")
+    text = _page(task, instruction, rows, curve, figures, config_yaml, command, revision, best)
+    page.write_text(text, encoding="utf-8")
     return page
 
 
@@ -138,6 +142,7 @@ def _page(
     config_yaml: str,
     command: str,
     revision: str,
+    best: tuple[int, str] | None,
 ) -> str:
     parts = [
         f"<h1>{html.escape(task)}</h1>",
@@ -158,6 +163,11 @@ def _page(
                 "</figcaption></figure>"
             )
         parts.append("</div>")
+    if best is not None:
+        parts.append(
+            f"<h2>Use what it learnt</h2><p>Iteration {best[0]} did best, with what was learnt before it. The same "
+            f"models again:</p><pre>{html.escape(best[1])}</pre>"
+        )
     parts.append(
         f"<h2>How it was made</h2><p><code>{html.escape(command)}</code><br>revision "
         f"<code>{html.escape(revision)}</code></p><details><summary>configuration</summary>"

@@ -152,8 +152,8 @@ class SailLoop:
         """Carry the run through to its end and return the record of every iteration.
 
         A run that has ended goes on where more `iterations` are asked for, beginning with the training that its last
-        iteration left out. Raises SailError when the folder holds a run with other settings or cannot be written. A KeyboardInterrupt
-        goes through and leaves a state that `run` takes up again.
+        iteration left out. Raises SailError when the folder holds a run with other settings or cannot be written. A
+        KeyboardInterrupt goes through and leaves a state that `run` takes up again.
         """
         state, resumed = self._open()
         self._emit("run_started", state, {"resumed": resumed, "run": state["run"]})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from robot.cli.main import main
-from robot.cli.reporting import origin_of, report_on, row_of
+from robot.cli.reporting import origin_of, report_on, row_of, use_of_best
 from robot.errors import SailError
 from robot.learn.journal import Journal, RunState
 
@@ -58,6 +58,38 @@ def test_revisions_of_resumes_are_told_where_they_differ(revisions: list[str], t
 
 def test_a_run_of_an_earlier_version_says_that_it_does_not_know(tmp_path: Path) -> None:
     assert origin_of(Journal(tmp_path)) == ("not recorded", "not recorded")
+
+
+@pytest.mark.parametrize(
+    ("planner", "key"),
+    [
+        ("planner: starter/planner", "planner.planner"),
+        ("planner: {planner: starter/planner}", "planner.planner.planner"),
+    ],
+)
+def test_the_report_says_how_to_use_the_best_models(planner: str, key: str, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a run")
+    journal.folder.mkdir()
+    (journal.folder / "config.yaml").write_text(f"planner: {{{planner}}}\n")
+    acted: list[dict[str, str | None]] = [
+        {"planner": None, "inverse_dynamics": None},
+        {"planner": "iteration-00/planner", "inverse_dynamics": None},
+        {"planner": "iteration-01/planner", "inverse_dynamics": "iteration-01/inverse_dynamics"},
+    ]
+    state = STATE | {"acted": acted}
+    command = "sail improve task=door-close planner=adapted planner.strength=0.5 iterations=2 instruction='shut it'"
+    journal.add_session({"command": command, "revision": "aaa"})
+    assert use_of_best(journal, state) is None
+    for iteration, successes in enumerate((3, 9, 8)):
+        journal.add_iteration({"iteration": iteration, "successes": successes, "rollouts": 10})
+    best = use_of_best(journal, state)
+    assert best == (
+        1,
+        "sail evaluate task=door-close planner=adapted planner.strength=0.5 'instruction=shut it' "
+        f"'{key}={journal.folder}/iteration-00/planner'",
+    )
+    journal.add_iteration({"iteration": 0, "successes": 10, "rollouts": 10})
+    assert use_of_best(journal, state) is None  # the starter did best
 
 
 def test_no_run_is_one_sentence(tmp_path: Path) -> None:
