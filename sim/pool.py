@@ -60,11 +60,13 @@ class MetaWorldPool:
         goal_visible: bool = True,
         restarts: int = 5,
     ) -> None:
-        """Start the workers; raises UnknownNameError, RenderingError, or ValueError for a size below one."""
+        """Start the workers; raises UnknownNameError, RenderingError, or ValueError for fewer than one of either."""
         check_task(task)
         choose_backend()
         if size < 1:
             raise ValueError(f"A pool needs at least one robot, got size {size}.")
+        if workers is not None and workers < 1:
+            raise ValueError(f"A pool needs at least one worker, got workers={workers}; null stands for one a core.")
         if restarts < 0:
             raise ValueError(f"A pool's restarts must not be negative, got {restarts}.")
         self.task = task

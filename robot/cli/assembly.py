@@ -71,6 +71,13 @@ def open_pool(config: DictConfig, task: str) -> PoolSource:
     return PoolSource(config, task)
 
 
+def check_words(planner: Planner, instruction: str) -> None:
+    """Raise ValueError for words that a planner's text encoder cannot take; what has none is not checked."""
+    imagining = trained_part(planner)
+    if imagining is not None:
+        imagining.text_encoder.encode([instruction])
+
+
 def check_fit(planner: Planner, spec: RobotSpec, execute_frames: int = 1) -> None:
     """Raise SailError unless a robot has a planner's camera, pictures of its size and a rate that suits its plans.
 

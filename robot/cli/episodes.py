@@ -112,6 +112,10 @@ def _list(config: DictConfig, arguments: Arguments) -> int:
         print_json([{"store": str(folder), **as_json(entry)} for folder, entry in rows])
         return 0
     console = screen(False)
+    if not rows:
+        there = sum(len(EpisodeStore(folder).ids()) for folder in stores_of(config))
+        console.print(f"None of the {there} episodes there are passes these filters.")
+        return 0
     shown = rows[: int(config.limit)] if int(config.limit) > 0 else rows
     columns = _fitting({name: [_cell(name, entry) for _, entry in shown] for name in COLUMNS}, console)
     several = len({folder for folder, _ in rows}) > 1

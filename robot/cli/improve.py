@@ -14,6 +14,7 @@ from rich.console import Console
 
 from robot.cli.assembly import (
     check_fit,
+    check_words,
     exploration_of,
     instruction_of,
     inverse_dynamics_learner,
@@ -101,6 +102,7 @@ def improve(
 
     try:
         check_fit(planner.current, pools.spec, int(config.execute_frames))
+        check_words(planner.current, instruction)
         loop = SailLoop(
             folder=folder,
             settings=SailSettings(

@@ -67,8 +67,9 @@ class SailSettings:
     def __post_init__(self) -> None:
         if not self.instruction.strip():
             raise ValueError(f"The instruction of task {self.task!r} is empty: say in words what the robot should do.")
-        if self.iterations < 0 or self.rollouts < 1 or self.seed < 0:
-            raise ValueError("A run needs iterations ≥ 0, rollouts ≥ 1 and seed ≥ 0.")
+        for name, least in (("iterations", 0), ("rollouts", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
         if self.finetune_from not in ("previous", "best", "starter"):
             raise ValueError(f"finetune_from must be 'previous', 'best' or 'starter', got {self.finetune_from!r}.")
         if not self.enough > 0:

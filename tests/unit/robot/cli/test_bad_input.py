@@ -65,6 +65,21 @@ def test_without_a_rendering_backend_it_says_what_to_install(
     assert INSTALL_HINT in complaint(capsys, *words, *data)
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("instruction=" + "very " * 200 + "slowly",), "say it shorter"),
+        (("iterations=-1",), "iterations must be at least 0, got -1"),
+        (("robot.workers=0",), "at least one worker, got workers=0"),
+    ],
+)
+def test_settings_that_are_refused_leave_no_folder(
+    words: Sequence[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in complaint(capsys, "improve", "task=reach", f"runs={tmp_path / 'runs'}", f"data={tmp_path}", *words)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_checkpoint_of_another_kind_is_named(pose_network: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = complaint(capsys, "evaluate", "task=reach", f"planner.planner={pose_network}")
     assert "holds a 'pose-network' checkpoint, but a 'latent-video-planner' is needed" in told

@@ -63,6 +63,7 @@ def test_every_store_is_listed_and_filtered(capsys: pytest.CaptureFixture[str]) 
         "3",
     ]
     assert "and 2 more" in sail(capsys, "list", "limit=1")
+    assert sail(capsys, "list", "task=nothing").strip() == "None of the 3 episodes there are passes these filters."
 
 
 def test_stats_count_by_task(capsys: pytest.CaptureFixture[str]) -> None:
