@@ -469,7 +469,7 @@ def test_pools_are_closed_while_models_train(tmp_path: Path) -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="is empty"):
         SailSettings("toy", " ")
-    with pytest.raises(ValueError, match="rollouts ≥ 1"):
+    with pytest.raises(ValueError, match="rollouts must be at least 1"):
         SailSettings("toy", "go", rollouts=0)
     with pytest.raises(ValueError, match="finetune_from"):
         SailSettings("toy", "go", finetune_from="scratch")  # type: ignore[arg-type]
