@@ -25,7 +25,7 @@ class DiffusionSettings:
     not the latents. `scale`: what the clip is multiplied by before noise is added, so that its spread comes near one.
     """
 
-    schedule: str = "cosine"
+    schedule: str = "linear"
     prediction: str = "v"
     zero_terminal_snr: bool = False
     min_snr_gamma: float = 0.0

@@ -201,7 +201,7 @@ def make_planner(settings: StarterSettings) -> None:
     windows = WindowSampler(
         [Source(told, 0.8 * shown), Source(retold, 0.2 * shown), Source(played, settings.play_share, silent=True)]
     )
-    diffusion = DiffusionSettings(scale=1.0 / clip_spread(windows))
+    diffusion = DiffusionSettings("cosine", "v", scale=1.0 / clip_spread(windows))
     torch.manual_seed(settings.seed)
     denoiser = StackedUNet(settings.widths, latent_channels=settings.latent_channels)
     sampling = SamplerSettings(steps=4, guidance_scale=2.0)

@@ -156,7 +156,7 @@ def test_a_model_composed_with_itself_is_itself_where_weights_sum_to_one() -> No
 
 def test_a_flow_can_be_the_other_model() -> None:
     """Its timestep is that of the same noise: with a cosine schedule near the middle, near its own middle."""
-    base, flow = Toy(terms(), "base"), Toy(Parametrisation("flow", Flow()), "flow")
+    base, flow = Toy(terms(schedule="cosine"), "base"), Toy(Parametrisation("flow", Flow()), "flow")
     first, noisy = inputs()
     assert bool(composed(base, flow, first, TEXTS, NEGATIVES, SCALES, PriorStrength(0.3))(noisy, 500).isfinite().all())
     assert flow.timesteps == [pytest.approx(500, abs=10)]

@@ -70,7 +70,7 @@ def test_every_variant_differs_from_the_baseline_in_one_way() -> None:
         BASELINE,
         "prediction=epsilon",
         "prediction=x0",
-        "schedule=linear",
+        "schedule=cosine",
         "schedule=scaled_linear",
         "zero_terminal_snr=true",
         "min_snr_gamma=5",

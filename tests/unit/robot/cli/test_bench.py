@@ -81,7 +81,7 @@ def test_training_options_are_compared_from_the_command_line(
     check_page(saved, "diffusion", ("variant", "latent rmse", "pixel rmse", "gripper cm", "windows better"))
     page = results_page([read_results(saved)])
     assert "One change from the baseline at a time, 2 steps" in page
-    assert "- baseline: prediction v, schedule cosine" in page
+    assert "- baseline: prediction v, schedule linear" in page
     assert " ± " in page
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out)["records"] == content["records"]
