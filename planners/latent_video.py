@@ -199,20 +199,22 @@ class LatentVideoPlanner(Imagining):
             folder, self.autoencoder, self.text_encoder, settings=self.settings, **self._options
         )
 
-    def with_denoiser(self, denoiser: Denoiser) -> LatentVideoPlanner:
-        """Return the same planner with other weights."""
-        return self._with(denoiser, self.autoencoder)
+    def with_denoiser(self, denoiser: Denoiser, diffusion: DiffusionSettings | None = None) -> LatentVideoPlanner:
+        """Return the same planner with other weights, and the diffusion they are trained for where it is another."""
+        return self._with(denoiser, self.autoencoder, diffusion)
 
     def with_autoencoder(self, autoencoder: Autoencoder) -> LatentVideoPlanner:
         """Return the same planner around another object for the same autoencoder, such as one that is timed."""
         return self._with(self.denoiser, autoencoder)
 
-    def _with(self, denoiser: Denoiser, autoencoder: Autoencoder) -> LatentVideoPlanner:
+    def _with(
+        self, denoiser: Denoiser, autoencoder: Autoencoder, diffusion: DiffusionSettings | None = None
+    ) -> LatentVideoPlanner:
         return LatentVideoPlanner(
             denoiser,
             autoencoder,
             self.text_encoder,
-            self.diffusion,
+            diffusion or self.diffusion,
             self.camera,
             self.stride_s,
             self.settings,

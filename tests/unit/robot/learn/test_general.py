@@ -69,10 +69,14 @@ def test_episodes_are_seen_by_mw12_s_camera_undisplaced_and_every_second_in_its_
     assert all(row.appearance is None for rows in requests(replace(SETTINGS, appearance=0)).values() for row in rows)
 
 
-def test_it_imagines_in_the_space_and_noise_of_the_planner_it_is_composed_with() -> None:
+def test_it_imagines_as_the_planner_it_is_composed_with_but_for_the_noise() -> None:
     planner, base = untrained(SETTINGS), LatentVideoPlanner.load(SETTINGS.planner, SETTINGS.autoencoder)
-    for name in ("diffusion", "stride_s", "camera", "image_size"):
+    for name in ("stride_s", "camera", "image_size"):
         assert getattr(planner, name) == getattr(base, name)
+    assert planner.diffusion == replace(base.diffusion, schedule="linear")
+    assert untrained(replace(SETTINGS, schedule="cosine")).diffusion == base.diffusion
+    with pytest.raises(SailError, match="There is no noise schedule 'quadratic'"):
+        untrained(replace(SETTINGS, schedule="quadratic"))
     assert planner.autoencoder.identity == base.autoencoder.identity
     assert planner.text_encoder.config == base.text_encoder.config
     assert (planner.denoiser.frames, planner.denoiser.latent_channels) == (8, 8)
