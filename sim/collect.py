@@ -1,4 +1,4 @@
-"""Collect episodes from the simulator: demonstrations, failures and play, on every core."""
+"""Collect episodes from the simulator: demonstrations, failures, suboptimal attempts and play, on every core."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import numpy as np
 from robot.data import Action, Episode, Observation, Outcome
 from robot.errors import SailError
 from sim.appearance import Appearance
-from sim.experts import FAILURE_KINDS, Driver, FailureKind, Play, ScriptedExpert
+from sim.experts import FAILURE_KINDS, Driver, FailureKind, Play, ScriptedExpert, Suboptimal
 from sim.metaworld import MetaWorldRobot
 from sim.pool import single_threaded_children
 
-DataKind = Literal["demonstrations", "failures", "play"]
+DataKind = Literal["demonstrations", "failures", "suboptimal", "play"]
 STEPS_AFTER_SUCCESS = 3
 ATTEMPTS = 20
 
@@ -80,7 +80,7 @@ def collect_one(request: Request) -> Episode:
     """Record what `request` asks for.
 
     A demonstration is an expert's success: starts at which the noisy expert fails are passed over, up to twenty times,
-    with new seeds. Raises SailError when it never succeeds.
+    with new seeds. What is suboptimal is kept whether it succeeds or not. Raises SailError when it never succeeds.
     """
     robot = _robot(request)
     if request.kind == "play":
@@ -89,6 +89,9 @@ def collect_one(request: Request) -> Episode:
         kind: FailureKind = FAILURE_KINDS[request.seed % len(FAILURE_KINDS)]
         expert = ScriptedExpert(request.task, request.seed, request.noise, kind)
         return record(robot, expert, request.seed, request.max_steps, stop_on_success=True)
+    if request.kind == "suboptimal":
+        driver = Suboptimal(request.task, request.seed, request.noise)
+        return record(robot, driver, request.seed, request.max_steps, stop_on_success=True)
     for attempt in range(ATTEMPTS):
         seed = request.seed + 1_000_000 * attempt
         expert = ScriptedExpert(request.task, seed, request.noise)

@@ -1,4 +1,4 @@
-"""Who drives the simulated arm when data is collected: scripted experts (with noise and failures) and play."""
+"""Who drives the simulated arm when data is collected: scripted experts (noisy, failing, suboptimal) and play."""
 
 from __future__ import annotations
 
@@ -63,6 +63,27 @@ class ScriptedExpert:
                 values[3] = -1.0
         self._step += 1
         return Action(np.clip(values, -1, 1).astype(np.float32))
+
+
+class Suboptimal:
+    """Do what the scripted expert would in three steps of ten, and anything in the others.
+
+    It is the data of SAIL's suboptimal start: 70 % random and 30 % expert actions (Luo et al., 2025). Random ones are
+    uniform in −1 … 1, the gripper's too.
+    """
+
+    RANDOM_SHARE = 0.7
+
+    def __init__(self, task: str, seed: int, noise: float = 0.0) -> None:
+        self._expert = ScriptedExpert(task, seed, noise)
+        self._rng = np.random.default_rng([seed, 0x5])
+
+    def act(self, robot: MetaWorldRobot) -> Action:
+        """Return the expert's action, or a random one."""
+        wanted = self._expert.act(robot)
+        if self._rng.random() >= self.RANDOM_SHARE:
+            return wanted
+        return Action(self._rng.uniform(-1.0, 1.0, wanted.values.shape).astype(np.float32))
 
 
 class Play:

@@ -1,4 +1,4 @@
-"""`sail collect`: record scripted demonstrations, failures and task-free play."""
+"""`sail collect`: record scripted demonstrations, failures, suboptimal attempts and task-free play."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robot.errors import SailError
 from sim.collect import DataKind
 from sim.tasks import tasks_of
 
-KINDS: tuple[DataKind, ...] = ("demonstrations", "failures", "play")
+KINDS: tuple[DataKind, ...] = ("demonstrations", "failures", "suboptimal", "play")
 
 
 def run(arguments: Arguments) -> int:
@@ -44,5 +44,5 @@ def run(arguments: Arguments) -> int:
     if arguments.as_json:
         print_json(summary)
     elif not summary:
-        console.print("Nothing was asked for: give demonstrations=, failures= or play= a number above 0.")
+        console.print("Nothing was asked for: give demonstrations=, failures=, suboptimal= or play= a number above 0.")
     return 0

@@ -147,7 +147,9 @@ def _train_planner(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, 
     autoencoder = build(config.autoencoder)
     base = LatentVideoPlanner.load(config["from"], autoencoder) if config["from"] else None
     text = build(config.text) if base is None else base.text_encoder
-    episodes = stored(config, "demonstrations")
+    if config.episodes not in ("demonstrations", "suboptimal"):
+        raise SailError(f"episodes must be demonstrations or suboptimal, got {config.episodes!r}.")
+    episodes = stored(config, config.episodes)
     check_recorded(episodes[0], config.camera, autoencoder.image_size, float(config.rate_hz))
     cache = LatentCache(autoencoder, config.camera, Path(config.data) / "latents")
     frames = int(config.denoiser.frames) if base is None else base.denoiser.frames
@@ -160,7 +162,7 @@ def _train_planner(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, 
             f"gives {stride_s:g} s: set stride={planner.stride_s * float(config.rate_hz):g}."
         )
     settings = training_settings(config, int(config.seed), config.tracker)
-    data = {"kind": "demonstrations", "tasks": config.tasks, "episodes": len(episodes)}
+    data = {"kind": config.episodes, "tasks": config.tasks, "episodes": len(episodes)}
     card = {**card, "data": data} | ({} if base is None else {"from": base.identity})
     train: Any = train_planner
     if config.lora_rank:

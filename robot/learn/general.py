@@ -42,9 +42,8 @@ class GeneralSettings:
 
     `tasks`: which of the general tasks. `appearance`: the greatest strength of changed looks; every second episode has
     the scene's own. `corner2_share`: part of what is learnt that is seen from MW-12's camera. `retold_share`: part of
-    what is said in other words than the instruction. `schedule`: of the noise; the linear one learns in fewer steps than
-    the starter's (docs/results.md). `max_seconds`: stop soon after so long, to go on another time (0:
-    never).
+    what is said in other words than the instruction. `schedule`: of the noise; the linear one learns in fewer steps
+    than the starter's (docs/results.md). `max_seconds`: stop soon after so long, to go on another time (0: never).
     """
 
     data: str = "data/general"

@@ -17,6 +17,7 @@ REQUESTS = [
     Request(TASK, "demonstrations", 3, image_size=24),
     Request(TASK, "play", 4, image_size=24, max_steps=8),
     Request(TASK, "failures", 5, image_size=24, max_steps=12),
+    Request(TASK, "suboptimal", 6, image_size=24, max_steps=9),
 ]
 
 
@@ -38,7 +39,7 @@ def assert_same(first: Episode, second: Episode) -> None:
 
 
 def test_episodes_come_in_the_order_asked_for(serial: list[Episode]) -> None:
-    assert [episode.seed for episode in serial] == [3, 4, 5]
+    assert [episode.seed for episode in serial] == [3, 4, 5, 6]
     assert all(episode.task == TASK and episode.instruction == "close the drawer" for episode in serial)
     assert all(episode.frames["corner2"].shape[1:] == (24, 24, 3) for episode in serial)
 
@@ -53,6 +54,10 @@ def test_a_demonstration_succeeds_and_goes_on_a_little(serial: list[Episode]) ->
 
 def test_play_lasts_as_long_as_asked(serial: list[Episode]) -> None:
     assert len(serial[1]) == 8
+
+
+def test_what_is_suboptimal_is_kept_though_it_fails(serial: list[Episode]) -> None:
+    assert (len(serial[3]), serial[3].outcome) == (9, Outcome.TIMEOUT)
 
 
 def test_what_was_sent_leads_from_state_to_state(serial: list[Episode]) -> None:

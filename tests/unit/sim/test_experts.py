@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from robot.data import Action
-from sim.experts import FAILURE_KINDS, FailureKind, Play, ScriptedExpert
+from sim.experts import FAILURE_KINDS, Driver, FailureKind, Play, ScriptedExpert, Suboptimal
 from sim.metaworld import MetaWorldRobot
 
 Make = Callable[..., MetaWorldRobot]
 TASK = "drawer-close"
 
 
-def drive(robot: MetaWorldRobot, driver: ScriptedExpert | Play, seed: int, steps: int) -> np.ndarray:
+def drive(robot: MetaWorldRobot, driver: Driver, seed: int, steps: int) -> np.ndarray:
     """Return the actions, float32 (T, 4), until success or for `steps`."""
     robot.reset(seed)
     actions = []
@@ -65,9 +65,22 @@ def test_noise_disturbs_the_displacements_as_much_as_asked_and_never_the_grip(ma
     assert 0.03 < spread[:, :3][inside].std() < 0.07
 
 
+def test_three_steps_of_ten_are_the_expert_s_and_the_others_anything(make_robot: Make) -> None:
+    robot = make_robot("reach", cameras=())
+    robot.reset(0)
+    expert, driver = ScriptedExpert("reach", 7), Suboptimal("reach", 7)
+    actions = np.stack([driver.act(robot).values for _ in range(400)])
+    alike = np.all(actions == expert.act(robot).values, axis=1)
+    assert 0.23 < alike.mean() < 0.37
+    others = actions[~alike]
+    assert np.abs(others).max() <= 1
+    np.testing.assert_allclose(others.mean(axis=0), 0, atol=0.15)
+    np.testing.assert_allclose(others.std(axis=0), 1 / np.sqrt(3), atol=0.06)
+
+
 def test_a_driver_is_a_function_of_its_seed(make_robot: Make) -> None:
     robot = make_robot("reach", cameras=())
-    for make in (lambda seed: ScriptedExpert("reach", seed, 0.3), Play):
+    for make in (lambda seed: ScriptedExpert("reach", seed, 0.3), lambda seed: Suboptimal("reach", seed), Play):
         runs = [drive(robot, make(seed), 0, 6) for seed in (1, 1, 2)]
         np.testing.assert_array_equal(runs[0], runs[1])
         assert runs[0].shape != runs[2].shape or np.abs(runs[0] - runs[2]).max() > 0.05

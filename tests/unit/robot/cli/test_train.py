@@ -93,6 +93,22 @@ def test_each_model_trains_on_what_was_recorded(
     assert PoseTracking.load(pose).identity
 
 
+def test_a_planner_learns_from_suboptimal_attempts_where_it_is_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, "suboptimal")
+    FrameAutoencoder(widths=(16, 16, 16), image_size=SIZE).save(tmp_path / "a")
+    common = [f"data={tmp_path}", "steps=2", "batch_size=2", "warmup_steps=1", f"autoencoder.folder={tmp_path / 'a'}"]
+    words = [*common, "denoiser.widths=16,16", "denoiser.attention=false,true", f"output={tmp_path / 'p'}"]
+    planner = trained(capsys, "planner", *words, "episodes=suboptimal")
+    card = json.loads((planner / "model.json").read_text(encoding="utf-8"))["card"]
+    assert card["data"]["kind"] == "suboptimal"
+    assert main(["train", "planner", *words]) == 2
+    assert "There are no demonstrations of seen" in capsys.readouterr().err
+    assert main(["train", "planner", *words, "episodes=play"]) == 2
+    assert "episodes must be demonstrations or suboptimal, got 'play'." in capsys.readouterr().err
+
+
 def test_missing_episodes_name_the_command_that_records_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
