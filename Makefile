@@ -44,8 +44,11 @@ setup: $(VENV)/.rendering ## install everything into .venv and check that this m
 improve: $(VENV)/.rendering ## improve at TASK (drawer-close) and write a report; more keys in ARGS="iterations=5 seed=1"
 	$(BIN)/sail improve task=$(TASK) $(ARGS)
 
-test: $(VENV)/.installed ## run the tests; the slow ones too with SLOW=1 or in CI
-	$(BIN)/python -m pytest $(if $(or $(SLOW),$(filter true,$(CI))),-m "not gpu and not network and not hardware",) $(ARGS)
+# Two at a time, of one thread each; in CI one after another, since slow tests of the arm count milliseconds.
+TEST_JOBS ?= $(if $(filter true,$(CI)),0,2)
+
+test: $(VENV)/.installed ## run the tests, TEST_JOBS (2) at a time; the slow ones too with SLOW=1 or in CI
+	$(if $(filter 0,$(TEST_JOBS)),,OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} )$(BIN)/python -m pytest -n $(TEST_JOBS) $(if $(or $(SLOW),$(filter true,$(CI))),-m "not gpu and not network and not hardware",) $(ARGS)
 
 check: $(VENV)/.installed ## check style, types, layers and the generated documents
 	$(BIN)/ruff check .

@@ -29,8 +29,10 @@ BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "num_train_ti
 class Shape:
     """Hold how wide the networks are; the defaults are Stable Diffusion 1.5's, of 4 latent channels in both shapes.
 
-    `widths` of the U-Net must be multiples of 32, of the autoencoder of `groups`. `mid_block`: whether there are motion
-    modules in the middle of the U-Net, as AnimateLCM has and AnimateDiff v1-5-3 has not.
+    All widths must be multiples of `groups`, those of the group norms, and of the U-Net well above it: SparseCtrl sees
+    nothing in frames but the first, and the norm of one channel that is constant there would only magnify rounding.
+    `mid_block`: whether there are motion modules in the middle of the U-Net, as AnimateLCM has and AnimateDiff v1-5-3
+    has not.
     """
 
     widths: tuple[int, ...] = (320, 640, 1280, 1280)
@@ -68,11 +70,13 @@ def build_parts(shape: Shape) -> tuple[Any, Any, Any]:
         up_block_types=UP,
         attention_head_dim=shape.heads,
         cross_attention_dim=shape.text_dim,
+        norm_num_groups=shape.groups,
     )
     adapter = MotionAdapter(
         block_out_channels=shape.widths,
         motion_layers_per_block=shape.layers,
         motion_num_attention_heads=shape.heads,
+        motion_norm_num_groups=shape.groups,
         use_motion_mid_block=shape.mid_block,
     )
     sparse = SparseControlNetModel(
@@ -81,6 +85,7 @@ def build_parts(shape: Shape) -> tuple[Any, Any, Any]:
         attention_head_dim=shape.heads,
         cross_attention_dim=shape.text_dim,
         motion_num_attention_heads=shape.heads,
+        norm_num_groups=shape.groups,
     )
     return flat, adapter, sparse
 

@@ -144,7 +144,7 @@ def test_with_strength_0_it_samples_what_the_library_s_pipeline_samples(
         **told,
     ).frames.transpose(1, 2)[:, -FRAMES:]
     assert wanted.std() > 0.1
-    torch.testing.assert_close(ours, wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-4)
 
 
 class Spy(torch.nn.Module):
@@ -197,11 +197,12 @@ def test_another_first_frame_is_another_prediction_by_sparsectrl_and_by_the_fram
 
 
 def test_the_text_counts_and_a_timestep_may_lie_between_two(loaded: AnimateDiff) -> None:
+    torch.manual_seed(0)
     noisy, first = torch.randn(1, FRAMES, 4, 8, 8), torch.randn(1, 4, 8, 8)
     predict = loaded.conditioned(first, [TEXT])
     assert not torch.equal(predict(noisy, 400), loaded.conditioned(first, ["lift"])(noisy, 400))
     low, middle, high = (predict(noisy, clock) for clock in (400, 400.5, 401))
-    torch.testing.assert_close(middle, (low + high) / 2, rtol=1e-2, atol=1e-3)
+    assert (middle - (low + high) / 2).abs().mean() < 0.1 * (high - low).abs().mean()
 
 
 @pytest.mark.parametrize(
