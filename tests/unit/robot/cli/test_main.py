@@ -63,7 +63,7 @@ def test_every_verb_lists_every_key_with_its_default(name: str, capsys: pytest.C
 def test_help_shows_the_keys_of_what_was_chosen_and_whole_comments(capsys: pytest.CaptureFixture[str]) -> None:
     assert sail("improve", "planner=adapted", "--help") == 0
     shown = capsys.readouterr().out
-    assert "planner=adapted " in shown and "planner.strength=0.1" in shown
+    assert "planner=adapted " in shown and "planner.strength=0.3" in shown
     assert "steers away from what the arm does anyway, towards what worked" in shown
 
 
