@@ -15,7 +15,7 @@ from torch import Tensor
 from planners.compose import NORMALISATIONS, PriorStrength, alone, composed, text_weights
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Discrete, Flow
-from planners.samplers import build_scheduler_for, plan_generators, sample
+from planners.samplers import build_scheduler_in, sample_latents
 from planners.scores import Retold, VideoScore, Weight, always, check_composable, model_from
 from planners.windows import Autoencoder
 from robot.checkpoints import ABOUT
@@ -57,7 +57,7 @@ class AdaptedPlanner:
         self.strength = strength
         self.normalisation = normalisation
         self.base, self.other = self._roles()
-        build_scheduler_for(*self._sampled_in(), in_domain.settings)  # raises for settings that cannot work
+        build_scheduler_in(self.base.parametrisation, in_domain.settings)  # raises for settings that cannot work
 
     @classmethod
     def load(
@@ -176,8 +176,9 @@ class AdaptedPlanner:
 
         `first`, float (B, C, h, w): the latents of the frames planned from.
         """
-        bars, prediction = self._sampled_in()
-        last = len(bars) - 1
+        terms = self.base.parametrisation
+        assert isinstance(terms.schedule, Discrete)
+        last = len(terms.schedule.bars) - 1
         low, high = (round(end * last) for end in self.in_domain.guidance_interval)
         negatives = [each.negative_prompt for each in settings]
         scales = [each.guidance_scale for each in settings]
@@ -196,10 +197,7 @@ class AdaptedPlanner:
                     self.normalisation,
                     (low, high),
                 )
-            shape = (len(first), self.in_domain.denoiser.frames, *first.shape[1:])
-            scheduler = build_scheduler_for(bars, prediction, settings[0])
-            clip = sample(denoise, shape, scheduler, plan_generators(seeds), self.in_domain.device)
-        return self.base.parametrisation.latents(clip, first)
+            return sample_latents(denoise, terms, first, self.frames, seeds, settings[0])
 
     def _roles(self) -> tuple[VideoScore, VideoScore | None]:
         """Return the model that is sampled from and the one that is added to it.
@@ -215,12 +213,6 @@ class AdaptedPlanner:
         if self.adaptation == "general":
             return general, None
         return (in_domain, general) if self.adaptation == "pa" else (general, in_domain)
-
-    def _sampled_in(self) -> tuple[Tensor, str]:
-        """Return ᾱ and the prediction type that the sampler runs in."""
-        terms = self.base.parametrisation
-        assert isinstance(terms.schedule, Discrete)
-        return terms.schedule.bars, terms.prediction
 
 
 def check_adaptation(adaptation: str, normalisation: str) -> None:

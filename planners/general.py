@@ -17,10 +17,10 @@ from planners.compose import alone
 from planners.diffusion import DiffusionSettings
 from planners.imagining import Imagining, pick_device
 from planners.parametrisation import Discrete, Parametrisation
-from planners.samplers import build_scheduler_for, plan_generators, sample
+from planners.samplers import build_scheduler_in, sample_latents
 from planners.scores import Retold, VideoScore, Weight, always, model_from, stride_of
 from planners.windows import Autoencoder
-from robot.data import Observation, SamplerSettings, VideoPlan
+from robot.data import SamplerSettings
 from robot.errors import CheckpointError
 from robot.training import Precision, resolve_precision
 
@@ -71,7 +71,7 @@ class GeneralPlanner(Imagining):
         self.stride_s = stride_s
         self.settings = settings
         self.image_size = (int(image_size[0]), int(image_size[1]))
-        self._scheduler(settings)  # raises for settings that cannot work
+        build_scheduler_in(general.parametrisation, settings)  # raises for settings that cannot work
 
     @classmethod
     def load(
@@ -110,17 +110,6 @@ class GeneralPlanner(Imagining):
         """Return the model that plans come from, with the weight of its text score."""
         return [(self.general, always)]
 
-    def plan(
-        self,
-        observations: Sequence[Observation],
-        instructions: Sequence[str],
-        seeds: Sequence[int],
-        settings: Sequence[SamplerSettings] | None = None,
-    ) -> list[VideoPlan]:
-        """Return one plan per observation, in one batch; see `LatentVideoPlanner.plan`."""
-        chosen = [self.settings] * len(observations) if settings is None else list(settings)
-        return self.imagine(observations, instructions, seeds, chosen, self.draw, self.identity)
-
     @torch.no_grad()
     def draw(
         self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
@@ -133,11 +122,4 @@ class GeneralPlanner(Imagining):
         scales = [each.guidance_scale for each in settings]
         with self.computing():
             denoise = alone(self.general, first, instructions, negatives, scales)
-            shape = (len(first), self.frames, *first.shape[1:])
-            clip = sample(denoise, shape, self._scheduler(settings[0]), plan_generators(seeds), self._device)
-        return self.general.parametrisation.latents(clip, first)
-
-    def _scheduler(self, settings: SamplerSettings) -> object:
-        terms = self.general.parametrisation
-        assert isinstance(terms.schedule, Discrete)
-        return build_scheduler_for(terms.schedule.bars, terms.prediction, settings)
+            return sample_latents(denoise, self.general.parametrisation, first, self.frames, seeds, settings[0])

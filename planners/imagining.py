@@ -55,6 +55,11 @@ class Imagining:
         raise NotImplementedError
 
     @property
+    def identity(self) -> str:
+        """Return a short hash of the weights; plans carry it."""
+        raise NotImplementedError
+
+    @property
     def device(self) -> torch.device:
         """Return where it computes."""
         return self._device
@@ -63,6 +68,31 @@ class Imagining:
     def bf16(self) -> bool:
         """Return whether its networks compute in bfloat16."""
         return self._bf16
+
+    def plan(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[VideoPlan]:
+        """Return one plan per observation, in one batch.
+
+        `seeds` fix each plan's noise independently of its place in the batch. `settings` overrides the planner's own
+        per plan; plans that share a sampler and a step count are drawn together. Raises ValueError for an empty
+        instruction, lengths that differ, a missing camera or an image of another size than the planner's.
+        """
+        chosen = [self.settings] * len(observations) if settings is None else list(settings)
+        return self.imagine(observations, instructions, seeds, chosen, self.draw, self.identity)
+
+    def draw(
+        self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
+    ) -> Tensor:
+        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count, not decoded.
+
+        `first`, float (B, C, h, w): the latents of the frames planned from.
+        """
+        raise NotImplementedError
 
     @torch.no_grad()
     def imagine(

@@ -25,7 +25,7 @@ from planners.scores import LatentVideoScore, Weight, always
 from planners.text import TextEncoder, text_encoder_from
 from planners.windows import Autoencoder
 from robot.checkpoints import identity_of, load_into, load_model, save_model
-from robot.data import Observation, SamplerSettings, VideoPlan
+from robot.data import SamplerSettings
 from robot.errors import CheckpointError
 from robot.training import Precision, resolve_precision
 
@@ -221,23 +221,6 @@ class LatentVideoPlanner(Imagining):
             self.image_size,
             **self._options,
         )
-
-    @torch.no_grad()
-    def plan(
-        self,
-        observations: Sequence[Observation],
-        instructions: Sequence[str],
-        seeds: Sequence[int],
-        settings: Sequence[SamplerSettings] | None = None,
-    ) -> list[VideoPlan]:
-        """Return one plan per observation, in one batch.
-
-        `seeds` fix each plan's noise independently of its place in the batch. `settings` overrides the planner's own
-        per plan; plans that share a sampler and a step count are drawn together. Raises ValueError for an empty
-        instruction, lengths that differ, a missing camera or an image of another size than the planner's.
-        """
-        chosen = [self.settings] * len(observations) if settings is None else list(settings)
-        return self.imagine(observations, instructions, seeds, chosen, self.draw, self.identity)
 
     @torch.no_grad()
     def draw(

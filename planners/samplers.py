@@ -14,6 +14,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, LCMScheduler
 from torch import Tensor
 
 from planners.diffusion import DiffusionSettings, alphas_cumprod
+from planners.parametrisation import Discrete, Parametrisation
 from robot.data import SamplerSettings
 
 Denoise = Callable[[Tensor, int], Tensor]
@@ -71,6 +72,12 @@ def build_scheduler_for(bars: Tensor, prediction: str, settings: SamplerSettings
     return scheduler
 
 
+def build_scheduler_in(terms: Parametrisation, settings: SamplerSettings) -> Any:
+    """Return the same in a model's terms, of noise at whole timesteps; a flow has to be told in other terms first."""
+    assert isinstance(terms.schedule, Discrete)
+    return build_scheduler_for(terms.schedule.bars, terms.prediction, settings)
+
+
 def plan_generators(seeds: Sequence[int]) -> list[torch.Generator]:
     """Return one generator a seed, on the CPU, so that the same seed gives the same noise on any device."""
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -102,3 +109,20 @@ def sample(
         extra = {"generator": list(generators)} if takes_noise else {}
         noisy = scheduler.step(prediction, timestep, noisy, return_dict=False, **extra)[0]
     return noisy
+
+
+def sample_latents(
+    denoise: Denoise,
+    terms: Parametrisation,
+    first_BCHW: Tensor,
+    frames: int,
+    seeds: Sequence[int],
+    settings: SamplerSettings,
+) -> Tensor:
+    """Return latents (B, F, C, H, W) of clips that go on from first frames, on these frames' device.
+
+    `denoise` answers in `terms`; clip i is drawn from noise of `seeds[i]` alone.
+    """
+    shape = (len(first_BCHW), frames, *first_BCHW.shape[1:])
+    scheduler = build_scheduler_in(terms, settings)
+    return terms.latents(sample(denoise, shape, scheduler, plan_generators(seeds), first_BCHW.device), first_BCHW)

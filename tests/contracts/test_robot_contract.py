@@ -166,8 +166,8 @@ def test_time_passes_with_every_action_at_the_stated_rate(robot: Robot) -> None:
         times_s.append(robot.observe().time_s)
     period_s = 1 / robot.spec.action.rate_hz
     if real_time(robot):
-        # A busy machine may be late; but an arm is never driven faster than it says.
-        assert times_s[-1] - times_s[1] > 1.8 * period_s
+        # A busy machine may be late, even to look; but an arm is never driven faster than it says.
+        assert times_s[-1] - times_s[0] > 2.7 * period_s
     else:
         np.testing.assert_allclose(np.diff(times_s), period_s, rtol=1e-6)
 
