@@ -12,6 +12,13 @@ and `normalisation` may divide by what the weights sum to (see `text_weights`).
 The sampler runs in the base model's terms and never learns that it samples from two models. See
 `planners.parametrisation` for how the other model is asked.
 
+In that formula the other model's text is guided away from the base model's ∅, so that guidance magnifies what the two
+disagree about, α γ times, besides what the text says. With `normalisation="guided"` each is guided away from its own,
+
+    ε = (ε̂_b + γ ε̂_o) / (1 + γ),        ε̂ = ε(∅) + α [ε(text) − ε(∅)],
+
+the score of a product of the two guided models, each to the power of its weight.
+
 Axes: B clips, A of them that are guided, F frames, C latent channels, H and W latent rows and columns.
 """
 
@@ -30,7 +37,7 @@ from planners.samplers import Denoise
 from planners.scores import VideoScore, check_composable
 
 SHAPES = ("constant", "linear", "interval")
-NORMALISATIONS = ("none", "text")
+NORMALISATIONS = ("none", "text", "guided")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +79,10 @@ def text_weights(strength: float, normalisation: str) -> tuple[float, float]:
 
     `none`, as in the papers: 1 and γ. All weights then sum to 1 + αγ where a prediction of ε has a sum of 1, as if
     there were that much more noise than there is; from a schedule that begins at near-pure noise that leads astray.
-    `text`: both divided by 1 + γ, so that all weights sum to 1, and composing a model with itself changes nothing.
+    `text` and `guided`: both divided by 1 + γ, so that all weights sum to 1, and composing a model with itself changes
+    nothing.
     """
-    whole = 1.0 + strength if normalisation == "text" else 1.0
+    whole = 1.0 if normalisation == "none" else 1.0 + strength
     return 1.0 / whole, strength / whole
 
 
@@ -93,10 +101,11 @@ def composed(
 
     `first_BCHW`: latents of the first frames; `negatives`: one a clip, in place of ∅. Outside `interval`, timesteps
     (low, high, both included), every scale is 1. Asked is only what counts: the negative text for clips with a scale
-    other than 1; the other model where γ is above 0, for clips with a scale other than 0. Where nothing of it is asked,
-    what comes out is the base model's own guidance, bit for bit. Predictions are combined as ε; where the weights sum
-    to one that is the same as combining them as they come. Raises ValueError for lengths that differ and an unknown
-    normalisation, CheckpointError for models that differ in latent space, frames or stride.
+    other than 1; the other model where γ is above 0, for clips with a scale other than 0 (`guided`: as the base model
+    is). Where nothing of it is asked, what comes out is the base model's own guidance, bit for bit. Predictions are
+    combined as ε; where the weights sum to one that is the same as combining them as they come. Raises ValueError for
+    lengths that differ and an unknown normalisation, CheckpointError for models that differ in latent space, frames or
+    stride.
     """
     if not len(first_BCHW) == len(texts) == len(negatives) == len(scales):
         raise ValueError(
@@ -109,7 +118,7 @@ def composed(
     ours = base.parametrisation
     guidance = guidance_of(base, first_BCHW, texts, negatives, scales, interval)
     alpha_B = torch.tensor(scales, device=first_BCHW.device).reshape(-1, 1, 1, 1, 1)
-    every = list(range(len(scales)))
+    every, active = list(range(len(scales))), guided_clips(scales)
     heard = [index for index in every if scales[index] != 0.0]
     asked: dict[int, tuple[Tensor, Translated]] = {}  # by how many clips the other model is asked about
 
@@ -117,15 +126,23 @@ def composed(
         conditional, negative = guidance.halves(noisy_BFCHW, timestep)
         log_snr = ours.schedule.log_snr(timestep)
         gamma = strength.at(log_snr)
-        chosen = every if negative is None else heard
+        apart = normalisation == "guided" and negative is not None
+        chosen = heard if negative is not None and not apart else every
         if gamma == 0.0 or not chosen:
             return guidance.blend(conditional, negative)
-        if len(chosen) not in asked:
-            asked[len(chosen)] = _asked_about(chosen, other, base, first_BCHW, texts)
-        rows, second = asked[len(chosen)]
         own, prior = text_weights(gamma, normalisation)
+        words = [texts[index] for index in chosen]
+        if apart:
+            chosen, words = [*chosen, *active], [*words, *(negatives[index] for index in active)]
+        if len(chosen) not in asked:
+            asked[len(chosen)] = _asked_about(chosen, words, other, base, first_BCHW)
+        rows, second = asked[len(chosen)]
+        theirs = second(noisy_BFCHW[rows], log_snr).float()
+        if apart:
+            count = len(scales)
+            return own * guidance.blend(conditional, negative) + prior * guidance.blend(theirs[:count], theirs[count:])
         conditional = conditional.float()
-        mixed = own * conditional[rows] + prior * second(noisy_BFCHW[rows], log_snr).float()
+        mixed = own * conditional[rows] + prior * theirs
         blended = guidance.blend(conditional.index_copy(0, rows, mixed), negative)
         if normalisation == "none":
             weight_B = 1.0 + gamma * (alpha_B if negative is not None else torch.ones_like(alpha_B))
@@ -169,10 +186,10 @@ def guidance_of(
 
 
 def _asked_about(
-    chosen: Sequence[int], other: VideoScore, base: VideoScore, first_BCHW: Tensor, texts: Sequence[str]
+    chosen: Sequence[int], words: Sequence[str], other: VideoScore, base: VideoScore, first_BCHW: Tensor
 ) -> tuple[Tensor, Translated]:
-    """Return the rows chosen, int64, and the other model asked about these in the base model's terms."""
+    """Return the rows chosen, int64, and the other model asked about them in these words, in the base model's terms."""
     rows = torch.tensor(chosen, dtype=torch.long, device=first_BCHW.device)
     first = first_BCHW[rows]
-    predict = other.conditioned(first, [texts[index] for index in chosen])
+    predict = other.conditioned(first, words)
     return rows, asked_in(predict, other.parametrisation, base.parametrisation, first)

@@ -67,7 +67,10 @@ def single(model: Toy, settings: DiffusionSettings, first: Tensor, noisy: Tensor
 def test_both_adaptations_are_the_papers_formulas(
     prediction: str, normalisation: str, gamma: float, inverse: bool
 ) -> None:
-    """PA: ε_θ(∅) + α [ε_θ(text) + γ ε_g(text) − ε_θ(∅)]; IPA: the same with the models' parts exchanged."""
+    """PA: ε_θ(∅) + α [ε_θ(text) + γ ε_g(text) − ε_θ(∅)]; IPA: the same with the models' parts exchanged.
+
+    Normalised by guidance: the weighted mean of what each model is with guidance of its own.
+    """
     settings = DiffusionSettings(prediction=prediction), DiffusionSettings(prediction="epsilon")
     small, general = Toy(Parametrisation.of(settings[0]), "small"), Toy(Parametrisation.of(settings[1]), "general")
     first, noisy = (each.double() for each in inputs())
@@ -77,6 +80,11 @@ def test_both_adaptations_are_the_papers_formulas(
     text, empty = single(base, own, first, noisy, TEXTS), single(base, own, first, noisy, NEGATIVES)
     told = single(other, its, first, noisy, TEXTS)
     alpha = torch.tensor(SCALES).reshape(-1, 1, 1, 1, 1)
+    if normalisation == "guided":
+        its_empty = single(other, its, first, noisy, NEGATIVES)
+        wanted = empty + alpha * (text - empty) + gamma * (its_empty + alpha * (told - its_empty))
+        assert torch.allclose(found.double(), wanted / (1 + gamma), atol=1e-4)
+        return
     wanted = (text + gamma * told) / (1 + gamma if normalisation == "text" else 1)
     assert torch.allclose(found.double(), empty + alpha * (wanted - empty), atol=1e-4)
 
@@ -116,9 +124,11 @@ def test_only_what_counts_is_asked() -> None:
     base, other = Toy(terms(), "base"), Toy(terms(), "other")
     first, noisy = inputs()
 
-    def count(scales: Sequence[float], strength: PriorStrength, interval: tuple[int, int] = (0, 999)) -> list[int]:
+    def count(
+        scales: Sequence[float], strength: PriorStrength, interval: tuple[int, int] = (0, 999), how: str = "none"
+    ) -> list[int]:
         base.asked, other.asked = [], []
-        composed(base, other, first, TEXTS, NEGATIVES, scales, strength, interval=interval)(noisy, 600)
+        composed(base, other, first, TEXTS, NEGATIVES, scales, strength, how, interval)(noisy, 600)
         return [sum(map(len, base.asked)), sum(map(len, other.asked))]
 
     always = PriorStrength(0.1)
@@ -129,6 +139,9 @@ def test_only_what_counts_is_asked() -> None:
     assert count(SCALES, always) == [5, 2]
     assert count(SCALES, always, (700, 999)) == [3, 3]  # outside the interval every scale is 1
     assert count([2.0] * 3, PriorStrength(0.1, "interval", (5.0, 9.0))) == [6, 0]
+    assert count(SCALES, always, how="guided") == [5, 5]
+    assert count([1.0, 1.0, 1.0], always, how="guided") == count(SCALES, always, (700, 999), "guided") == [3, 3]
+    assert count(SCALES, PriorStrength(0.0), how="guided") == [5, 0]
     composed(base, other, first, TEXTS, NEGATIVES, SCALES, always)(noisy, 600)
     assert base.asked[-1] == (*TEXTS, "", "")
     assert other.asked[-1] == tuple(TEXTS[:2])
@@ -144,11 +157,12 @@ def test_outside_the_interval_the_formula_holds_without_guidance() -> None:
     assert torch.equal(outside, unguided)
 
 
-def test_a_model_composed_with_itself_is_itself_where_weights_sum_to_one() -> None:
+@pytest.mark.parametrize("normalisation", ["text", "guided"])
+def test_a_model_composed_with_itself_is_itself_where_weights_sum_to_one(normalisation: str) -> None:
     base, same = Toy(terms(prediction="v"), "same"), Toy(terms(prediction="v"), "same")
     first, noisy = inputs()
     alone, twice = (
-        composed(base, same, first, TEXTS, NEGATIVES, SCALES, PriorStrength(strength), "text")(noisy, 600)
+        composed(base, same, first, TEXTS, NEGATIVES, SCALES, PriorStrength(strength), normalisation)(noisy, 600)
         for strength in (0.0, 3.0)
     )
     assert torch.allclose(alone, twice, atol=1e-5)
