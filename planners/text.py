@@ -92,7 +92,8 @@ class TokenStates:
             raise ValueError(
                 f"The text {text!r} has {ids.shape[1]} tokens and {self._name} takes {self._length}; say it shorter."
             )
-        states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state[0].float()
+        with torch.autocast("cpu", enabled=False):  # in full, whoever asks first, as in training: what comes is kept
+            states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state[0].float()
         return states * mask[0, :, None], mask[0].bool()
 
 

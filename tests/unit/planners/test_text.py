@@ -45,6 +45,13 @@ def test_the_same_text_has_the_same_states_whatever_stands_beside_it(encoder: Te
     assert not torch.allclose(encoder.encode(["up go"])[0][0], alone)
 
 
+def test_a_text_is_encoded_in_full_precision_whoever_asks_first(encoder: TextEncoder) -> None:
+    again = text_encoder_from(encoder.config)
+    with torch.autocast("cpu", torch.bfloat16):
+        states, _ = again.encode(["lift the lid"])
+    assert torch.equal(states, encoder.encode(["lift the lid"])[0])
+
+
 def test_a_config_rebuilds_the_encoder(encoder: TextEncoder) -> None:
     again = text_encoder_from(encoder.config)
     assert torch.equal(again.encode(["go up"])[0], encoder.encode(["go up"])[0])
