@@ -13,19 +13,20 @@ import torch
 from torch import Tensor
 
 from planners.compose import NORMALISATIONS, PriorStrength, alone, composed, text_weights
+from planners.imagining import Imagining
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Discrete, Flow
 from planners.samplers import build_scheduler_in, sample_latents
 from planners.scores import Retold, VideoScore, Weight, always, check_composable, model_from
 from planners.windows import Autoencoder
 from robot.checkpoints import ABOUT
-from robot.data import Observation, SamplerSettings, VideoPlan
+from robot.data import SamplerSettings
 from robot.errors import CheckpointError
 
 ADAPTATIONS = ("pa", "ipa", "in_domain", "general")
 
 
-class AdaptedPlanner:
+class AdaptedPlanner(Imagining):
     """Imagine with the composed scores of an in-domain and a general model. A `Planner`.
 
     `adaptation`: `pa`, the in-domain model with the general one added; `ipa`, the general model with the in-domain one
@@ -40,7 +41,7 @@ class AdaptedPlanner:
         general: VideoScore | None,
         adaptation: str = "pa",
         strength: PriorStrength = PriorStrength(),  # noqa: B008 (frozen)
-        normalisation: str = "none",
+        normalisation: str = "text",
     ) -> None:
         """Put two models together; only `in_domain` can do without the general one.
 
@@ -52,6 +53,9 @@ class AdaptedPlanner:
         if general is not None:
             check_composable(in_domain.score, general)
         self.in_domain = in_domain
+        self.autoencoder, self.camera, self.stride_s = in_domain.autoencoder, in_domain.camera, in_domain.stride_s
+        self.settings, self.image_size = in_domain.settings, in_domain.image_size
+        self._device, self._bf16 = in_domain.device, in_domain.bf16
         self.general = general
         self.adaptation = adaptation
         self.strength = strength
@@ -69,7 +73,7 @@ class AdaptedPlanner:
         strength: float = 0.1,
         strength_schedule: str = "constant",
         strength_range: Sequence[float] = (-4.0, 4.0),
-        normalisation: str = "none",
+        normalisation: str = "text",
         adapters: str | Path | None = None,
         **overrides: Any,
     ) -> AdaptedPlanner:
@@ -103,34 +107,9 @@ class AdaptedPlanner:
         return self.base.identity if self.other is None else f"{self.base.identity}+{self.other.identity}"
 
     @property
-    def camera(self) -> str:
-        """Return the camera planned from."""
-        return self.in_domain.camera
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Return (H, W), the size of the pictures it takes, in pixels."""
-        return self.in_domain.image_size
-
-    @property
     def frames(self) -> int:
         """Return how many frames a plan has."""
         return self.in_domain.frames
-
-    @property
-    def stride_s(self) -> float:
-        """Return the seconds between two frames of a plan."""
-        return self.in_domain.stride_s
-
-    @property
-    def settings(self) -> SamplerSettings:
-        """Return how plans are sampled unless a call says otherwise."""
-        return self.in_domain.settings
-
-    @property
-    def autoencoder(self) -> Autoencoder:
-        """Return the autoencoder whose latents both models imagine."""
-        return self.in_domain.autoencoder
 
     @property
     def experts(self) -> list[tuple[VideoScore, Weight]]:
@@ -157,17 +136,6 @@ class AdaptedPlanner:
         """Return another adaptation of the same two models."""
         return AdaptedPlanner(self.in_domain, self.general, adaptation, self.strength, self.normalisation)
 
-    def plan(
-        self,
-        observations: Sequence[Observation],
-        instructions: Sequence[str],
-        seeds: Sequence[int],
-        settings: Sequence[SamplerSettings] | None = None,
-    ) -> list[VideoPlan]:
-        """Return one plan per observation, in one batch; see `LatentVideoPlanner.plan`."""
-        chosen = [self.settings] * len(observations) if settings is None else list(settings)
-        return self.in_domain.imagine(observations, instructions, seeds, chosen, self.draw, self.identity)
-
     @torch.no_grad()
     def draw(
         self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
@@ -182,7 +150,7 @@ class AdaptedPlanner:
         low, high = (round(end * last) for end in self.in_domain.guidance_interval)
         negatives = [each.negative_prompt for each in settings]
         scales = [each.guidance_scale for each in settings]
-        with self.in_domain.computing():
+        with self.computing():
             if self.other is None:
                 denoise = alone(self.base, first, instructions, negatives, scales, (low, high))
             else:

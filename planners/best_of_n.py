@@ -132,8 +132,8 @@ class TextAlignment:
 
         Raises ValueError for a planner that is no latent video planner.
         """
-        part, experts = getattr(planner, "in_domain", planner), getattr(planner, "experts", None)
-        if not isinstance(part, Imagining) or experts is None:
+        experts = getattr(planner, "experts", None)
+        if not isinstance(planner, Imagining) or experts is None:
             raise ValueError(
                 f"Text alignment asks the models that made the plans, and a {type(planner).__name__} shows none: "
                 "take another scorer."
@@ -141,9 +141,9 @@ class TextAlignment:
         found = np.zeros(len(plans))
         for start in range(0, len(plans), self._batch):
             some = slice(start, start + self._batch)
-            first = part.encoded(np.stack([seen.images[part.camera] for seen in observations[some]]))
+            first = planner.encoded(np.stack([seen.images[planner.camera] for seen in observations[some]]))
             frames = np.stack([plan.frames for plan in plans[some]])
-            latents = part.encoded(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
+            latents = planner.encoded(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
             texts = [plan.instruction for plan in plans[some]]
             for model, weight in experts:
                 found[some] += self.alignment(model, latents, first, texts, weight).double().cpu().numpy()

@@ -12,8 +12,9 @@ and `normalisation` may divide by what the weights sum to (see `text_weights`).
 The sampler runs in the base model's terms and never learns that it samples from two models. See
 `planners.parametrisation` for how the other model is asked.
 
-In that formula the other model's text is guided away from the base model's ∅, so that guidance magnifies what the two
-disagree about, α γ times, besides what the text says. With `normalisation="guided"` each is guided away from its own,
+Divided by what the text weights sum to (`normalisation="text"`), that is guidance of the base model alone, and besides
+α γ / (1 + γ) times ε_o(text) − ε_b(text): all that the two differ in, not only what the text says. Where that is not
+wanted, `normalisation="guided"` guides each away from its own ∅, of which a negative text replaces the base model's,
 
     ε = (ε̂_b + γ ε̂_o) / (1 + γ),        ε̂ = ε(∅) + α [ε(text) − ε(∅)],
 
@@ -107,11 +108,7 @@ def composed(
     lengths that differ and an unknown normalisation, CheckpointError for models that differ in latent space, frames or
     stride.
     """
-    if not len(first_BCHW) == len(texts) == len(negatives) == len(scales):
-        raise ValueError(
-            f"{len(first_BCHW)} clips need as many texts, negative texts and guidance scales, got {len(texts)}, "
-            f"{len(negatives)} and {len(scales)}."
-        )
+    _check_counts(first_BCHW, texts, negatives, scales)
     if normalisation not in NORMALISATIONS:
         raise ValueError(f"There is no normalisation {normalisation!r}; known are {', '.join(NORMALISATIONS)}.")
     check_composable(base, other)
@@ -133,7 +130,7 @@ def composed(
         own, prior = text_weights(gamma, normalisation)
         words = [texts[index] for index in chosen]
         if apart:
-            chosen, words = [*chosen, *active], [*words, *(negatives[index] for index in active)]
+            chosen, words = [*chosen, *active], [*words, *[""] * len(active)]
         if len(chosen) not in asked:
             asked[len(chosen)] = _asked_about(chosen, words, other, base, first_BCHW)
         rows, second = asked[len(chosen)]
@@ -160,7 +157,8 @@ def alone(
     scales: Sequence[float],
     interval: tuple[int, int] = EVERYWHERE,
 ) -> Denoise:
-    """Return `denoise(noisy_BFCHW, timestep)` of one model with guidance; arguments as for `composed`."""
+    """Return `denoise(noisy_BFCHW, timestep)` of one model with guidance; arguments and errors as for `composed`."""
+    _check_counts(first_BCHW, texts, negatives, scales)
     guidance = guidance_of(model, first_BCHW, texts, negatives, scales, interval)
 
     def denoise(noisy_BFCHW: Tensor, timestep: int) -> Tensor:
@@ -183,6 +181,14 @@ def guidance_of(
         torch.cat([first_BCHW, first_BCHW[active]]), [*texts, *(negatives[index] for index in active)]
     )
     return Guidance(both, model.conditioned(first_BCHW, texts), scales, interval, first_BCHW.device)
+
+
+def _check_counts(first_BCHW: Tensor, texts: Sequence[str], negatives: Sequence[str], scales: Sequence[float]) -> None:
+    if not len(first_BCHW) == len(texts) == len(negatives) == len(scales):
+        raise ValueError(
+            f"{len(first_BCHW)} clips need as many texts, negative texts and guidance scales, got {len(texts)}, "
+            f"{len(negatives)} and {len(scales)}."
+        )
 
 
 def _asked_about(

@@ -146,9 +146,3 @@ def clip_from_latents(latents_BFCHW: Tensor, first_BCHW: Tensor, settings: Diffu
     """Return the clip that is diffused, (B, F, C, H, W), from the latents of the frames and of the first frame."""
     clip = latents_BFCHW - first_BCHW[:, None] if settings.delta else latents_BFCHW
     return clip * settings.scale
-
-
-def latents_from_clip(clip_BFCHW: Tensor, first_BCHW: Tensor, settings: DiffusionSettings) -> Tensor:
-    """Return the latents of the frames, (B, F, C, H, W): the inverse of `clip_from_latents`."""
-    clip = clip_BFCHW / settings.scale
-    return clip + first_BCHW[:, None] if settings.delta else clip

@@ -1,4 +1,4 @@
-"""Classifier-free guidance as a pure function over one denoiser.
+"""Classifier-free guidance of one model.
 
 Axes: B clips, A of them that are guided, F frames, C latent channels, H and W latent rows and columns, L tokens, D
 token-state channels.
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from planners.parametrisation import Predict
-from planners.samplers import Denoise
 
 DenoiserCall = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """`(latents_BFCHW, timesteps_B, first_BCHW, tokens_BLD, mask_BL) -> prediction_BFCHW`."""
@@ -27,6 +26,9 @@ def guided_clips(scales: Sequence[float]) -> list[int]:
 
 class Guidance:
     """Ask one model about texts and, for the clips that are guided, about negative texts, in one batch.
+
+    The prediction is n + s (c − n) for conditional c, negative n and scale s. Clips with a scale of 1 skip the negative
+    half. Source: Ho and Salimans (2022), equation 6, with w = s − 1; Kynkäänniemi et al. (2024), equation 5 (interval).
 
     `predict_both` knows the rows of all clips and after them those of the guided ones with their negative texts;
     `predict_texts` knows the rows of all clips alone. `interval` (low, high, both included): timesteps at which there
@@ -64,41 +66,6 @@ class Guidance:
             return conditional_BFCHW
         away = conditional_BFCHW[self.active_A] - negative_AFCHW
         return conditional_BFCHW.index_copy(0, self.active_A, negative_AFCHW + self.scale_A * away)
-
-
-def guided(
-    denoiser: DenoiserCall,
-    first_BCHW: Tensor,
-    tokens_BLD: Tensor,
-    mask_BL: Tensor,
-    negative_tokens_BLD: Tensor,
-    negative_mask_BL: Tensor,
-    scales: Sequence[float],
-    interval: tuple[int, int] = EVERYWHERE,
-) -> Denoise:
-    """Return `denoise(latents_BFCHW, timestep)` with clip i guided by `scales[i]` away from its negative text.
-
-    The prediction is n + s (c − n) for conditional c, negative n and scale s. Clips with a scale of 1 skip the negative
-    half, and so do all of them at timesteps outside `interval` (low, high, both included).
-    Source: Ho and Salimans (2022), equation 6, with w = s − 1; Kynkäänniemi et al. (2024), equation 5 (interval).
-    Raises ValueError when there is not one scale a clip.
-    """
-    if len(scales) != len(first_BCHW):
-        raise ValueError(f"{len(first_BCHW)} clips need as many guidance scales, got {len(scales)}.")
-    active = torch.tensor(guided_clips(scales), dtype=torch.long, device=first_BCHW.device)
-    both = given(
-        denoiser,
-        torch.cat([first_BCHW, first_BCHW[active]]),
-        torch.cat([tokens_BLD, negative_tokens_BLD[active]]),
-        torch.cat([mask_BL, negative_mask_BL[active]]),
-    )
-    texts = given(denoiser, first_BCHW, tokens_BLD, mask_BL)
-    guidance = Guidance(both, texts, scales, interval, first_BCHW.device)
-
-    def denoise(latents_BFCHW: Tensor, timestep: int) -> Tensor:
-        return guidance.blend(*guidance.halves(latents_BFCHW, timestep))
-
-    return denoise
 
 
 def given(denoiser: DenoiserCall, first_BCHW: Tensor, tokens_BLD: Tensor, mask_BL: Tensor) -> Predict:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from planners.autoencoder import FrameAutoencoder
+from planners.compose import alone
 from planners.denoisers import Denoiser, denoiser_from
-from planners.diffusion import DiffusionSettings, latents_from_clip
-from planners.guidance import DenoiserCall, guided
+from planners.diffusion import DiffusionSettings
+from planners.guidance import DenoiserCall
 from planners.imagining import Imagining, pick_device
 from planners.lora import merged
 from planners.parametrisation import Parametrisation
-from planners.samplers import build_scheduler, plan_generators, sample
+from planners.samplers import build_scheduler, sample_latents
 from planners.scores import LatentVideoScore, Weight, always
 from planners.text import TextEncoder, text_encoder_from
 from planners.windows import Autoencoder
@@ -230,21 +231,9 @@ class LatentVideoPlanner(Imagining):
 
         `first`, float (B, C, h, w): the latents of the frames planned from.
         """
-        tokens, mask = (each.to(self._device) for each in self.text_encoder.encode(instructions))
+        score = self.score
         negatives = [each.negative_prompt for each in settings]
-        negative_tokens, negative_mask = (each.to(self._device) for each in self.text_encoder.encode(negatives))
-        denoise = guided(
-            self._call,
-            first,
-            tokens,
-            mask,
-            negative_tokens,
-            negative_mask,
-            [each.guidance_scale for each in settings],
-            self._interval,
-        )
-        shape = (len(first), self.denoiser.frames, *first.shape[1:])
-        scheduler = build_scheduler(self.diffusion, settings[0])
+        scales = [each.guidance_scale for each in settings]
+        denoise = alone(score, first, instructions, negatives, scales, self._interval)
         with self.computing():
-            clip = sample(denoise, shape, scheduler, plan_generators(seeds), self._device)
-        return latents_from_clip(clip, first, self.diffusion)
+            return sample_latents(denoise, score.parametrisation, first, self.frames, seeds, settings[0])

@@ -15,6 +15,7 @@ from planners.adapted import AdaptedPlanner
 from planners.best_of_n import BestOfN, Judged, TextAlignment, candidate_seeds
 from planners.compose import PriorStrength
 from planners.diffusion import PREDICTIONS, DiffusionSettings
+from planners.imagining import Imagining
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Parametrisation, Predict
 from planners.scores import always
@@ -128,10 +129,10 @@ def test_text_alignment_is_the_difference_of_errors_of_the_noise(prediction: str
 def test_text_alignment_prefers_the_plan_that_goes_with_the_words(
     planner: LatentVideoPlanner, make_observation: Any
 ) -> None:
-    class Shown:
+    class Shown(Imagining):
         """A planner whose models are chosen here."""
 
-        in_domain = planner
+        autoencoder, camera, _device, _bf16 = planner.autoencoder, planner.camera, planner.device, planner.bf16
         experts = [(Knowing("v"), always), (Knowing("epsilon"), lambda log_snr: 0.5)]  # noqa: RUF012
 
     seen = [make_observation(seed) for seed in range(4)]
@@ -140,10 +141,10 @@ def test_text_alignment_prefers_the_plan_that_goes_with_the_words(
         for words in ("up", "down")
         for value in (250, 5)
     ]
-    scores = TextAlignment(batch=3).score(Shown(), seen, plans)  # type: ignore[arg-type]
+    scores = TextAlignment(batch=3).score(Shown(), seen, plans)
     assert scores[0] > 0 > scores[1]
     assert scores[3] > 0 > scores[2]
-    single = TextAlignment().score(Shown(), seen[:1], plans[:1])  # type: ignore[arg-type]
+    single = TextAlignment().score(Shown(), seen[:1], plans[:1])
     assert single[0] == pytest.approx(scores[0], rel=1e-4)  # it does not depend on the neighbours
 
 
@@ -154,7 +155,7 @@ def test_text_alignment_weighs_both_composed_models(planner: LatentVideoPlanner,
     alone = scorer.score(planner, seen, plans)
     assert alone.std() > 0
     for strength in (0.0, 0.5):
-        both = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(strength))
+        both = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(strength), "none")
         assert scorer.score(both, seen, plans) == pytest.approx((1 + strength) * alone, rel=1e-4)
 
 
@@ -168,24 +169,26 @@ def test_text_alignment_counts_a_composed_model_where_it_counts_in_planning(
         TextAlignment([-2.0, 2.0]).score(only, seen, plans) for only in (Only(planner, -2.0), Only(planner, 2.0))
     )
     assert low.std() > 0 < high.std()
-    early = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5, "interval", (-3.0, 0.0)))
+    early = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5, "interval", (-3.0, 0.0)), "none")
     assert TextAlignment([-2.0, 2.0]).score(early, seen, plans) == pytest.approx(1.5 * low + high, rel=1e-4)
     normal = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5, "interval", (-3.0, 0.0)), "text")
     assert TextAlignment([-2.0, 2.0]).score(normal, seen, plans) == pytest.approx(low + high, rel=1e-4)
     never = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5, "interval", (8.0, 9.0)))
     assert TextAlignment([-2.0, 2.0]).score(never, seen, plans) == pytest.approx(low + high, rel=1e-4)
     doubled = replace(planner.score, parametrisation=replace(planner.score.parametrisation, scale=2.0))
-    ((_, own), (_, other)) = AdaptedPlanner(planner, doubled, "pa", PriorStrength(0.5, "interval", (-1.0, 1.0))).experts
+    strength = PriorStrength(0.5, "interval", (-1.0, 1.0))
+    ((_, own), (_, other)) = AdaptedPlanner(planner, doubled, "pa", strength, "none").experts
     shift = 2 * np.log(2.0)  # the same log-SNR of a clip twice as large is half the noise on the latents
     assert [own(at) for at in (-2.0, 0.0, 2.0)] == [1.0, 1.0, 1.0]
     assert [other(at - shift) for at in (-1.1, -0.9, 0.9, 1.1)] == [0.0, 0.5, 0.5, 0.0]
 
 
-class Only:
+class Only(Imagining):
     """A planner whose model counts at one noise level alone."""
 
     def __init__(self, planner: LatentVideoPlanner, log_snr: float) -> None:
-        self.in_domain = planner
+        self.autoencoder, self.camera = planner.autoencoder, planner.camera
+        self._device, self._bf16 = planner.device, planner.bf16
         self.experts = [(planner.score, lambda at: float(at == log_snr))]
 
 

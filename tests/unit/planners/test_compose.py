@@ -9,15 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners.compose import NORMALISATIONS, PriorStrength, composed
+from planners.compose import NORMALISATIONS, PriorStrength, alone, composed
 from planners.diffusion import DiffusionSettings, alphas_cumprod, to_epsilon
-from planners.guidance import guided
 from planners.parametrisation import Flow, Parametrisation, Predict
 from planners.scores import VideoScore
 from robot.errors import CheckpointError
 
 SCALES = [2.5, 1.0, 0.0]
-TEXTS, NEGATIVES = ["push the puck", "open", "turn"], ["", "bad", ""]
+TEXTS, NEGATIVES = ["push the puck", "open", "turn"], ["bad", "", "worse"]
 
 
 class Toy:
@@ -81,7 +80,7 @@ def test_both_adaptations_are_the_papers_formulas(
     told = single(other, its, first, noisy, TEXTS)
     alpha = torch.tensor(SCALES).reshape(-1, 1, 1, 1, 1)
     if normalisation == "guided":
-        its_empty = single(other, its, first, noisy, NEGATIVES)
+        its_empty = single(other, its, first, noisy, ["", "", ""])
         wanted = empty + alpha * (text - empty) + gamma * (its_empty + alpha * (told - its_empty))
         assert torch.allclose(found.double(), wanted / (1 + gamma), atol=1e-4)
         return
@@ -95,16 +94,7 @@ def test_without_strength_the_base_model_comes_back_bit_for_bit(strength: PriorS
     first, noisy = inputs()
     found = composed(base, other, first, TEXTS, NEGATIVES, SCALES, strength)(noisy, 600)
 
-    def call(latents: Tensor, timesteps: Tensor, first: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        texts = ["".join(map(chr, row[row > 0].long())) for row in tokens[:, :, 0]]
-        return base.conditioned(first, texts)(latents, float(timesteps[0]))
-
-    def tokens(texts: Sequence[str]) -> Tensor:
-        padded = [[float(ord(letter)) for letter in text.ljust(16, "\0")] for text in texts]
-        return torch.tensor(padded)[:, :, None]
-
-    mask = torch.ones(3, 16, dtype=torch.bool)
-    wanted = guided(call, first, tokens(TEXTS), mask, tokens(NEGATIVES), mask, SCALES)(noisy, 600)
+    wanted = alone(base, first, TEXTS, NEGATIVES, SCALES)(noisy, 600)
     assert torch.equal(found, wanted)
     assert other.asked == []
 
@@ -112,12 +102,12 @@ def test_without_strength_the_base_model_comes_back_bit_for_bit(strength: PriorS
 def test_a_clip_whose_text_does_not_count_is_the_base_model_s_bit_for_bit_beside_others_that_are_composed() -> None:
     base, other = Toy(terms(prediction="v"), "base"), Toy(terms(), "other")
     first, noisy = inputs()
-    alone, both = (
+    lone, both = (
         composed(base, other, first, TEXTS, NEGATIVES, SCALES, PriorStrength(strength))(noisy, 600)
         for strength in (0.0, 0.5)
     )
-    assert torch.equal(alone[2], both[2])
-    assert not torch.allclose(alone[:2], both[:2], atol=1e-3)
+    assert torch.equal(lone[2], both[2])
+    assert not torch.allclose(lone[:2], both[:2], atol=1e-3)
 
 
 def test_only_what_counts_is_asked() -> None:
@@ -143,7 +133,7 @@ def test_only_what_counts_is_asked() -> None:
     assert count([1.0, 1.0, 1.0], always, how="guided") == count(SCALES, always, (700, 999), "guided") == [3, 3]
     assert count(SCALES, PriorStrength(0.0), how="guided") == [5, 0]
     composed(base, other, first, TEXTS, NEGATIVES, SCALES, always)(noisy, 600)
-    assert base.asked[-1] == (*TEXTS, "", "")
+    assert base.asked[-1] == (*TEXTS, "bad", "worse")
     assert other.asked[-1] == tuple(TEXTS[:2])
 
 
@@ -161,11 +151,11 @@ def test_outside_the_interval_the_formula_holds_without_guidance() -> None:
 def test_a_model_composed_with_itself_is_itself_where_weights_sum_to_one(normalisation: str) -> None:
     base, same = Toy(terms(prediction="v"), "same"), Toy(terms(prediction="v"), "same")
     first, noisy = inputs()
-    alone, twice = (
-        composed(base, same, first, TEXTS, NEGATIVES, SCALES, PriorStrength(strength), normalisation)(noisy, 600)
+    lone, twice = (
+        composed(base, same, first, TEXTS, [""] * 3, SCALES, PriorStrength(strength), normalisation)(noisy, 600)
         for strength in (0.0, 3.0)
     )
-    assert torch.allclose(alone, twice, atol=1e-5)
+    assert torch.allclose(lone, twice, atol=1e-5)
 
 
 def test_a_flow_can_be_the_other_model() -> None:
