@@ -103,16 +103,16 @@ def composed(
     `first_BCHW`: latents of the first frames; `negatives`: one a clip, in place of ∅. Outside `interval`, timesteps
     (low, high, both included), every scale is 1. Asked is only what counts: the negative text for clips with a scale
     other than 1; the other model where γ is above 0, for clips with a scale other than 0 (`guided`: as the base model
-    is). Where nothing of it is asked, what comes out is the base model's own guidance, bit for bit. Predictions are
-    combined as ε; where the weights sum to one that is the same as combining them as they come. Raises ValueError for
-    lengths that differ and an unknown normalisation, CheckpointError for models that differ in latent space, frames or
-    stride.
+    is) and, if it predicts ε, not beyond the noise it knows (`Parametrisation.knows`). Where nothing of it is asked,
+    what comes out is the base model's own guidance, bit for bit. Predictions are combined as ε; where the weights sum
+    to one that is the same as combining them as they come. Raises ValueError for lengths that differ and an unknown
+    normalisation, CheckpointError for models that differ in latent space, frames or stride.
     """
     _check_counts(first_BCHW, texts, negatives, scales)
     if normalisation not in NORMALISATIONS:
         raise ValueError(f"There is no normalisation {normalisation!r}; known are {', '.join(NORMALISATIONS)}.")
     check_composable(base, other)
-    ours = base.parametrisation
+    ours, theirs = base.parametrisation, other.parametrisation
     guidance = guidance_of(base, first_BCHW, texts, negatives, scales, interval)
     alpha_B = torch.tensor(scales, device=first_BCHW.device).reshape(-1, 1, 1, 1, 1)
     every, active = list(range(len(scales))), guided_clips(scales)
@@ -122,7 +122,7 @@ def composed(
     def denoise(noisy_BFCHW: Tensor, timestep: int) -> Tensor:
         conditional, negative = guidance.halves(noisy_BFCHW, timestep)
         log_snr = ours.schedule.log_snr(timestep)
-        gamma = strength.at(log_snr)
+        gamma = strength.at(log_snr) if theirs.knows(ours.log_snr_in(log_snr, theirs)) else 0.0
         apart = normalisation == "guided" and negative is not None
         chosen = heard if negative is not None and not apart else every
         if gamma == 0.0 or not chosen:
@@ -134,12 +134,12 @@ def composed(
         if len(chosen) not in asked:
             asked[len(chosen)] = _asked_about(chosen, words, other, base, first_BCHW)
         rows, second = asked[len(chosen)]
-        theirs = second(noisy_BFCHW[rows], log_snr).float()
+        answer = second(noisy_BFCHW[rows], log_snr).float()
         if apart:
             count = len(scales)
-            return own * guidance.blend(conditional, negative) + prior * guidance.blend(theirs[:count], theirs[count:])
+            return own * guidance.blend(conditional, negative) + prior * guidance.blend(answer[:count], answer[count:])
         conditional = conditional.float()
-        mixed = own * conditional[rows] + prior * theirs
+        mixed = own * conditional[rows] + prior * answer
         blended = guidance.blend(conditional.index_copy(0, rows, mixed), negative)
         if normalisation == "none":
             weight_B = 1.0 + gamma * (alpha_B if negative is not None else torch.ones_like(alpha_B))

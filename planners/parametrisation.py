@@ -157,6 +157,16 @@ class Parametrisation:
         """Return which λ of another model is the same noise on the latents as `log_snr` is here."""
         return log_snr - 2 * math.log(other.scale / self.scale)
 
+    def knows(self, log_snr: float) -> bool:
+        """Return whether the model can be asked at λ: not a prediction of ε well beyond its schedule's noisiest end.
+
+        There x0 = (x − s ε) / a magnifies whatever ε is off by, with a far below any that it was trained with. What
+        predicts x0 or v can be asked with more noise than it knows, and is taken to say what it says at its end.
+        """
+        if self.prediction != "epsilon" or not isinstance(self.schedule, Discrete):
+            return True
+        return log_snr >= self.schedule.log_snr(len(self.schedule.bars) - 1) - 1.0
+
     def split(self, output: Tensor, noisy: Tensor, log_snr: float) -> tuple[Tensor, Tensor]:
         """Return x0 and ε that a prediction means; undefined for x0 without noise and for ε without signal.
 

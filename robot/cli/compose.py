@@ -85,7 +85,22 @@ def build(config: DictConfig, **extra: Any) -> Any:
             raise SailError(str(cause)) from cause
         if isinstance(cause, SailError | OSError):
             raise cause from None
+        if (problem := _misconfigured(error, cause)) is not None:
+            raise SailError(problem) from error
         raise
+
+
+def _misconfigured(error: InstantiationException, cause: BaseException | None) -> str | None:
+    """Return in a sentence what is wrong with a `_target_` or its arguments; None where the component itself failed."""
+    told = " ".join(str(error).split())
+    named = re.search(r"target '([^']+)'", told)
+    target = named.group(1) if named else "what the configuration names"
+    if "Error locating target" in told:
+        why = cause.__cause__ if cause is not None and cause.__cause__ is not None else cause
+        return f"There is no {target} to be made ({why}): is its package installed, and its name right?"
+    if isinstance(cause, TypeError) and ("unexpected keyword argument" in str(cause) or "missing" in str(cause)):
+        return f"{target} is not made with these keys: {cause}."
+    return None
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

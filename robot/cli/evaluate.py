@@ -73,7 +73,8 @@ def tasks_asked(config: DictConfig) -> dict[str, str]:
 def _method(config: DictConfig) -> str:
     """Return the method's name in tables: `oracle_pose_tracking` for true videos, else `zero_shot`.
 
-    That is followed by what an adapted planner does and how many plans were chosen from: `zero_shot_pa_best_of_4`.
+    That is followed by what an adapted planner does, how strongly, and how many plans were chosen from:
+    `zero_shot_pa_0.3_best_of_4`.
     Never the loop's own `sail`: two measurements under one name would replace each other in a file of results.
     """
     kind = str(config.planner.get("_target_", ""))
@@ -84,7 +85,10 @@ def _method(config: DictConfig) -> str:
         node, chosen_from = node.planner, f"_best_of_{node.candidates}"
     if str(node.get("_target_", "")).startswith("planners.general."):
         return f"zero_shot_general{chosen_from}"
-    adapted = f"_{node.adaptation}" if node.get("adaptation", "in_domain") != "in_domain" else ""
+    adaptation = str(node.get("adaptation", "in_domain"))
+    adapted = {"in_domain": "", "general": "_general"}.get(
+        adaptation, f"_{adaptation}_{float(node.get('strength', 0)):g}"
+    )
     return f"zero_shot{adapted}{chosen_from}"
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from planners.compose import NORMALISATIONS, PriorStrength, alone, composed
 from planners.diffusion import DiffusionSettings, alphas_cumprod, to_epsilon
 from planners.parametrisation import Flow, Parametrisation, Predict
+from planners.samplers import Denoise
 from planners.scores import VideoScore
 from robot.errors import CheckpointError
 
@@ -137,6 +138,19 @@ def test_only_what_counts_is_asked() -> None:
     assert other.asked[-1] == tuple(TEXTS[:2])
 
 
+@pytest.mark.parametrize(("prediction", "asked"), [("epsilon", 0), ("v", 3)])
+def test_a_model_of_noise_is_not_asked_where_there_is_more_than_it_knows(prediction: str, asked: int) -> None:
+    """A cosine schedule begins with next to no signal, one linear in √β with some."""
+    base = Toy(terms(schedule="cosine"), "base")
+    other = Toy(terms(schedule="scaled_linear", prediction=prediction), "other")
+    first, noisy = inputs()
+    denoise = composed(base, other, first, TEXTS, NEGATIVES, [2.0] * 3, PriorStrength(1.0), "text")
+    denoise(noisy, 999)
+    assert sum(map(len, other.asked)) == asked
+    denoise(noisy, 600)
+    assert sum(map(len, other.asked)) == asked + 3
+
+
 def test_outside_the_interval_the_formula_holds_without_guidance() -> None:
     base, other = Toy(terms(), "base"), Toy(terms(), "other")
     first, noisy = inputs()
@@ -145,6 +159,20 @@ def test_outside_the_interval_the_formula_holds_without_guidance() -> None:
         for scales, interval in ((SCALES, (0, 500)), ([1.0, 1.0, 1.0], (0, 999)))
     )
     assert torch.equal(outside, unguided)
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_one_sampling_may_go_through_the_interval_and_out_of_it(normalisation: str) -> None:
+    base, other = Toy(terms(), "base"), Toy(terms(), "other")
+    first, noisy = inputs()
+
+    def fresh() -> Denoise:
+        strength = PriorStrength(0.4)
+        return composed(base, other, first, TEXTS, NEGATIVES, SCALES, strength, normalisation, (500, 700))
+
+    again = fresh()
+    for timestep in (800, 600, 400, 550):
+        assert torch.equal(again(noisy, timestep), fresh()(noisy, timestep))
 
 
 @pytest.mark.parametrize("normalisation", ["text", "guided"])

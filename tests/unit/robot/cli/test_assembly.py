@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from planners.adapted import AdaptedPlanner
 from planners.autoencoder import FrameAutoencoder
@@ -169,12 +170,35 @@ def test_without_a_general_planner_there_is_one_sentence_and_the_in_domain_one_s
     [
         ([], "zero_shot"),
         (["planner=oracle"], "oracle_pose_tracking"),
-        (["planner=adapted"], "zero_shot_pa"),
+        (["planner=adapted"], "zero_shot_pa_0.3"),
+        (["planner=adapted", "planner.strength=1"], "zero_shot_pa_1"),
         (["planner=adapted", "planner.adaptation=in_domain"], "zero_shot"),
         (["planner=animatediff"], "zero_shot_general"),
         (["planner=best_of_n"], "zero_shot_best_of_4"),
-        (["planner=best_of_n", "planner@planner.planner=adapted", "planner.candidates=2"], "zero_shot_pa_best_of_2"),
+        (
+            ["planner=best_of_n", "planner@planner.planner=adapted", "planner.candidates=2"],
+            "zero_shot_pa_0.3_best_of_2",
+        ),
     ],
 )
 def test_measurements_of_different_planners_have_different_names(words: list[str], name: str) -> None:
     assert _method(compose("evaluate", ["task=reach", *words])) == name
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        (
+            {"_target_": "no_such_package.Score"},
+            r"There is no no_such_package\.Score .*No module named 'no_such_package'",
+        ),
+        (
+            {"_target_": "planners.best_of_n.TextAlignment", "nope": 1},
+            "TextAlignment is not made with these keys.*nope",
+        ),
+        ({"_target_": "planners.best_of_n.Judged"}, "Judged is not made with these keys.*judge"),
+    ],
+)
+def test_what_cannot_be_made_is_said_in_a_sentence(node: dict[str, Any], said: str) -> None:
+    with pytest.raises(SailError, match=said):
+        build(OmegaConf.create(node))
