@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from rich.console import Group
 
 from planners.adapted import AdaptedPlanner
 from planners.denoisers import SpaceTimeUNet, StackedUNet, denoiser_from
@@ -49,11 +50,20 @@ def run(arguments: Arguments) -> int:
     if arguments.as_json:
         print_json(content)
     else:
-        columns = shown_fields(records)
-        cells = [[field_text(record, name) for name in columns] for record in records]
-        left = 1 if columns[0] in ("what", "variant", "way") else 0
-        screen(False).print(table(about["hardware"], columns, cells, left))
+        screen(False).print(figures(about["hardware"], records))
     return 0
+
+
+def figures(title: str, records: Sequence[Mapping[str, Any]]) -> Group:
+    """Return a table of records; what several of them all have in common stands above it."""
+    columns = shown_fields(records)
+    cells = {name: [field_text(record, name) for record in records] for name in columns}
+    same = [name for name in columns[1:] if len(records) > 1 and len(set(cells[name])) == 1]
+    told = [title, *(f"{name.replace('_', ' ')} {cells[name][0]}" for name in same if cells[name][0])]
+    columns = [name for name in columns if name not in same]
+    left = 1 if columns[0] in ("what", "variant", "way") else 0
+    heads = [name.replace("_", "\n").replace(" ", "\n") for name in columns]
+    return Group(" · ".join(told), table("", heads, zip(*(cells[name] for name in columns), strict=True), left))
 
 
 def _render(config: DictConfig, as_json: bool) -> Mapping[str, Any]:

@@ -28,7 +28,12 @@ def print_json(value: Any) -> None:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
     """Return a table whose first `left` columns are words, aligned left, and whose others are figures."""
     made = Table(
-        title=title or None, title_justify="left", box=None, pad_edge=False, header_style="dim", padding=(0, 2)
+        title=title or None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+        padding=(0, 2 if len(columns) < 9 else 1),
     )
     for place, name in enumerate(columns):
         made.add_column(name, justify="left" if place < left else "right", no_wrap=place == 0 or place >= left)
