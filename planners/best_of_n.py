@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from planners.adapted import AdaptedPlanner
 from planners.imagining import Imagining
 from planners.latent_video import LatentVideoPlanner
 from planners.scores import VideoScore, Weight, always
@@ -39,19 +40,34 @@ class BestOfN:
 
     The first candidate has the seed asked for, so that with one candidate the planner comes back bit for bit; the
     others' seeds come from that one. The plan kept bears the seed asked for and this planner's identity.
+
+    `adaptations`: of an adapted planner, those that draw the candidates in turn, `["in_domain", "general"]` every other
+    one, so that a plan comes from where the scorer likes it best; none: all from the planner as it is. The scorer asks
+    the planner as it is, whose models and strength say by whom plans are judged.
     """
 
-    def __init__(self, planner: Planner, scorer: PlanScorer, candidates: int = 4) -> None:
+    def __init__(
+        self, planner: Planner, scorer: PlanScorer, candidates: int = 4, adaptations: Sequence[str] = ()
+    ) -> None:
         if isinstance(candidates, bool) or candidates < 1:
             raise ValueError(f"Best of N needs at least one candidate, got candidates={candidates}.")
+        if adaptations and not isinstance(planner, AdaptedPlanner):
+            raise ValueError("Only an adapted planner has adaptations: planner@planner.planner=adapted.")
+        if len(adaptations) > candidates:
+            raise ValueError(f"{len(adaptations)} adaptations need as many candidates, got candidates={candidates}.")
         self.planner = planner
         self.scorer = scorer
         self.candidates = candidates
+        self.adaptations = tuple(adaptations)
+        self._drawing: list[Planner] = [planner]
+        if isinstance(planner, AdaptedPlanner) and adaptations:
+            self._drawing = [planner.with_adaptation(each) for each in adaptations]
 
     @property
     def identity(self) -> str:
         """Return the identity of the planner that the candidates come from and how many there are; plans carry it."""
-        return self.planner.identity + (f"/best of {self.candidates}" if self.candidates > 1 else "")
+        names = f" of {', '.join(self.adaptations)}" if self.adaptations else ""
+        return self.planner.identity + (f"/best of {self.candidates}{names}" if self.candidates > 1 else "")
 
     @property
     def in_domain(self) -> LatentVideoPlanner | None:
@@ -62,7 +78,7 @@ class BestOfN:
     def with_in_domain(self, planner: LatentVideoPlanner) -> BestOfN:
         """Return the same choice among plans of the planner with that part exchanged."""
         inner: Any = self.planner
-        return BestOfN(inner.with_in_domain(planner), self.scorer, self.candidates)
+        return BestOfN(inner.with_in_domain(planner), self.scorer, self.candidates, self.adaptations)
 
     def __getattr__(self, name: str) -> Any:
         """Answer what the planner says of itself: its camera, picture size, stride, frames, settings and adaptation."""
@@ -81,14 +97,22 @@ class BestOfN:
         count, number = len(observations), self.candidates
         fitting = len(instructions) == len(seeds) == count and (settings is None or len(settings) == count)
         if number == 1 or count == 0 or not fitting:  # the planner says what does not fit, in the caller's numbers
-            return self.planner.plan(observations, instructions, seeds, settings)
+            return self._drawing[0].plan(observations, instructions, seeds, settings)
         asked = [observation for observation in observations for _ in range(number)]
-        plans = self.planner.plan(
-            asked,
-            [instruction for instruction in instructions for _ in range(number)],
-            [each for seed in seeds for each in candidate_seeds(seed, number)],
-            None if settings is None else [each for each in settings for _ in range(number)],
-        )
+        words = [instruction for instruction in instructions for _ in range(number)]
+        drawn_from = [each for seed in seeds for each in candidate_seeds(seed, number)]
+        chosen_settings = None if settings is None else [each for each in settings for _ in range(number)]
+        drawn: dict[int, VideoPlan] = {}
+        for turn, planner in enumerate(self._drawing):
+            places = [place for place in range(len(asked)) if place % number % len(self._drawing) == turn]
+            some = planner.plan(
+                [asked[place] for place in places],
+                [words[place] for place in places],
+                [drawn_from[place] for place in places],
+                None if chosen_settings is None else [chosen_settings[place] for place in places],
+            )
+            drawn.update(zip(places, some, strict=True))
+        plans = [drawn[place] for place in range(len(asked))]
         scores = np.asarray(self.scorer.score(self.planner, asked, plans), np.float64)
         if scores.shape != (len(plans),) or not np.isfinite(scores).all():
             raise ValueError(f"The scorer gave no finite number for each of {len(plans)} plans, but {scores.tolist()}.")

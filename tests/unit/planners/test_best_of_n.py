@@ -227,3 +227,35 @@ def test_what_cannot_work_is_refused(planner: LatentVideoPlanner, make_observati
 
     with pytest.raises(ValueError, match="no finite number for each of 2 plans"):
         BestOfN(planner, Broken(), 2).plan([make_observation()], ["push"], [0])
+
+
+def test_adaptations_draw_candidates_in_turn(
+    planner: LatentVideoPlanner, make_denoiser: Any, make_observation: Any
+) -> None:
+    adapted = AdaptedPlanner(planner, planner.with_denoiser(make_denoiser(seed=1)).score, "pa", PriorStrength(1.0))
+    seen, words, seeds = [make_observation(seed) for seed in range(2)], ["push", "pull"], [3, 4]
+    asked: list[list[VideoPlan]] = []
+
+    class Keeping:
+        """Prefer one place, and remember what there was to choose from."""
+
+        def __init__(self, place: int) -> None:
+            self.place = place
+
+        def score(self, _: Any, observations: Sequence[Any], plans: Sequence[VideoPlan]) -> Any:
+            asked.append(list(plans))
+            return np.array([float(number % 3 == self.place) for number in range(len(plans))])
+
+    for place, adaptation in enumerate(["in_domain", "general", "in_domain"]):
+        best = BestOfN(adapted, Keeping(place), 3, ["in_domain", "general"])
+        kept = best.plan(seen, words, seeds)
+        drawn = [candidate_seeds(seed, 3)[place] for seed in seeds]
+        wanted = adapted.with_adaptation(adaptation).plan(seen, words, drawn)
+        assert all(np.array_equal(a.frames, b.frames) for a, b in zip(kept, wanted, strict=True))
+        assert {plan.planner for plan in kept} == {f"{adapted.identity}/best of 3 of in_domain, general"}
+    assert [plan.instruction for plan in asked[0]] == ["push"] * 3 + ["pull"] * 3
+    assert best.with_in_domain(planner).adaptations == ("in_domain", "general")
+    with pytest.raises(ValueError, match="Only an adapted planner has adaptations"):
+        BestOfN(planner, Keeping(0), 3, ["general"])
+    with pytest.raises(ValueError, match="need as many candidates"):
+        BestOfN(adapted, Keeping(0), 1, ["in_domain", "general"])
