@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planners.adapted import AdaptedPlanner
+from planners.around import Around, plan_by
 from planners.imagining import Imagining
 from planners.latent_video import LatentVideoPlanner
 from planners.scores import VideoScore, Weight, always
@@ -35,7 +36,7 @@ class PlanScorer(Protocol):
         ...
 
 
-class BestOfN:
+class BestOfN(Around):
     """Sample `candidates` plans an observation in one batch and keep the best. A `Planner`.
 
     The first candidate has the seed asked for, so that with one candidate the planner comes back bit for bit; the
@@ -69,22 +70,10 @@ class BestOfN:
         names = f" of {', '.join(self.adaptations)}" if self.adaptations else ""
         return self.planner.identity + (f"/best of {self.candidates}{names}" if self.candidates > 1 else "")
 
-    @property
-    def in_domain(self) -> LatentVideoPlanner | None:
-        """Return the part of the planner that is fine-tuned; None where there is none."""
-        part = getattr(self.planner, "in_domain", None)
-        return part if isinstance(part, LatentVideoPlanner) else None
-
     def with_in_domain(self, planner: LatentVideoPlanner) -> BestOfN:
         """Return the same choice among plans of the planner with that part exchanged."""
         inner: Any = self.planner
         return BestOfN(inner.with_in_domain(planner), self.scorer, self.candidates, self.adaptations)
-
-    def __getattr__(self, name: str) -> Any:
-        """Answer what the planner says of itself: its camera, picture size, stride, frames, settings and adaptation."""
-        if name in ("camera", "image_size", "stride_s", "frames", "settings", "adaptation", "autoencoder", "experts"):
-            return getattr(self.planner, name)
-        raise AttributeError(name)
 
     def plan(
         self,
@@ -102,17 +91,8 @@ class BestOfN:
         words = [instruction for instruction in instructions for _ in range(number)]
         drawn_from = [each for seed in seeds for each in candidate_seeds(seed, number)]
         chosen_settings = None if settings is None else [each for each in settings for _ in range(number)]
-        drawn: dict[int, VideoPlan] = {}
-        for turn, planner in enumerate(self._drawing):
-            places = [place for place in range(len(asked)) if place % number % len(self._drawing) == turn]
-            some = planner.plan(
-                [asked[place] for place in places],
-                [words[place] for place in places],
-                [drawn_from[place] for place in places],
-                None if chosen_settings is None else [chosen_settings[place] for place in places],
-            )
-            drawn.update(zip(places, some, strict=True))
-        plans = [drawn[place] for place in range(len(asked))]
+        whose = [place % number % len(self._drawing) for place in range(len(asked))]
+        plans = plan_by(self._drawing, whose, asked, words, drawn_from, chosen_settings)
         scores = np.asarray(self.scorer.score(self.planner, asked, plans), np.float64)
         if scores.shape != (len(plans),) or not np.isfinite(scores).all():
             raise ValueError(f"The scorer gave no finite number for each of {len(plans)} plans, but {scores.tolist()}.")

@@ -74,7 +74,7 @@ def _method(config: DictConfig) -> str:
     """Return the method's name in tables: `oracle_pose_tracking` for true videos, else `zero_shot`.
 
     That is followed by what an adapted planner does, how strongly, and how many plans were chosen from:
-    `zero_shot_pa_0.3_best_of_4`.
+    `zero_shot_pa_0.3_best_of_4`; or by `turns` where adaptations take turns.
     Never the loop's own `sail`: two measurements under one name would replace each other in a file of results.
     """
     kind = str(config.planner.get("_target_", ""))
@@ -83,6 +83,8 @@ def _method(config: DictConfig) -> str:
     node, chosen_from = config.planner, ""
     if "candidates" in node:
         node, chosen_from = node.planner, f"_best_of_{node.candidates}"
+    if "turn_s" in node:
+        return f"zero_shot_turns{chosen_from}"
     if str(node.get("_target_", "")).startswith("planners.general."):
         return f"zero_shot_general{chosen_from}"
     adaptation = str(node.get("adaptation", "in_domain"))

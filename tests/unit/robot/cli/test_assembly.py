@@ -18,6 +18,7 @@ from planners.compose import PriorStrength
 from planners.denoisers import StackedUNet
 from planners.latent_video import LatentVideoPlanner
 from planners.text import MiniLM
+from planners.turns import Turns
 from policies.pose_network import PoseNetwork, PoseNetworkShape
 from policies.pose_tracking import PoseTracking
 from robot.cli.assembly import (
@@ -153,6 +154,10 @@ def test_best_of_n_stands_around_the_starter_or_another_and_samples_as_that_does
     assert planner.settings == sampler_of(config)
     check_fit(planner, robot(camera="corner2", size=32))
     assert planner_learner(config, PlannerInForce(planner), lambda: (), 40.0, "") is not None
+    turns = build(compose("improve", ["planner=turns", *inner]).planner)
+    assert isinstance(turns, Turns)
+    assert turns.settings == sampler_of(compose("improve", ["planner=turns", *inner]))
+    assert planner_learner(config, PlannerInForce(turns), lambda: (), 40.0, "") is not None
     with pytest.raises(SailError, match=r"no planner 'adopted'\. Did you mean adapted"):
         compose("improve", ["planner=best_of_n", "planner@planner.planner=adopted"])
 
@@ -174,6 +179,7 @@ def test_without_a_general_planner_there_is_one_sentence_and_the_in_domain_one_s
         (["planner=adapted", "planner.strength=1"], "zero_shot_pa_1"),
         (["planner=adapted", "planner.adaptation=in_domain"], "zero_shot"),
         (["planner=animatediff"], "zero_shot_general"),
+        (["planner=turns"], "zero_shot_turns"),
         (["planner=best_of_n"], "zero_shot_best_of_4"),
         (
             ["planner=best_of_n", "planner@planner.planner=adapted", "planner.candidates=2"],

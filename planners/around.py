@@ -1,0 +1,52 @@
+"""What planners share that are built around another one: they say of themselves what that one says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from planners.latent_video import LatentVideoPlanner
+from robot.data import Observation, SamplerSettings, VideoPlan
+from robot.protocols import Planner
+
+SAID = ("camera", "image_size", "stride_s", "frames", "settings", "adaptation", "autoencoder", "experts")
+
+
+class Around:
+    """Stand around a planner: its camera, frames and sampling, and the part of it that the loop fine-tunes, show."""
+
+    planner: Planner
+
+    @property
+    def in_domain(self) -> LatentVideoPlanner | None:
+        """Return the part of the planner that is fine-tuned; None where there is none."""
+        part = getattr(self.planner, "in_domain", None)
+        return part if isinstance(part, LatentVideoPlanner) else None
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer what the planner says of itself: its camera, picture size, stride, frames, settings and adaptation."""
+        if name in SAID:
+            return getattr(self.planner, name)
+        raise AttributeError(name)
+
+
+def plan_by(
+    planners: Sequence[Planner],
+    whose: Sequence[int],
+    observations: Sequence[Observation],
+    instructions: Sequence[str],
+    seeds: Sequence[int],
+    settings: Sequence[SamplerSettings] | None = None,
+) -> list[VideoPlan]:
+    """Return a plan for each observation by the planner of the number `whose`, each asked once about all of its own."""
+    drawn: dict[int, VideoPlan] = {}
+    for number, planner in enumerate(planners):
+        places = [place for place, owner in enumerate(whose) if owner == number]
+        some = planner.plan(
+            [observations[place] for place in places],
+            [instructions[place] for place in places],
+            [seeds[place] for place in places],
+            None if settings is None else [settings[place] for place in places],
+        )
+        drawn.update(zip(places, some, strict=True))
+    return [drawn[place] for place in range(len(observations))]
