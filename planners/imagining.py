@@ -14,6 +14,7 @@ from torch import Tensor
 
 from planners.windows import Autoencoder
 from robot.data import Observation, SamplerSettings, VideoPlan
+from robot.words import sampled_for
 
 Draw = Callable[[Tensor, Sequence[str], Sequence[int], Sequence[SamplerSettings]], Tensor]
 """`(first_BChw, instructions, seeds, settings) -> latents_BFChw` of plans that share a sampler and a step count."""
@@ -79,7 +80,8 @@ class Imagining:
         """Return one plan per observation, in one batch.
 
         `seeds` fix each plan's noise independently of its place in the batch. `settings` overrides the planner's own
-        per plan; plans that share a sampler and a step count are drawn together. Raises ValueError for an empty
+        per plan; plans that share a sampler and a step count are drawn together. The negative prompt `opposite` is the
+        opposite of each plan's instruction, which is what the plan then says. Raises ValueError for an empty
         instruction, lengths that differ, a missing camera or an image of another size than the planner's.
         """
         chosen = [self.settings] * len(observations) if settings is None else list(settings)
@@ -111,6 +113,7 @@ class Imagining:
         self._check(observations, instructions, seeds, settings)
         if not observations:
             return []
+        settings = [sampled_for(*each) for each in zip(instructions, settings, strict=True)]
         images = np.stack([observation.images[self.camera] for observation in observations])
         first = self.encoded(images)
         groups: dict[tuple[str, int], list[int]] = {}

@@ -31,6 +31,7 @@ from robot.learn.finetuning import (
 from robot.protocols import Planner, Robot, RobotPool
 from robot.rollout import RolloutSettings, SingleRobot, steps_per_frame
 from robot.training import TrainingSettings
+from robot.words import sampled_for
 from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN
 
 Seen = Callable[[], Sequence[Episode]]
@@ -120,7 +121,7 @@ def rollout_settings(config: DictConfig) -> RolloutSettings:
     )
 
 
-def sampler_of(config: DictConfig) -> SamplerSettings:
+def sampler_of(config: DictConfig, instruction: str) -> SamplerSettings:
     """Return how plans of the true instruction are sampled; the oracle samples nothing.
 
     A planner around another samples as that one does.
@@ -129,7 +130,7 @@ def sampler_of(config: DictConfig) -> SamplerSettings:
     while "settings" not in node and isinstance(node.get("planner"), DictConfig):
         node = node.planner
     settings = node.get("settings")
-    return SamplerSettings() if settings is None else build(settings)
+    return SamplerSettings() if settings is None else sampled_for(instruction, build(settings))
 
 
 def training_settings(node: DictConfig, seed: int, tracker: str = "") -> TrainingSettings:
@@ -156,7 +157,7 @@ def exploration_of(config: DictConfig, instruction: str) -> Exploration | None:
         borrowed.append(instruction)
     if not borrowed:
         return None
-    asked_anyway = sampler_of(config)
+    asked_anyway = sampler_of(config, instruction)
     bandit = InstructionBandit(
         borrowed,
         negative_prompts(instruction, seen),

@@ -115,7 +115,7 @@ def improve(
                 finetune_from=config.learner.finetune_from,
                 enough=float(config.learner.enough),
                 keep_above=float(config.learner.keep_above),
-                sampler=sampler_of(config),
+                sampler=sampler_of(config, instruction),
                 rollout=rollout_settings(config),
                 method=config.method,
             ),

@@ -21,16 +21,7 @@ from typing import TypedDict
 import numpy as np
 
 from robot.data import SamplerSettings
-
-OPPOSITES = (
-    ("open", "close"),
-    ("lock", "unlock"),
-    ("push", "pull"),
-    ("insert", "remove"),
-    ("left", "right"),
-    ("on", "off"),
-    ("assemble", "disassemble"),
-)
+from robot.words import opposite
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -61,19 +52,6 @@ class BanditState(TypedDict):
 
     format: int
     arms: list[ArmRecord]
-
-
-def opposite(instruction: str) -> str | None:
-    """Return the instruction with its first word of a known pair of opposites turned round, or None without one.
-
-    "close the door" gives "open the door". Only words are swapped: nothing checks that the result is a task.
-    """
-    turned = {a: b for pair in OPPOSITES for a, b in (pair, pair[::-1])}
-    words = instruction.split()
-    for index, word in enumerate(words):
-        if word in turned:
-            return " ".join([*words[:index], turned[word], *words[index + 1 :]])
-    return None
 
 
 def similarity(first: str, second: str) -> float:

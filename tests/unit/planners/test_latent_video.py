@@ -82,6 +82,17 @@ def test_settings_are_mixed_in_a_batch_and_neighbours_do_not_matter(
         assert together[index].settings == choice
 
 
+def test_plans_are_steered_away_from_the_opposite_of_each_one_s_text(
+    planner: LatentVideoPlanner, make_observation: Any
+) -> None:
+    seen, said, away = [make_observation()] * 2, ["push it", "turn it"], replace(SETTINGS, negative_prompt="opposite")
+    plans = planner.plan(seen, said, [3, 3], [away, away])
+    literally = [replace(SETTINGS, negative_prompt="pull it"), SETTINGS]
+    assert [plan.settings for plan in plans] == literally
+    wanted = planner.plan(seen, said, [3, 3], literally)
+    assert all(np.array_equal(one.frames, two.frames) for one, two in zip(plans, wanted, strict=True))
+
+
 def test_guidance_and_negative_prompt_matter(planner: LatentVideoPlanner, make_observation: Any) -> None:
     choices = [
         SETTINGS,

@@ -128,7 +128,7 @@ def test_an_adapted_planner_is_put_together_and_its_in_domain_half_is_what_is_tr
     planner = build(config.planner)
     assert isinstance(planner, AdaptedPlanner)
     assert planner.strength == PriorStrength(0.3, "linear", (2.0, -2.0))
-    assert planner.settings == sampler_of(config)
+    assert planner.settings == sampler_of(config, "push it")
     general = LatentVideoPlanner.load(tmp_path / "general", planner.autoencoder, MiniLM())
     assert planner.identity == f"{general.identity}+{planner.in_domain.identity}"
     check_fit(planner, robot(camera="corner2", size=32))
@@ -142,7 +142,7 @@ def test_an_adapted_planner_is_put_together_and_its_in_domain_half_is_what_is_tr
 
 def test_best_of_n_stands_around_the_starter_or_another_and_samples_as_that_does(tmp_path: Path) -> None:
     config = compose("improve", ["planner=best_of_n", "planner.planner.settings.steps=7"])
-    assert sampler_of(config).steps == 7
+    assert sampler_of(config, "push it").steps == 7
     assert config.planner.planner._target_ == "planners.latent_video.LatentVideoPlanner.load"
     inner = [pair.replace("planner.", "planner.planner.", 1) for pair in save_two_planners(tmp_path)[1:]]
     words = ["planner=best_of_n", "planner@planner.planner=adapted", *inner, "planner.candidates=3"]
@@ -151,12 +151,14 @@ def test_best_of_n_stands_around_the_starter_or_another_and_samples_as_that_does
     assert isinstance(planner, BestOfN)
     assert isinstance(planner.planner, AdaptedPlanner)
     assert planner.candidates == 3
-    assert planner.settings == sampler_of(config)
+    assert planner.settings == sampler_of(config, "push it")
     check_fit(planner, robot(camera="corner2", size=32))
     assert planner_learner(config, PlannerInForce(planner), lambda: (), 40.0, "") is not None
     turns = build(compose("improve", ["planner=turns", *inner]).planner)
     assert isinstance(turns, Turns)
-    assert turns.settings == sampler_of(compose("improve", ["planner=turns", *inner]))
+    assert turns.settings == sampler_of(compose("improve", ["planner=turns", *inner]), "push it")
+    away = compose("improve", ["planner=turns", *inner, "planner.planner.settings.negative_prompt=opposite"])
+    assert sampler_of(away, "push it").negative_prompt == "pull it"
     assert planner_learner(config, PlannerInForce(turns), lambda: (), 40.0, "") is not None
     with pytest.raises(SailError, match=r"no planner 'adopted'\. Did you mean adapted"):
         compose("improve", ["planner=best_of_n", "planner@planner.planner=adopted"])
