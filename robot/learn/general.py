@@ -62,7 +62,7 @@ class GeneralSettings:
     retold_share: float = 0.4
     widths: tuple[int, ...] = (128, 192, 224)
     schedule: str = "linear"
-    planner_steps: int = 4000
+    planner_steps: int = 10_000
     batch_size: int = 24
     learning_rate: float = 4e-4
     seed: int = 0
