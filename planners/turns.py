@@ -15,11 +15,10 @@ from robot.data import Observation, SamplerSettings, VideoPlan
 class Turns(Around):
     """Let adaptations of one planner plan in turn, each for `turn_s` seconds of the robot's clock. A `Planner`.
 
-    What is imagined from a scene that a model misreads rarely does harm that another could not go on from, so that an
-    attempt succeeds where either of them would, given the time. Composed scores, and a choice between plans a few
-    tenths of a second long, fall between the two instead (docs/results.md). Nothing is remembered from plan to plan:
-    whose turn it is follows from `Observation.time_s` alone, so that plans can be made for many robots at once, out of
-    order, and again. A plan bears this planner's identity.
+    Where one model is at a loss the other goes on, each for long enough to get somewhere. What one does confidently and
+    wrongly may leave the arm where the other is lost, too, so that it matters who begins (docs/results.md). Nothing is
+    remembered from plan to plan: whose turn it is follows from `Observation.time_s` alone, so that plans can be made
+    for many robots at once, out of order, and again. A plan bears this planner's identity.
 
     `adaptations`: at least one of `planners.adapted.ADAPTATIONS`, in their order. Raises ValueError for any other, for
     a turn that is not positive and for a planner without adaptations.
