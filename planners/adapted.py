@@ -199,7 +199,8 @@ def load_general(folder: str | Path, in_domain: LatentVideoPlanner, **overrides:
     if not (Path(folder) / ABOUT).is_file():
         raise CheckpointError(
             f"There is no general planner in {folder}: `make starter-general` makes the one of the project; name "
-            "another with planner.general=FOLDER, or plan without by planner.adaptation=in_domain."
+            "another with planner.general=FOLDER, or plan without by planner.adaptation=in_domain (inside best_of_n "
+            "and turns planner.planner.general and planner.planner.adaptation)."
         )
     general = LatentVideoPlanner.load(folder, in_domain.autoencoder, **overrides)
     if general.text_encoder.config == in_domain.text_encoder.config:

@@ -206,7 +206,9 @@ class LatentVideoPlanner(Imagining):
 
     def with_autoencoder(self, autoencoder: Autoencoder) -> LatentVideoPlanner:
         """Return the same planner around another object for the same autoencoder, such as one that is timed."""
-        return self._with(self.denoiser, autoencoder)
+        same = self._with(self.denoiser, autoencoder)
+        same._identity = self._identity
+        return same
 
     def _with(
         self, denoiser: Denoiser, autoencoder: Autoencoder, diffusion: DiffusionSettings | None = None

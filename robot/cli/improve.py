@@ -24,7 +24,7 @@ from robot.cli.assembly import (
     sampler_of,
     without_demonstrations,
 )
-from robot.cli.compose import PROJECT, build, compose, config_hash, plain, to_yaml
+from robot.cli.compose import build, compose, config_hash, plain, to_yaml
 from robot.cli.provenance import origin
 from robot.cli.recording import episode_name, record_missing, requests_for, store_of
 from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
@@ -39,7 +39,7 @@ from robot.learn.journal import Journal, write_atomically
 from robot.learn.report import HEADINGS, interval_text
 from robot.learn.results import add_results
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings, StoredEpisodes
-from robot.revision import git_revision
+from robot.revision import program_revision
 from sim.tasks import SEEN
 
 WIDTHS = (9, 8, 14, 11, 5, 8, 13)
@@ -135,7 +135,7 @@ def improve(
         write_atomically(folder / "config.yaml", described)
         state = loop.journal.state()
         if state is None or state["phase"] != "done" or state["iteration"] < int(config.iterations):
-            loop.journal.add_session({"command": command, "revision": git_revision(PROJECT)})
+            loop.journal.add_session({"command": command, "revision": program_revision()})
         return loop.run()
     finally:
         pools.close()

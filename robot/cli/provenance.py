@@ -6,15 +6,14 @@ import time
 from typing import Any
 
 from robot.bench.machine import describe_machine
-from robot.cli.compose import PROJECT
-from robot.revision import git_revision
+from robot.revision import program_revision
 
 
 def origin(command: str, began: float) -> dict[str, Any]:
     """Return the `meta` of committed results; `began` is the `time.monotonic()` at which the work began."""
     return {
         "command": command,
-        "revision": git_revision(PROJECT),
+        "revision": program_revision(),
         "hardware": hardware(),
         "wall_time_s": round(time.monotonic() - began),
     }

@@ -22,7 +22,7 @@ from policies.frame_pair_network import FramePairShape
 from policies.frame_set import FrameSource, gather_frames
 from policies.training import train_frame_pair, train_pose_network
 from robot.cli.assembly import training_settings
-from robot.cli.compose import PROJECT, build, compose, plain
+from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import hardware
 from robot.cli.recording import store_of
 from robot.cli.screen import meter, print_json, screen
@@ -32,7 +32,7 @@ from robot.errors import SailError
 from robot.learn import general
 from robot.learn.sail import StoredEpisodes
 from robot.learn.starter import make_starter, requests
-from robot.revision import git_revision
+from robot.revision import program_revision
 from sim.metaworld import MetaWorldRobot
 from sim.tasks import tasks_of
 
@@ -54,7 +54,7 @@ def run(arguments: Arguments) -> int:
     }
     card = {
         "command": arguments.command,
-        "revision": git_revision(PROJECT),
+        "revision": program_revision(),
         "hardware": hardware(),
         "seed": int(config.seed),
     }
