@@ -31,8 +31,9 @@ class AdaptedPlanner(Imagining):
 
     `adaptation`: `pa`, the in-domain model with the general one added; `ipa`, the general model with the in-domain one
     added; `in_domain` or `general`, that one alone. `strength`: how much what is added counts. `normalisation`: see
-    `planners.compose.text_weights`. The in-domain planner encodes, decodes and says what camera, frames and sampling
-    there are; its half alone is what the loop fine-tunes.
+    `planners.compose.text_weights`. `finetuned`: the adaptation from when the loop has fine-tuned the in-domain model;
+    empty: the same. The in-domain planner encodes, decodes and says what camera, frames and sampling there are; it
+    alone is what the loop fine-tunes.
     """
 
     def __init__(
@@ -42,14 +43,16 @@ class AdaptedPlanner(Imagining):
         adaptation: str = "pa",
         strength: PriorStrength = PriorStrength(),  # noqa: B008 (frozen)
         normalisation: str = "text",
+        finetuned: str = "",
     ) -> None:
         """Put two models together; only `in_domain` can do without the general one.
 
         Raises ValueError for an unknown adaptation or normalisation, CheckpointError where the two do not fit.
         """
-        check_adaptation(adaptation, normalisation)
-        if general is None and adaptation != "in_domain":
-            raise ValueError(f"The adaptation {adaptation!r} needs a general model.")
+        check_adaptation(adaptation, normalisation, finetuned)
+        for each in (adaptation, finetuned or adaptation):
+            if general is None and each != "in_domain":
+                raise ValueError(f"The adaptation {each!r} needs a general model.")
         if general is not None:
             check_composable(in_domain.score, general)
         self.in_domain = in_domain
@@ -60,6 +63,7 @@ class AdaptedPlanner(Imagining):
         self.adaptation = adaptation
         self.strength = strength
         self.normalisation = normalisation
+        self.finetuned = finetuned
         self.base, self.other = self._roles()
         build_scheduler_in(self.base.parametrisation, in_domain.settings)  # raises for settings that cannot work
 
@@ -74,6 +78,7 @@ class AdaptedPlanner(Imagining):
         strength_schedule: str = "constant",
         strength_range: Sequence[float] = (-4.0, 4.0),
         normalisation: str = "text",
+        finetuned: str = "",
         adapters: str | Path | None = None,
         **overrides: Any,
     ) -> AdaptedPlanner:
@@ -84,7 +89,7 @@ class AdaptedPlanner(Imagining):
         Raises CheckpointError where a folder holds no planner or the two differ in latent space, frames or stride,
         ValueError for what is no general model and makes none.
         """
-        check_adaptation(adaptation, normalisation)
+        check_adaptation(adaptation, normalisation, finetuned)
         if not isinstance(strength_range, Sequence) or isinstance(strength_range, str) or len(strength_range) != 2:
             raise ValueError(f"strength_range is two log-SNRs, such as [-4, 4], got {strength_range}.")
         low, high = (float(end) for end in strength_range)
@@ -93,13 +98,13 @@ class AdaptedPlanner(Imagining):
         found: VideoScore | None
         if isinstance(general, VideoScore):
             found = general
-        elif general is None or adaptation == "in_domain":
+        elif general is None or adaptation == (finetuned or adaptation) == "in_domain":
             found = None
         elif isinstance(general, (str, Path)):
             found = load_general(general, in_domain, **overrides).score
         else:
             found = model_from(general)
-        return cls(in_domain, found, adaptation, prior, normalisation)
+        return cls(in_domain, found, adaptation, prior, normalisation, finetuned)
 
     @property
     def identity(self) -> str:
@@ -129,12 +134,15 @@ class AdaptedPlanner(Imagining):
         ]
 
     def with_in_domain(self, planner: LatentVideoPlanner) -> AdaptedPlanner:
-        """Return the same adaptation of another in-domain planner, such as one that was fine-tuned."""
-        return AdaptedPlanner(planner, self.general, self.adaptation, self.strength, self.normalisation)
+        """Return the planner that is in force once `planner`, its in-domain half, has been fine-tuned."""
+        adaptation = self.finetuned or self.adaptation
+        return AdaptedPlanner(planner, self.general, adaptation, self.strength, self.normalisation, self.finetuned)
 
     def with_adaptation(self, adaptation: str) -> AdaptedPlanner:
         """Return another adaptation of the same two models."""
-        return AdaptedPlanner(self.in_domain, self.general, adaptation, self.strength, self.normalisation)
+        return AdaptedPlanner(
+            self.in_domain, self.general, adaptation, self.strength, self.normalisation, self.finetuned
+        )
 
     @torch.no_grad()
     def draw(
@@ -183,10 +191,11 @@ class AdaptedPlanner(Imagining):
         return (in_domain, general) if self.adaptation == "pa" else (general, in_domain)
 
 
-def check_adaptation(adaptation: str, normalisation: str) -> None:
+def check_adaptation(adaptation: str, normalisation: str, finetuned: str = "") -> None:
     """Raise ValueError for an adaptation or a normalisation that there is not."""
-    if adaptation not in ADAPTATIONS:
-        raise ValueError(f"There is no adaptation {adaptation!r}; known are {', '.join(ADAPTATIONS)}.")
+    for each in (adaptation, finetuned or adaptation):
+        if each not in ADAPTATIONS:
+            raise ValueError(f"There is no adaptation {each!r}; known are {', '.join(ADAPTATIONS)}.")
     if normalisation not in NORMALISATIONS:
         raise ValueError(f"There is no normalisation {normalisation!r}; known are {', '.join(NORMALISATIONS)}.")
 
@@ -199,8 +208,8 @@ def load_general(folder: str | Path, in_domain: LatentVideoPlanner, **overrides:
     if not (Path(folder) / ABOUT).is_file():
         raise CheckpointError(
             f"There is no general planner in {folder}: `make starter-general` makes the one of the project; name "
-            "another with planner.general=FOLDER, or plan without by planner.adaptation=in_domain (inside best_of_n "
-            "and turns planner.planner.general and planner.planner.adaptation)."
+            "another with planner.general=FOLDER (planner.planner.general inside best_of_n and turns), or plan without "
+            "by planner=starter."
         )
     general = LatentVideoPlanner.load(folder, in_domain.autoencoder, **overrides)
     if general.text_encoder.config == in_domain.text_encoder.config:

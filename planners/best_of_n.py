@@ -134,8 +134,10 @@ class TextAlignment:
     def score(self, planner: Planner, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> Preferences:
         """Return the alignment of each plan with its instruction, float64 (B,).
 
-        Raises ValueError for a planner that is no latent video planner.
+        Of a planner around another one its models are asked. Raises ValueError for one that is no latent video planner.
         """
+        while isinstance(planner, Around):
+            planner = planner.planner
         experts = getattr(planner, "experts", None)
         if not isinstance(planner, Imagining) or experts is None:
             raise ValueError(

@@ -16,7 +16,7 @@ class Turns(Around):
     """Let adaptations of one planner plan in turn, each for `turn_s` seconds of the robot's clock. A `Planner`.
 
     Where one model is at a loss the other goes on, each for long enough to get somewhere. What one does confidently and
-    wrongly may leave the arm where the other is lost, too, so that it matters who begins (docs/results.md). Nothing is
+    wrongly may leave the arm where the other is lost, too, so it may matter who begins. Nothing is
     remembered from plan to plan: whose turn it is follows from `Observation.time_s` alone, so that plans can be made
     for many robots at once, out of order, and again. A plan bears this planner's identity.
 

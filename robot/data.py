@@ -109,7 +109,11 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class SamplerSettings:
-    """Hold what, beside the weights and the seed, decides which plan a planner samples."""
+    """Hold what, beside the weights and the seed, decides which plan a planner samples.
+
+    `negative_prompt`: what plans are steered away from; `opposite` is the opposite of each instruction
+    (`robot.words.sampled_for`), which plans then bear in its place.
+    """
 
     sampler: str = "ddim"
     steps: int = 8

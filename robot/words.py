@@ -1,4 +1,4 @@
-"""Turn an instruction round: what a planner is to be steered away from."""
+"""Reverse an instruction: what a planner is to be steered away from."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ OPPOSITES = (
     ("on", "off"),
     ("assemble", "disassemble"),
 )
+"""Words of which each reverses an instruction that holds the other."""
 
 
 def opposite(instruction: str) -> str | None:
     """Return the instruction with its first word of a known pair of opposites turned round, or None without one.
 
-    "close the door" gives "open the door". Only words are swapped: nothing checks that the result is a task.
+    "close the door" gives "open the door", and so does "Close the door." Only words are swapped: nothing checks that
+    the result is a task.
     """
     turned = {a: b for pair in OPPOSITES for a, b in (pair, pair[::-1])}
-    words = instruction.split()
+    words = [word.strip(".,;:!?").lower() for word in instruction.split()]
     for index, word in enumerate(words):
         if word in turned:
             return " ".join([*words[:index], turned[word], *words[index + 1 :]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from robot.bench.rollouts import bench_rollouts
 from robot.bench.storage import bench_store
 from robot.cli.assembly import instruction_of, rollout_settings, training_settings
 from robot.cli.compose import build, compose, plain
-from robot.cli.provenance import origin
+from robot.cli.provenance import Origin
 from robot.cli.screen import meter, print_json, screen, table
 from robot.cli.train import check_recorded, stored
 from robot.cli.verbs import VERBS, Arguments
@@ -39,11 +38,11 @@ from robot.learn.page import field_text, shown_fields
 def run(arguments: Arguments) -> int:
     """Carry out one benchmark and print its figures; write them to a file where `save` names one."""
     config = compose(VERBS["bench"].configs[arguments.subject], arguments.overrides)
-    began = time.monotonic()
+    origin = Origin(arguments.command)
     measured = dict(BENCHMARKS[arguments.subject](config, arguments.as_json))
     records = measured.pop("records")
     details = {name: value for name, value in measured.items() if name not in ("what", "hardware")}
-    about = {"what": f"Benchmark: {arguments.subject}", **origin(arguments.command, began), **details}
+    about = {"what": f"Benchmark: {arguments.subject}", **origin.so_far(), **details}
     content = {"meta": {**about, "machine": measured["hardware"]}, "records": records}
     if config.save:
         write_atomically(Path(config.save), json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from robot.cli.assembly import check_fit, open_pool, rollout_settings
 from robot.cli.compose import build, compose
-from robot.cli.provenance import origin
+from robot.cli.provenance import Origin
 from robot.cli.screen import Meter, meter, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import is_arm, task_of
@@ -24,6 +23,7 @@ from robot.learn.results import add_results
 from robot.learn.statistics import mean_over_tasks
 from robot.protocols import InverseDynamics, Planner
 from robot.rollout import Attempt
+from robot.words import OPPOSITE
 from sim.tasks import INSTRUCTIONS, tasks_of
 
 
@@ -33,7 +33,7 @@ def run(arguments: Arguments) -> int:
     tasks = tasks_asked(config)
     method = config.method or _method(config)
     console = screen(arguments.as_json)
-    began = time.monotonic()
+    origin = Origin(arguments.command)
     records: list[EvaluationRecord] = []
     with meter(console) as progress:
         torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
@@ -46,7 +46,7 @@ def run(arguments: Arguments) -> int:
             faults = f", {record['faults']} faults" if record["faults"] else ""
             console.print(f"{task:<28} {record['successes']:>3}/{record['rollouts']:<3} {rate:>14}{faults}")
             if config.save:
-                add_results(Path(config.save), [record], "Evaluation", origin(arguments.command, began))
+                add_results(Path(config.save), [record], "Evaluation", origin.so_far())
     _conclude(console, records, arguments.as_json)
     return 0
 
@@ -74,24 +74,28 @@ def _method(config: DictConfig) -> str:
     """Return the method's name in tables: `oracle_pose_tracking` for true videos, else `zero_shot`.
 
     That is followed by what an adapted planner does, how strongly, and how many plans were chosen from:
-    `zero_shot_pa_0.3_best_of_4`; or by `turns` where adaptations take turns.
-    Never the loop's own `sail`: two measurements under one name would replace each other in a file of results.
+    `zero_shot_pa_0.3_best_of_4`; by who takes turns and for how many seconds; and by `opposite` as negative prompt.
+    Never the loop's own `sail`: two measurements under one name replace each other in a file of results. What else is
+    changed, such as the guidance scale, wants a name by `method=`.
     """
     kind = str(config.planner.get("_target_", ""))
     if "oracle" in kind.lower():
         return f"oracle_{str(config.inverse_dynamics._target_).split('.')[1]}"
-    node, chosen_from = config.planner, ""
+    node, suffix = config.planner, ""
     if "candidates" in node:
-        node, chosen_from = node.planner, f"_best_of_{node.candidates}"
+        node, suffix = node.planner, f"_best_of_{node.candidates}"
+    innermost = node.planner if "turn_s" in node else node
+    if OmegaConf.select(innermost, "settings.negative_prompt") == OPPOSITE:
+        suffix = f"_opposite{suffix}"
     if "turn_s" in node:
-        return f"zero_shot_turns{chosen_from}"
+        return f"zero_shot_turns_{'_'.join(node.adaptations)}_{float(node.turn_s):g}{suffix}"
     if str(node.get("_target_", "")).startswith("planners.general."):
-        return f"zero_shot_general{chosen_from}"
+        return f"zero_shot_general{suffix}"
     adaptation = str(node.get("adaptation", "in_domain"))
     adapted = {"in_domain": "", "general": "_general"}.get(
         adaptation, f"_{adaptation}_{float(node.get('strength', 0)):g}"
     )
-    return f"zero_shot{adapted}{chosen_from}"
+    return f"zero_shot{adapted}{suffix}"
 
 
 def _evaluate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,7 @@ from robot.cli.assembly import (
     without_demonstrations,
 )
 from robot.cli.compose import build, compose, config_hash, plain, to_yaml
-from robot.cli.provenance import origin
+from robot.cli.provenance import Origin
 from robot.cli.recording import episode_name, record_missing, requests_for, store_of
 from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
 from robot.cli.screen import Meter, meter, print_json, screen
@@ -51,13 +50,13 @@ def run(arguments: Arguments) -> int:
     instruction = instruction_of(config)
     folder = run_folder(config)
     console = screen(arguments.as_json)
-    began = time.monotonic()
+    origin = Origin(arguments.command)
     with meter(console) as progress:
         narrator = Narrator(console, progress, Journal(folder), instruction)
         records = improve(config, instruction, folder, narrator, progress, arguments.command)
     page = report_on(folder)
     if config.save:
-        add_results(Path(config.save), records, "SAIL", _run_origin(Journal(folder), records, began))
+        add_results(Path(config.save), records, "SAIL", _run_origin(Journal(folder), records, origin))
     if arguments.as_json:
         print_json({"run": str(folder), "report": str(page), "iterations": records})
     else:
@@ -65,12 +64,12 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def _run_origin(journal: Journal, records: Sequence[Mapping[str, Any]], began: float) -> dict[str, Any]:
+def _run_origin(journal: Journal, records: Sequence[Mapping[str, Any]], session: Origin) -> dict[str, Any]:
     """Return where a run's figures come from: the run itself, however often it was resumed or only drawn again."""
     command, revision = origin_of(journal)
-    last = origin(command, began)
+    last = session.so_far()
     took_s = max(last["wall_time_s"], round(sum(map(seconds_of, records))))
-    return last | {"revision": revision, "wall_time_s": took_s}
+    return last | {"command": command, "revision": revision, "wall_time_s": took_s}
 
 
 def run_folder(config: DictConfig) -> Path:

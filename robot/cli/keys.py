@@ -14,6 +14,9 @@ from pathlib import Path
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w-]*):(?: +(?P<value>[^#]*?))?(?:\s*#\s*(?P<comment>.*))?$")
 _MORE = re.compile(r"^ {8,}# *(?P<comment>.+)$")
+_PART = re.compile(
+    r"^\s*-\s+(?:override\s+)?(?:/(?P<group>[\w-]+)@(?P<package>\w+):\s*)?(?P<option>(?!_self_)[\w-]+)\s*$"
+)
 _DEFAULT = re.compile(r"^\s*-\s+(?:override\s+)?/?(?P<group>[\w-]+)(?:@[\w.]*)?:\s*(?P<option>[\w-]+)")
 
 
@@ -38,12 +41,50 @@ def keys_of(config: str) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
         elif (match := _LINE.match(line)) and match["key"] not in ("defaults", "hydra"):
             indent = len(match["indent"])
             path = [(depth, key) for depth, key in path if depth < indent] + [(indent, match["key"])]
-            if match["value"] and match["key"] != "_target_":
+            if match["value"] and not match["key"].startswith("_"):
                 name = ".".join(key for _, key in path)
                 keys.append(Key(name, match["value"].strip(), match["comment"] or ""))
         elif keys and keys[-1].comment and (more := _MORE.match(line)):
             keys[-1] = replace(keys[-1], comment=f"{keys[-1].comment} {more['comment']}")
     return tuple(keys), tuple(groups)
+
+
+@cache
+def component_keys(group: str, option: str) -> tuple[Key, ...]:
+    """Return all keys of a component: its own, of those it builds on, and, prefixed, of the components inside it."""
+    own, parts = _own_keys(group, option)
+    inside = {
+        f"{package}.{key.name}": replace(key, name=f"{package}.{key.name}")
+        for package, (kind, name) in parts.items()
+        for key in component_keys(kind, name)
+    }
+    changed = {name: _over(key, inside[name]) for name, key in own.items() if name in inside}
+    kept = [key for name, key in own.items() if name not in inside and name not in parts]
+    return (*kept, *(inside | changed).values())
+
+
+def _own_keys(group: str, option: str) -> tuple[dict[str, Key], dict[str, tuple[str, str]]]:
+    """Return the keys of a component and of those it builds on, and what components are inside it, by their places."""
+    keys: dict[str, Key] = {}
+    parts: dict[str, tuple[str, str]] = {}
+    for line in (CONFIGS / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines():
+        if match := _PART.match(line):
+            if match["package"]:
+                parts[match["package"]] = (match["group"], match["option"])
+            else:
+                base, inside = _own_keys(group, match["option"])
+                keys |= base
+                parts |= inside
+        elif (match := _LINE.match(line)) and not match["value"] and not match["indent"]:
+            keys.pop(match["key"], None)  # what another left empty is a mapping here
+    for key in keys_of(f"{group}/{option}")[0]:
+        keys[key.name] = _over(key, keys.get(key.name, key))
+    return keys, parts
+
+
+def _over(key: Key, base: Key) -> Key:
+    """Return a key that changes another's default; without a comment of its own it keeps that one's."""
+    return replace(key, comment=key.comment or base.comment)
 
 
 @cache

@@ -9,14 +9,22 @@ from robot.bench.machine import describe_machine
 from robot.revision import program_revision
 
 
-def origin(command: str, began: float) -> dict[str, Any]:
-    """Return the `meta` of committed results; `began` is the `time.monotonic()` at which the work began."""
-    return {
-        "command": command,
-        "revision": program_revision(),
-        "hardware": hardware(),
-        "wall_time_s": round(time.monotonic() - began),
-    }
+class Origin:
+    """Where figures come from, made when the work on them begins: whatever it writes, that is its revision."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.revision = program_revision()
+        self._began = time.monotonic()
+
+    def so_far(self) -> dict[str, Any]:
+        """Return the `meta` of committed results, with the time it has taken until now."""
+        return {
+            "command": self.command,
+            "revision": self.revision,
+            "hardware": hardware(),
+            "wall_time_s": round(time.monotonic() - self._began),
+        }
 
 
 def hardware() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from robot.cli.keys import Key, group_options, keys_of
+from robot.cli.keys import Key, component_keys, group_options, keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +287,8 @@ def _key_lines(title: str, config: str, chosen: Mapping[str, str]) -> list[str]:
 def _group_keys(group: Key) -> Sequence[Key]:
     if group.name == "experiment" or group.default == "null":
         return ()
-    own, _ = keys_of(f"{group.name}/{group.default}")
-    return [Key(f"{group.name}.{key.name}", key.default, key.comment) for key in own]
+    keys = component_keys(group.name, group.default)
+    return [Key(f"{group.name}.{key.name}", key.default, key.comment) for key in keys]
 
 
 def _columns(rows: list[tuple[str, str]], indent: int = 2) -> list[str]:

@@ -45,7 +45,7 @@ class Trainable(Planner, Protocol):
         ...
 
     def with_in_domain(self, planner: LatentVideoPlanner) -> Planner:
-        """Return the planner with that part exchanged."""
+        """Return the planner that is in force once that part has been fine-tuned to this one."""
         ...
 
 

@@ -20,6 +20,7 @@ from planners.denoisers import StackedUNet
 from planners.diffusion import DiffusionSettings
 from planners.general import GeneralPlanner
 from planners.latent_video import LatentVideoPlanner
+from planners.turns import Turns
 from robot.data import Observation, SamplerSettings
 from robot.protocols import Planner
 from sim.metaworld import MetaWorldRobot
@@ -110,6 +111,13 @@ def best_of_n() -> Case:
     return dataclasses.replace(case, planner=BestOfN(case.planner, TextAlignment([0.0]), 2))
 
 
+def turns() -> Case:
+    case = adapted()
+    assert isinstance(case.planner, AdaptedPlanner)
+    seen = [dataclasses.replace(each, time_s=2.0 * turn) for turn, each in enumerate(case.observations)]
+    return dataclasses.replace(case, planner=Turns(case.planner, ["in_domain", "general"], 2.0), observations=seen)
+
+
 def oracle() -> Case:
     robot = MetaWorldRobot("drawer-close", image_size=16)
     seen = [robot.reset(seed) for seed in range(3)]
@@ -132,6 +140,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "adapted": adapted,
     "general": general,
     "best of n": best_of_n,
+    "turns": turns,
 }
 
 

@@ -133,6 +133,22 @@ def test_other_weights_in_domain_leave_the_general_model_as_it_is(
     assert (tuned.adaptation, tuned.strength, tuned.normalisation) == ("ipa", PriorStrength(0.3), "text")
 
 
+def test_once_fine_tuned_the_in_domain_model_may_go_on_alone(
+    small: LatentVideoPlanner, general: LatentVideoPlanner, make_denoiser: Any, make_observation: Any
+) -> None:
+    adapted = AdaptedPlanner(small, general.score, "ipa", PriorStrength(0.3), "text", "in_domain")
+    assert adapted.identity == f"{general.identity}+{small.identity}"
+    part = small.with_denoiser(make_denoiser(seed=7))
+    for tuned in (adapted.with_in_domain(part), adapted.with_in_domain(part).with_in_domain(part)):
+        assert (tuned.adaptation, tuned.identity) == ("in_domain", part.identity)
+        assert same(planned(tuned, make_observation), planned(part, make_observation))
+    assert adapted.with_adaptation("pa").with_in_domain(part).adaptation == "in_domain"
+    with pytest.raises(ValueError, match="no adaptation 'both'"):
+        AdaptedPlanner(small, general.score, finetuned="both")
+    with pytest.raises(ValueError, match="'ipa' needs a general model"):
+        AdaptedPlanner(small, None, "in_domain", finetuned="ipa")
+
+
 def test_it_is_loaded_from_two_folders_and_says_what_makes_the_one_that_is_missing(
     small: LatentVideoPlanner,
     general: LatentVideoPlanner,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from planners.adapted import AdaptedPlanner
+from planners.best_of_n import BestOfN, TextAlignment
 from planners.compose import PriorStrength
 from planners.latent_video import LatentVideoPlanner
 from planners.turns import Turns
@@ -45,8 +46,17 @@ def test_a_plan_is_drawn_by_whom_the_clock_says(adapted: AdaptedPlanner, make_ob
     for number, name in enumerate(whose):
         alone = adapted.with_adaptation(name)
         (wanted,) = alone.plan(seen[number : number + 1], [words[number]], [number], [settings[number]])
-        assert plans[number] == replace(wanted, planner=turns.identity, frames=plans[number].frames)
-        assert np.abs(plans[number].frames.astype(int) - wanted.frames).max() <= 1  # in a batch of another size
+        found = plans[number]
+        assert (found.instruction, found.seed, found.settings) == (words[number], number, settings[number])
+        assert found.planner == turns.identity
+        others = [
+            adapted.with_adaptation(other).plan(
+                seen[number : number + 1], [words[number]], [number], [settings[number]]
+            )
+            for other in {"in_domain", "general", "ipa"} - {name}
+        ]
+        assert np.abs(found.frames.astype(int) - wanted.frames).max() <= 1  # in a batch of another size
+        assert min(np.abs(found.frames.astype(int) - other.frames).max() for (other,) in others) > 1
     assert turns.plan([], [], []) == []
 
 
@@ -62,6 +72,15 @@ def test_it_says_what_its_planners_say_and_trains_the_in_domain_one(
     after = turns.with_in_domain(tuned)
     assert after.identity == f"{tuned.identity}/{general}/turns of 2.8 s" != turns.identity
     assert Turns(adapted, ["general"]).adaptation == "general"
+
+
+def test_the_best_of_several_plans_of_turns_is_judged_by_their_models(
+    adapted: AdaptedPlanner, make_observation: Any
+) -> None:
+    seen = [replace(make_observation(number), time_s=3.0 * number) for number in range(2)]
+    best = BestOfN(Turns(adapted), TextAlignment([0.0]), 2)
+    plans = best.plan(seen, ["push", "pull"], [0, 1])
+    assert [plan.planner for plan in plans] == [f"{Turns(adapted).identity}/best of 2"] * 2
 
 
 def test_what_cannot_take_turns_is_refused(adapted: AdaptedPlanner, make_observation: Any) -> None:

@@ -1,4 +1,4 @@
-"""Instructions turned round."""
+"""Instructions reversed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ def test_the_first_word_that_has_an_opposite_is_turned_round() -> None:
     assert opposite("unlock the door") == "lock the door"
     assert opposite("push the plug on") == "pull the plug on"
     assert opposite("press the button") is None
+    assert opposite("Close the door, please!") == "open the door please"
 
 
 def test_a_negative_prompt_may_be_the_opposite_of_what_is_asked_for() -> None:

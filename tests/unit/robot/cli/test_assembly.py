@@ -181,7 +181,13 @@ def test_without_a_general_planner_there_is_one_sentence_and_the_in_domain_one_s
         (["planner=adapted", "planner.strength=1"], "zero_shot_pa_1"),
         (["planner=adapted", "planner.adaptation=in_domain"], "zero_shot"),
         (["planner=animatediff"], "zero_shot_general"),
-        (["planner=turns"], "zero_shot_turns"),
+        (["planner=turns"], "zero_shot_turns_in_domain_general_2.8"),
+        (
+            ["planner=turns", "planner.planner.settings.negative_prompt=opposite", "planner.adaptations=[general,ipa]"],
+            "zero_shot_turns_general_ipa_2.8_opposite",
+        ),
+        (["planner.settings.negative_prompt=opposite"], "zero_shot_opposite"),
+        (["planner.settings.negative_prompt=blurred"], "zero_shot"),
         (["planner=best_of_n"], "zero_shot_best_of_4"),
         (
             ["planner=best_of_n", "planner@planner.planner=adapted", "planner.candidates=2"],

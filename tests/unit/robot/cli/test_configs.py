@@ -12,7 +12,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from robot.cli.compose import compose, config_hash, flat_keys, plain
-from robot.cli.keys import CONFIGS, group_names, group_options, keys_of
+from robot.cli.keys import CONFIGS, component_keys, group_names, group_options, keys_of
 
 ROOTS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 HOME = {
@@ -82,6 +82,17 @@ def test_the_help_shows_the_keys_that_hydra_knows(root: str) -> None:
     known = {key for key in flat_keys(compose(root)) if key.partition(".")[0] not in groups}
     leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)} - {"_target_"}
     assert shown == leaves
+
+
+@pytest.mark.parametrize(("group", "option"), [each for each in OPTIONS if each[0] != "experiment"])
+def test_the_help_shows_the_keys_of_a_component_and_of_those_inside_it(group: str, option: str) -> None:
+    inside = ["planner=adapted_animatediff", f"general@planner.general={option}"]
+    config = compose(HOME[group], inside if group == "general" else [f"{group}={option}"])
+    known = set(flat_keys(config.planner.general if group == "general" else config[group]))
+    leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)}
+    keys = component_keys(group, option)
+    assert {key.name for key in keys} == {key for key in leaves if not key.rpartition(".")[2].startswith("_")}
+    assert len({key.name for key in keys}) == len(keys)
 
 
 @pytest.mark.parametrize("root", ROOTS)

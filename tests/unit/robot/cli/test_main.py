@@ -65,6 +65,11 @@ def test_help_shows_the_keys_of_what_was_chosen_and_whole_comments(capsys: pytes
     shown = capsys.readouterr().out
     assert "planner=adapted " in shown and "planner.strength=0.3" in shown
     assert "steers away from what the arm does anyway, towards what worked" in shown
+    assert sail("improve", "planner=adapted_animatelcm", "--help") == 0
+    shown = capsys.readouterr().out
+    for said in ("planner.general.base=emilianJR/epiCRealism ", "planner.strength_schedule=constant ", "=25 "):
+        assert said in shown
+    assert "planner.general=" not in shown
 
 
 @pytest.mark.parametrize("name", list(verbs.VERBS))
