@@ -25,6 +25,7 @@ from robot.learn.finetuning import (
     InverseDynamicsLearner,
     PlannerInForce,
     PlannerLearner,
+    Trainable,
     reconstruction,
     trained_part,
 )
@@ -181,13 +182,14 @@ def planner_learner(
 ) -> PlannerLearner | None:
     """Return what fine-tunes the planner, or None where it is switched off or there is nothing to train."""
     node = config.learner.planner
-    current = trained_part(in_force.current)
+    acting = in_force.current
+    current = trained_part(acting)
     if not node.train or current is None:
         return None
-    if getattr(in_force.current, "adaptation", "") == "general":
+    if isinstance(acting, Trainable) and getattr(acting.with_in_domain(current), "adaptation", "") == "general":
         raise SailError(
-            "With planner.adaptation=general no plan comes from the in-domain planner, which is what would be "
-            "fine-tuned: set learner.planner.train=false, or take another adaptation."
+            "With planner.adaptation=general no plan would ever come from the in-domain planner, which is what is "
+            "fine-tuned: set planner.finetuned=in_domain, learner.planner.train=false, or take another adaptation."
         )
     half_life_s = node.half_life_s
     if half_life_s is not None and not half_life_s > 0:

@@ -74,7 +74,7 @@ def _method(config: DictConfig) -> str:
     """Return the method's name in tables: `oracle_pose_tracking` for true videos, else `zero_shot`.
 
     That is followed by what an adapted planner does, how strongly, and how many plans were chosen from:
-    `zero_shot_pa_0.3_best_of_4`; by who takes turns and for how many seconds; and by `opposite` as negative prompt.
+    `zero_shot_ipa_0.3_best_of_4`; by who takes turns and for how many seconds; and by `opposite` as negative prompt.
     Never the loop's own `sail`: two measurements under one name replace each other in a file of results. What else is
     changed, such as the guidance scale, wants a name by `method=`.
     """

@@ -89,22 +89,26 @@ def use_of_best(journal: Journal, state: RunState) -> tuple[int, str] | None:
     config = journal.folder / "config.yaml"
     if not models or not config.exists():
         return None
+    learning, node = _learning_planner(OmegaConf.load(config))
+    folders = {"planner": f"{learning}.planner", "inverse_dynamics": "inverse_dynamics.folder"}
+    changed = {folders[name]: str(folder) for name, folder in models.items() if name in folders}
+    if "planner" in models and node.get("finetuned"):
+        changed[f"{learning}.adaptation"] = node.finetuned  # what acted since that model was trained
     words = [f"task={state['settings']['task']}"]
     for word in shlex.split(origin_of(journal)[0]):
         key = word.split("=")[0]
-        if key.split(".")[0].split("@")[0] in ABOUT_WHO_ACTS and key != "task":
+        if key.split(".")[0].split("@")[0] in ABOUT_WHO_ACTS and key != "task" and key not in changed:
             words.append(word)
-    folders = {"planner": _planner_key(OmegaConf.load(config)), "inverse_dynamics": "inverse_dynamics.folder"}
-    words += [f"{folders[name]}={folder}" for name, folder in models.items() if name in folders]
+    words += [f"{key}={value}" for key, value in changed.items()]
     return best, shlex.join(["sail", "evaluate", *words])
 
 
-def _planner_key(config: Any) -> str:
-    """Return the key of the folder that holds the planner which learns: that of the innermost one."""
-    key, node = "planner.planner", config.get("planner", {})
+def _learning_planner(config: Any) -> tuple[str, Any]:
+    """Return the key and the settings of the planner which learns: the innermost one."""
+    key, node = "planner", config.get("planner", {})
     while isinstance(node.get("planner"), DictConfig):
         key, node = f"{key}.planner", node.planner
-    return key
+    return key, node
 
 
 def _examples(journal: Journal, store: EpisodeStore, last: int) -> Mapping[str, Episode]:

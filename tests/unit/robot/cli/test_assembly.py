@@ -133,8 +133,13 @@ def test_an_adapted_planner_is_put_together_and_its_in_domain_half_is_what_is_tr
     assert planner.identity == f"{general.identity}+{planner.in_domain.identity}"
     check_fit(planner, robot(camera="corner2", size=32))
     assert planner_learner(config, PlannerInForce(planner), lambda: (), 40.0, "") is not None
-    alone = PlannerInForce(planner.with_adaptation("general"))
-    with pytest.raises(SailError, match=r"planner\.adaptation=general no plan comes from the in-domain planner"):
+    assert planner.finetuned == "in_domain"
+    first = PlannerInForce(planner.with_adaptation("general"))
+    assert planner_learner(config, first, lambda: (), 40.0, "") is not None
+    alone = PlannerInForce(
+        build(compose("improve", [*words, "planner.adaptation=general", "planner.finetuned="]).planner)
+    )
+    with pytest.raises(SailError, match=r"planner\.adaptation=general no plan would ever come from the in-domain"):
         planner_learner(config, alone, lambda: (), 40.0, "")
     config.learner.planner.train = False
     assert planner_learner(config, alone, lambda: (), 40.0, "") is None
@@ -177,8 +182,8 @@ def test_without_a_general_planner_there_is_one_sentence_and_the_in_domain_one_s
     [
         ([], "zero_shot"),
         (["planner=oracle"], "oracle_pose_tracking"),
-        (["planner=adapted"], "zero_shot_pa_0.3"),
-        (["planner=adapted", "planner.strength=1"], "zero_shot_pa_1"),
+        (["planner=adapted"], "zero_shot_ipa_0.3"),
+        (["planner=adapted", "planner.adaptation=pa", "planner.strength=1"], "zero_shot_pa_1"),
         (["planner=adapted", "planner.adaptation=in_domain"], "zero_shot"),
         (["planner=animatediff"], "zero_shot_general"),
         (["planner=turns"], "zero_shot_turns_in_domain_general_2.8"),
@@ -191,7 +196,7 @@ def test_without_a_general_planner_there_is_one_sentence_and_the_in_domain_one_s
         (["planner=best_of_n"], "zero_shot_best_of_4"),
         (
             ["planner=best_of_n", "planner@planner.planner=adapted", "planner.candidates=2"],
-            "zero_shot_pa_0.3_best_of_2",
+            "zero_shot_ipa_0.3_best_of_2",
         ),
     ],
 )

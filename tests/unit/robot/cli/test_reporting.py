@@ -92,6 +92,22 @@ def test_the_report_says_how_to_use_the_best_models(planner: str, key: str, tmp_
     assert use_of_best(journal, state) is None  # the starter did best
 
 
+def test_the_report_names_the_adaptation_that_fine_tuned_models_acted_in(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "run")
+    journal.folder.mkdir()
+    (journal.folder / "config.yaml").write_text("planner: {planner: a/folder, adaptation: ipa, finetuned: in_domain}\n")
+    state = STATE | {"acted": [{"planner": None}, {"planner": "iteration-00/planner"}]}
+    command = "sail improve task=door-close planner=adapted planner.adaptation=ipa"
+    journal.add_session({"command": command, "revision": "aaa"})
+    for iteration in range(2):
+        journal.add_iteration({"iteration": iteration, "successes": iteration, "rollouts": 10})
+    assert use_of_best(journal, state) == (
+        1,
+        f"sail evaluate task=door-close planner=adapted planner.planner={journal.folder}/iteration-00/planner "
+        "planner.adaptation=in_domain",
+    )
+
+
 def test_no_run_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SailError, match="holds no run"):
         report_on(tmp_path)
