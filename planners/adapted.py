@@ -193,9 +193,9 @@ class AdaptedPlanner(Imagining):
 
 def check_adaptation(adaptation: str, normalisation: str, finetuned: str = "") -> None:
     """Raise ValueError for an adaptation or a normalisation that there is not."""
-    for each in (adaptation, finetuned or adaptation):
+    for each, when in ((adaptation, ""), (finetuned or adaptation, " for what is finetuned")):
         if each not in ADAPTATIONS:
-            raise ValueError(f"There is no adaptation {each!r}; known are {', '.join(ADAPTATIONS)}.")
+            raise ValueError(f"There is no adaptation {each!r}{when}; known are {', '.join(ADAPTATIONS)}.")
     if normalisation not in NORMALISATIONS:
         raise ValueError(f"There is no normalisation {normalisation!r}; known are {', '.join(NORMALISATIONS)}.")
 

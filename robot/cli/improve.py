@@ -33,11 +33,12 @@ from robot.cli.wording import is_arm, task_of
 from robot.data import Episode, Outcome
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
-from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce
+from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce, Trainable, trained_part
 from robot.learn.journal import Journal, write_atomically
 from robot.learn.report import HEADINGS, interval_text
 from robot.learn.results import add_results
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings, StoredEpisodes
+from robot.protocols import Planner
 from robot.revision import program_revision
 from sim.tasks import SEEN
 
@@ -92,6 +93,8 @@ def improve(
             "mislead. demonstrations_from=data/teleoperated, say, names a store of yours."
         )
         config = without_demonstrations(config)
+    if (change := what_will_act(config, planner.current)) is not None:
+        narrator.say(change)
     pools = open_pool(config, task)
     tracker = "tensorboard" if config.tensorboard else ""
 
@@ -138,6 +141,15 @@ def improve(
         return loop.run()
     finally:
         pools.close()
+
+
+def what_will_act(config: DictConfig, planner: Planner) -> str | None:
+    """Return in words what plans before and after the first fine-tuning, or None where that is the same adaptation."""
+    part = trained_part(planner)
+    if not config.learner.planner.train or part is None or not isinstance(planner, Trainable):
+        return None
+    before, after = (getattr(each, "adaptation", "") for each in (planner, planner.with_in_domain(part)))
+    return None if before == after else f"Plans come from {before} until the planner is fine-tuned, then from {after}."
 
 
 def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode]:

@@ -31,6 +31,7 @@ from robot.cli.assembly import (
 )
 from robot.cli.compose import build, compose
 from robot.cli.evaluate import _method
+from robot.cli.improve import what_will_act
 from robot.data import RobotSpec
 from robot.errors import SailError
 from robot.learn.exploration import Arm
@@ -134,6 +135,9 @@ def test_an_adapted_planner_is_put_together_and_its_in_domain_half_is_what_is_tr
     check_fit(planner, robot(camera="corner2", size=32))
     assert planner_learner(config, PlannerInForce(planner), lambda: (), 40.0, "") is not None
     assert planner.finetuned == "in_domain"
+    assert what_will_act(config, planner) == "Plans come from ipa until the planner is fine-tuned, then from in_domain."
+    assert what_will_act(config, planner.with_adaptation("in_domain")) is None
+    assert what_will_act(config, planner.in_domain) is None
     first = PlannerInForce(planner.with_adaptation("general"))
     assert planner_learner(config, first, lambda: (), 40.0, "") is not None
     alone = PlannerInForce(
