@@ -88,14 +88,12 @@ class GeneralPlanner(Imagining):
     ) -> GeneralPlanner:
         """Build from a model, or what makes one, and the folder of its autoencoder, for square pictures.
 
-        The model is made first: of weights that are not there, its message names the autoencoder's, too. Raises
-        ValueError for what is no model and makes none, CheckpointError where the two do not belong together.
+        Raises ValueError for what is no model and makes none, CheckpointError where the two do not belong together.
         """
-        model = model_from(general)
         if isinstance(autoencoder, (str, Path)):
             autoencoder = FrameAutoencoder.load(autoencoder, int(image_size))
         size = (int(image_size), int(image_size))
-        return cls(model, autoencoder, frames, camera, stride_s, settings, size, precision, device)
+        return cls(model_from(general), autoencoder, frames, camera, stride_s, settings, size, precision, device)
 
     @property
     def frames(self) -> int:

@@ -86,10 +86,11 @@ def test_missing_weights_are_one_sentence_at_the_command_line(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
     monkeypatch.chdir(tmp_path)
-    words = ["planner=animatediff", "planner.general.offline=true"]  # and the autoencoder named is missing, too
+    folder = save_tiny_animatediff(tmp_path / "weights")
+    words = ["planner=animatediff", "planner.general.offline=true", f"planner.autoencoder={folder / 'base' / 'vae'}"]
     assert main(["bench", "planner", *words]) == 2
     said = capsys.readouterr().err
-    assert "hf download sd-legacy/stable-diffusion-v1-5" in said and "vae/config.json" in said
+    assert "hf download sd-legacy/stable-diffusion-v1-5" in said
     assert "Traceback" not in said
 
 
