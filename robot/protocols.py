@@ -88,6 +88,10 @@ class ArmDriver(Protocol):
 
     It is used from one thread. A driver knows no safety of its own beyond the maker's: the governor has seen to limits
     before `write` is called, some 250 times a second.
+
+    The first `write` after `connect` takes control of the arm. Once the arm has refused a command, or stopped itself or
+    been stopped by somebody else, the driver never takes control again of its own accord: every `write` raises and
+    touches nothing, `stop` does nothing, until `connect` or, where the driver has it, `recover` (see `Recoverable`).
     """
 
     @property
@@ -113,6 +117,20 @@ class ArmDriver(Protocol):
 
     def close(self) -> None:
         """Hold, release what is held and disconnect; closing twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class Recoverable(Protocol):
+    """What an `ArmDriver` has beside, whose arm can be made ready again without connecting anew."""
+
+    def recover(self) -> None:
+        """Clear what made the arm stop or refuse, moving nothing; the next `write` takes control again.
+
+        It is called, from the driver's one thread and with the arm at rest, because a person at the arm asked for it;
+        nothing else may. Where nothing is to be cleared it does nothing. Raises SailError, in a sentence that says what
+        to do, where the arm cannot be made ready from here, such as with its stop button pressed.
+        """
         ...
 
 
