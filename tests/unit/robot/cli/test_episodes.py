@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from robot.cli import main as front
+from robot.cli.screen import Screen
 from robot.data import Outcome, Verdict
 from robot.episodes import viewer
 from robot.episodes.description import Heading, Origin
@@ -125,9 +125,7 @@ def test_the_doctor_looks_into_a_store_with_nothing_but_an_open_episode(capsys: 
 def test_the_table_leaves_columns_out_before_it_squeezes_any(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "robot.cli.episodes.screen", lambda _: Console(width=width, force_terminal=True, color_system=None)
-    )
+    monkeypatch.setattr("robot.cli.episodes.screen", lambda _: Screen(width=width, is_terminal=True))
     shown = sail(capsys)
     lines = [line for line in shown.splitlines() if line.startswith(("alone", "good", "bad"))]
     assert len(lines) == 3 and all(len(line.rstrip()) <= width and "…" not in line for line in lines)
