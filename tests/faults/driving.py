@@ -125,22 +125,24 @@ def line_of(process: subprocess.Popen[str], timeout_s: float = 60.0) -> str:
 
 
 @contextmanager
-def full_pipe() -> Iterator[int]:
-    """Lend the end of a pipe that takes nothing any more, because nobody reads the other one."""
+def unread_pipe() -> Iterator[int]:
+    """Lend the end of a pipe whose other end nobody reads."""
     ours, theirs = os.pipe()
-    os.set_blocking(theirs, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(theirs, b"x" * 65536)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(theirs, b"x")
-    os.set_blocking(theirs, True)
     try:
         yield theirs
     finally:
         os.close(theirs)
         os.close(ours)
+
+
+def fill(pipe: int) -> None:
+    """Write to a pipe until it takes no more."""
+    os.set_blocking(pipe, False)
+    for size in (65536, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(pipe, b"x" * size)
+    os.set_blocking(pipe, True)
 
 
 @contextmanager

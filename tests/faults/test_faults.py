@@ -30,11 +30,12 @@ from tests.faults.driving import (
     ServerProcess,
     check_record,
     driving,
-    full_pipe,
+    fill,
     periods_in_motion,
     seconds_to_brake,
     server_of,
     sway,
+    unread_pipe,
 )
 from tests.faults.serve import SETTINGS
 from tests.faults.wire import FAULTS, faulty_wire
@@ -177,8 +178,9 @@ def test_a_command_that_nobody_can_mean_moves_nothing(arm: str, tmp_path: Path) 
 
 @on_every_arm
 def test_a_log_that_nobody_reads_keeps_no_stop_waiting(arm: str, tmp_path: Path) -> None:
-    with full_pipe() as stderr:
+    with unread_pipe() as stderr:
         server = ServerProcess(arm, tmp_path, stderr=stderr)
+        fill(stderr)
         try:
             with ArmClient(server.address, timeout_s=10.0) as client:
                 client.acquire()
