@@ -4,7 +4,8 @@ franky offers no stream of joint positions at 250 Hz: its position motions plan 
 streaming it documents `JointImpedanceTracker`, a joint impedance controller that runs at 1 kHz in franky's own
 real-time thread and follows the newest reference. That is what is used here, with a reference velocity beside each
 position so that damping does not make the arm lag. It begins with the first command and not before, so that
-connecting moves nothing; until then the arm stands on its own brakes or controller.
+connecting moves nothing; until then the arm stands on its own brakes or controller. A reflex, or the stop button, ends
+the tracker; the next one is made only after `recover`, and begins where the arm then stands.
 
 The gripper takes one command at a time and has a thread of its own. Closing grasps with a set force and accepts a
 thing of any width; opening moves.
@@ -24,6 +25,7 @@ from typing import Any, Final
 import numpy as np
 
 from hardware.arms.gripper import GripperThread
+from hardware.arms.latch import Latch
 from hardware.arms.limits import CAUTIOUS, checked, joints, slowed, with_gripper
 from hardware.extras import maker_package, said
 from robot.arm import ArmDescription, Joints, JointState
@@ -87,6 +89,7 @@ class FrankaArm:
         self._gripper: GripperThread | None = None
         self._tracker: Any = None
         self._reference: Joints | None = None
+        self._latch = Latch()
 
     @property
     def description(self) -> ArmDescription:
@@ -106,21 +109,27 @@ class FrankaArm:
         config = self._franky.RealtimeConfig
         try:
             robot = self._franky.Robot(self._host, realtime_config=config.Enforce if self._realtime else config.Ignore)
-            if robot.has_errors:
-                robot.recover_from_errors()
+            self._clear_errors(robot)
             if self._has_gripper:
                 self._hand = self._franky.Gripper(self._host)
                 self._gripper = GripperThread(self._move_hand, lambda: float(self._hand.width), self._hand.stop)
+        except SailError:
+            raise
         except Exception as problem:
             raise SailError(
                 f"The Franka at {self._host} cannot be connected ({said(problem)}): unlock its joints and activate FCI "
                 "in Desk, release the stop button, and see that no other program holds the arm."
             ) from problem
         self._robot = robot
+        self._latch.lift()
 
     def read(self) -> JointState:
-        """Return where the joints are, with velocities and torques; raise SailError where the arm does not answer."""
+        """Return where the joints are, with velocities and torques.
+
+        Raises SailError where the arm does not answer, and once where it stopped itself or was stopped.
+        """
         robot = self._connected()
+        self._see_that_it_is_in_control()
         try:
             state = robot.state
         except Exception as problem:
@@ -137,33 +146,28 @@ class FrankaArm:
     def write(self, position: Joints) -> None:
         """Command joint positions, (J,); the first command takes control of the arm where it stands.
 
-        Raises SailError where the arm stopped itself, such as after a collision: it must be connected anew.
+        Raises SailError where the arm stopped itself, such as after a collision, and from then on until `recover`.
         """
         robot = self._connected()
         checked(position, self._description.size, "a Franka")
+        self._latch.check()
+        self._see_that_it_is_in_control()
         arm = position[:ARM_JOINTS].copy()
         velocity = np.zeros(ARM_JOINTS) if self._reference is None else (arm - self._reference) * self._rate_hz
         try:
             if self._tracker is None:
                 self._tracker = self._franky.JointImpedanceTracker(robot, stiffness=STIFFNESS)
-            if not self._tracker.is_running:
-                raise SailError(
-                    f"The Franka at {self._host} stopped itself ({self._why()}): look what is in its way, then connect "
-                    "anew."
-                )
             # A jump of the reference is the governor's to prevent; its velocity is never told as more than allowed.
             self._tracker.set_target(arm, np.clip(velocity, -self._fastest, self._fastest))
-        except SailError:
-            raise
         except Exception as problem:
-            raise SailError(f"The Franka at {self._host} took no command ({said(problem)}).") from problem
+            raise self._give_up(f"took no command ({said(problem)})") from problem
         self._reference = arm
         if self._gripper is not None:
             self._gripper.ask(float(position[ARM_JOINTS]))
 
     def stop(self) -> None:
         """Hold where the arm is now, in its own impedance control; what the hand holds stays held."""
-        if self._robot is None:
+        if self._robot is None or self._latch.fallen:
             return
         if self._gripper is not None:
             with contextlib.suppress(Exception):  # the arm comes first; the gripper's failure shows at the next read
@@ -174,16 +178,29 @@ class FrankaArm:
         try:
             self._tracker.set_target(np.asarray(self._robot.state.q, np.float64), np.zeros(ARM_JOINTS))
         except Exception as problem:
-            raise SailError(f"The Franka at {self._host} took no stop ({said(problem)}).") from problem
+            raise self._give_up(f"took no stop ({said(problem)})") from problem
         self._reference = None
+
+    def recover(self) -> None:
+        """Clear a reflex, so that the next `write` begins where the arm stands; raise SailError where that fails."""
+        robot = self._connected()
+        if not self._latch.fallen:
+            return
+        self._end_tracker()
+        try:
+            self._clear_errors(robot)
+        except SailError:
+            raise
+        except Exception as problem:
+            raise SailError(
+                f"The Franka at {self._host} is not ready again ({said(problem)}): look at it in Desk, and clear the "
+                "fault again."
+            ) from problem
+        self._latch.lift()
 
     def close(self) -> None:
         """Come to rest, give up control and disconnect; the arm then stands on its own controller and brakes."""
-        tracker, self._tracker = self._tracker, None
-        self._reference = None
-        if tracker is not None:
-            with contextlib.suppress(Exception):  # an arm that stopped itself is at rest already
-                tracker.stop()
+        self._end_tracker()
         gripper, self._gripper = self._gripper, None
         if gripper is not None:
             gripper.close()
@@ -197,6 +214,31 @@ class FrankaArm:
         if self._robot is None:
             raise SailError(f"The Franka at {self._host} is not connected.")
         return self._robot
+
+    def _end_tracker(self) -> None:
+        """End what holds the arm, coming to rest; an arm that stopped itself is at rest already."""
+        tracker, self._tracker = self._tracker, None
+        self._reference = None
+        if tracker is not None:
+            with contextlib.suppress(Exception):  # what ended it before is raised here, and was told
+                tracker.stop()
+
+    def _clear_errors(self, robot: Any) -> None:
+        if robot.state.robot_mode == self._franky.RobotMode.UserStopped:
+            raise SailError(f"The stop button of the Franka at {self._host} is pressed: release it and try again.")
+        if robot.has_errors and not robot.recover_from_errors():
+            raise SailError(f"The Franka at {self._host} is in error and stays so: look in Desk what it says.")
+
+    def _see_that_it_is_in_control(self) -> None:
+        """Raise SailError where the arm ended the tracker, which only a stop of its own or a person's does."""
+        if self._tracker is not None and not self._latch.fallen and not self._tracker.is_running:
+            raise self._give_up(f"stopped itself or was stopped ({self._why()})")
+
+    def _give_up(self, what: str) -> SailError:
+        """Let go of the arm until a person asks for it, and return the error that says why."""
+        if self._gripper is not None:
+            self._gripper.hold()
+        return self._latch.fall(f"The Franka at {self._host} {what}: look what is in its way, then clear the fault.")
 
     def _move_hand(self, opening_m: float) -> None:
         """Take the opening asked for: closing grasps whatever is there, opening moves."""
