@@ -120,8 +120,7 @@ class URArm:
             self._control = control_module.RTDEControlInterface(self._host, self._rate_hz)
             self._wait_for_script()
             if self._kind != NONE:
-                self._hand = RobotiqGripper(self._host, self._kind, port=self._gripper_port)
-                self._gripper = GripperThread(self._hand.move, self._hand.opening_m, pause_s=0.03)
+                self._gripper = self._connect_hand()
         except SailError:
             self.close()
             raise
@@ -155,7 +154,8 @@ class URArm:
         if self._gripper is None:
             # When it was read is not later than when the newest state came in.
             return JointState(arm[0], self._stamp[1], arm[1])
-        self._gripper.check()
+        if not self._latch.fallen:
+            self._gripper.check()
         return JointState(with_gripper(arm[0], self._gripper.opening_m), self._stamp[1], with_gripper(arm[1], 0.0))
 
     def write(self, position: Joints) -> None:
@@ -193,15 +193,17 @@ class URArm:
                 raise self._give_up("took no stop")
 
     def recover(self) -> None:
-        """Unlock a protective stop and load the script anew, moving nothing.
+        """Unlock a protective stop, load the script anew and connect a gripper that failed, moving nothing.
 
         Raises SailError where that takes somebody at the pendant, or the stop is less than 5 s ago.
         """
         self._connected()
-        if not self._latch.fallen:
-            return
         try:
-            self._make_ready()
+            if self._latch.fallen:
+                self._make_ready()
+            if self._gripper is not None and self._gripper.failed:
+                self._close_hand()
+                self._gripper = self._connect_hand()
         except SailError:
             raise
         except Exception as problem:
@@ -215,12 +217,8 @@ class URArm:
         """Stop, end the maker's script and disconnect; the arm holds its position on its own."""
         with contextlib.suppress(SailError):
             self.stop()
-        gripper, self._gripper = self._gripper, None
-        if gripper is not None:
-            gripper.close()
-        hand, self._hand = self._hand, None
-        if hand is not None:
-            hand.close()
+        self._close_hand()
+        self._gripper = None
         control, self._control = self._control, None
         if control is not None:
             for end in (control.stopScript, self._end_script, control.disconnect):
@@ -238,6 +236,17 @@ class URArm:
         if self._control is None:
             raise SailError(f"The UR at {self._host} is not connected.")
         return self._receive
+
+    def _connect_hand(self) -> GripperThread:
+        self._hand = RobotiqGripper(self._host, self._kind, port=self._gripper_port)
+        return GripperThread(self._hand.move, self._hand.opening_m, pause_s=0.03)
+
+    def _close_hand(self) -> None:
+        if self._gripper is not None:
+            self._gripper.close()
+        hand, self._hand = self._hand, None
+        if hand is not None:
+            hand.close()
 
     def _see_that_it_is_ready(self) -> None:
         if why := why_still(self._receive):
@@ -286,6 +295,8 @@ class URArm:
 
     def _make_ready(self) -> None:
         assert self._pendant is not None
+        if not comes_true(self._control.isConnected, READY_S):  # the package connects anew by itself, if at all
+            raise SailError(f"The UR at {self._host} lost its connection: check its cable, and start the server anew.")
         self._pendant.reconnect()
         self._end_script()
         comes_true(lambda: self._state == STOPPED and not self._control.isProgramRunning(), READY_S)

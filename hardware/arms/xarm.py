@@ -3,8 +3,12 @@
 Positions are streamed with `set_servo_angle_j` in the controller's servo mode, which carries out only the newest
 command: that is the package's documented way, up to 250 Hz. It waits for the controller's short answer. Whoever stops
 the arm, with the stop button, a safety input or UFACTORY Studio, takes it out of that mode or pauses it; the driver
-enters the mode again only after `recover`. The gripper
-hangs on the arm's slow tool bus and is asked at most ten times a second, from a thread of its own.
+enters the mode again only after `recover`.
+
+The gripper hangs on the arm's slow tool bus and is asked at most ten times a second, from a thread of its own, over a
+connection of its own: the package lets one call at a time through a connection, and the servo loop must not wait. The
+package may set the bus's rate, clear the box's error and set its state on the way; here that is left to `connect` and
+`recover`.
 
 Limits: UFACTORY, user manual, "Technical specifications" (180°/s) and "Joint motion" (1145°/s², 28647°/s³); positions
 from the table of joint limits in the maker's package. The gripper's acceleration and jerk are not published: those
@@ -59,6 +63,7 @@ ENTRY_S: Final = 0.5
 """How long the box may take to get ready, or to clear an error."""
 GOOD: Final = (0, 2)
 """Answers of the controller to a command it carries out; 2 says that a warning has not been cleared."""
+GRIPPER_FAULT: Final = 102
 
 
 class XArm:
@@ -74,6 +79,7 @@ class XArm:
         self._has_gripper = gripper
         self._description = _description(model, serial, share, gripper)
         self._arm: Any = None
+        self._hand: Any = None
         self._gripper: GripperThread | None = None
         self._in_servo = self._mode_told = False
         self._held: Joints | None = None
@@ -98,8 +104,8 @@ class XArm:
         try:
             self._see_that_it_is_ready()
             if self._has_gripper:
-                self._expect(arm.set_gripper_enable(True), "enable its gripper")
-                self._gripper = GripperThread(self._move_gripper, self._opening_m, pause_s=0.1)
+                self._hand = package.XArmAPI(self._host, is_radian=True, enable_report=False)
+                self._gripper = self._start_gripper()
         except Exception as problem:
             self.close()
             if isinstance(problem, SailError):
@@ -124,7 +130,8 @@ class XArm:
         # The package pads to seven joints whatever the arm has.
         values = [np.array(row[: self._joints], np.float64) for row in states]
         if self._gripper is not None:
-            self._gripper.check()
+            if not self._latch.fallen:
+                self._gripper.check()
             values = [with_gripper(values[0], self._gripper.opening_m), *(with_gripper(row, 0.0) for row in values[1:])]
         return JointState(values[0], time.monotonic(), values[1], values[2])
 
@@ -162,12 +169,18 @@ class XArm:
             self._expect(self._arm.set_servo_angle_j(self._held.tolist(), is_radian=True), "stop")
 
     def recover(self) -> None:
-        """Clear the error, so that the next `write` enters servo mode; raise SailError where the button is pressed."""
+        """Clear an error of the arm or its gripper, so that the next `write` enters servo mode; nothing moves.
+
+        Raises SailError where the stop button is pressed, or the error stays.
+        """
         self._connected()
-        if not self._latch.fallen:
-            return
         try:
-            self._clear_errors()
+            if self._latch.fallen:
+                self._clear_errors()
+            if self._gripper is not None and self._gripper.failed:
+                self._gripper.close()
+                self._hand.clean_gripper_error()
+                self._gripper = self._start_gripper()
         except SailError:
             raise
         except Exception as problem:
@@ -184,9 +197,11 @@ class XArm:
             gripper.close()
         with contextlib.suppress(Exception):
             self.stop()
+        hand, self._hand = self._hand, None
         self._arm, self._in_servo, self._held = None, False, None
-        with contextlib.suppress(Exception):
-            arm.disconnect()
+        for connection in (hand, arm):
+            with contextlib.suppress(Exception):
+                connection.disconnect()
 
     def _connected(self) -> Any:
         if self._arm is None:
@@ -276,16 +291,32 @@ class XArm:
             self._gripper.hold()
         return self._latch.fall(f"The xArm at {self._host} {what}: look at the arm, then clear the fault.")
 
-    def _move_gripper(self, opening_m: float) -> None:
-        code = self._arm.set_gripper_position(round(opening_m / OPENING_M * PULSES), wait=False)
+    def _start_gripper(self) -> GripperThread:
+        code = self._hand.set_gripper_enable(True)
         if code not in GOOD:
-            raise SailError(f"its gripper answered with code {code}")
+            raise SailError(
+                f"The xArm at {self._host} cannot enable its gripper ({self._fault(code)}): see that it is the xArm "
+                "Gripper, plugged in and with its fingers free, and try again; without one, set gripper: false."
+            )
+        return GripperThread(self._move_gripper, self._opening_m, pause_s=0.1)
+
+    def _move_gripper(self, opening_m: float) -> None:
+        pulses = round(opening_m / OPENING_M * PULSES)
+        code = self._hand.set_gripper_position(pulses, wait=False, wait_motion=False, check_baud=False)
+        if code not in GOOD:
+            raise RuntimeError(self._fault(code))
 
     def _opening_m(self) -> float:
-        code, pulses = self._arm.get_gripper_position()
-        if code not in GOOD:
-            raise SailError(f"its gripper answered with code {code}")
+        answer = self._hand.get_gripper_position(check_baud=False)
+        # The package answers with a bare number where the gripper is in error.
+        code, pulses = answer if isinstance(answer, tuple | list) else (answer, None)
+        if code not in GOOD or pulses is None:
+            raise RuntimeError(self._fault(code))
         return float(pulses) / PULSES * OPENING_M
+
+    def _fault(self, code: int) -> str:
+        """Return what the gripper's answer means."""
+        return f"its error {self._hand.get_gripper_err_code()[1]}" if code == GRIPPER_FAULT else f"code {code}"
 
 
 def _description(model: str, serial: str, share: float, gripper: bool) -> ArmDescription:

@@ -48,7 +48,7 @@ class Bench:
     only a share of the way with each command; `load` makes it hang so far below its target, in rad; `settle` lets time pass; `cut` cuts the wire; `commands` counts what
     reached the arm's joints. `halt_elsewhere` stops the arm as its own button, its maker's program or a collision does,
     and `release_elsewhere` takes that away again there; `control` says who holds the arm, in values that can be
-    compared. `modules` are the packages' doubles by the names they are imported under, `extra` the
+    compared. `gripper` is the double of one that is not part of the arm's. `modules` are the packages' doubles by the names they are imported under, `extra` the
     extra that brings them. `resolution` is how exactly the joints of the arm can be told where to go; a gripper in m is told to a
     millimetre or so.
     """
@@ -67,6 +67,7 @@ class Bench:
     modules: Mapping[str, ModuleType] = field(default_factory=dict)
     extra: str = ""
     resolution: float = 1e-9
+    gripper: Any = None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -154,6 +155,7 @@ def ur_bench(folder: Path) -> Iterator[Bench]:
             "dashboard_client": dashboard_client,
         },
         extra="ur",
+        gripper=gripper,
     )
     gripper.close()
     ur.controllers.clear()

@@ -136,6 +136,7 @@ USED: dict[str, tuple[str, tuple[str, ...]]] = {
                 ".set_gripper_enable",
                 ".set_gripper_position",
                 ".get_gripper_position",
+                ".get_gripper_err_code",
                 ".clean_gripper_error",
                 ".disconnect",
             )

@@ -31,7 +31,7 @@ class RTDEControlInterface:
         return controller is not None and controller.body.reachable and self._connection == controller.connection
 
     def isProgramRunning(self):
-        return self._controller().program == _ur.PLAYING
+        return _ur.controllers[self._host].program == _ur.PLAYING
 
     def servoJ(self, arg0, arg1, arg2, arg3, arg4, arg5):
         assert isinstance(arg0, list) and len(arg0) == 6

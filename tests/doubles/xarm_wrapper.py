@@ -262,6 +262,11 @@ class XArmAPI:
             return code, None
         return _GRIPPER_FAULT if self._box.gripper_error else (0, self._box.pulses)
 
+    def get_gripper_err_code(self, **kwargs):
+        if code := self._reach_gripper(kwargs.get("check_baud", True)):
+            return code, 0
+        return 0, self._box.gripper_error
+
     def clean_gripper_error(self, **kwargs):
         if code := self._reach_gripper(kwargs.get("check_baud", True)):
             return code

@@ -170,7 +170,7 @@ def test_a_slow_hand_holds_up_no_command_and_a_stop_ends_its_move(bench: Bench) 
         driver.read()
     assert bench.commands() == 51
     driver.stop()
-    assert arm.slow.is_set()
+    wait_until(arm.slow.is_set)
     assert arm.width == 0.08
     driver.close()
 

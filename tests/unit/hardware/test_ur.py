@@ -12,7 +12,7 @@ import pytest
 from hardware.arms.ur import URArm
 from robot.errors import SailError
 from tests.doubles import ur
-from tests.doubles.benches import Bench, ur_bench
+from tests.doubles.benches import Bench, ur_bench, wait_until
 
 
 @pytest.fixture
@@ -115,12 +115,17 @@ def test_after_an_emergency_stop_the_arm_is_not_switched_on_from_here(controller
 
 
 def test_the_package_gets_no_command_to_carry_out_after_connecting_anew_by_itself(
-    controller: ur.Controller, driver: URArm
+    controller: ur.Controller, driver: URArm, monkeypatch
 ) -> None:
     commands = controller.body.commands
     controller.drop()
     refused(driver, "lost its connection")
     assert (controller.scripts, controller.body.commands) == (1, commands)
+    monkeypatch.setattr("hardware.arms.ur.READY_S", 0.05)
+    with pytest.raises(SailError, match="start the server anew"):
+        driver.recover()
+    driver._control._load(controller)  # as the package does in a thread of its own
+    refused(driver, "lost its connection")
     driver.recover()
     driver.write(driver.read().position)
 
@@ -161,3 +166,17 @@ def test_closing_leaves_no_script_that_could_be_resumed(controller: ur.Controlle
     controller.halt(ur.PROTECTIVE)
     driver.close()
     assert controller.program == ur.STOPPED
+
+
+def test_a_gripper_that_lost_its_power_is_made_ready_by_a_person(bench: Bench, driver: URArm) -> None:
+    served = bench.gripper
+    served.values["STA"] = 0
+    driver.write(np.append(driver.read().position[:-1], 0.02))
+    wait_until(lambda: driver._gripper.failed)
+    for attempt in (driver.read, driver.recover):
+        with pytest.raises(SailError, match="activate it on the pendant"):
+            attempt()
+    served.values["STA"] = 3
+    driver.recover()
+    driver.write(np.append(driver.read().position[:-1], 0.03))
+    wait_until(lambda: served.values["POS"] == round((1 - 0.03 / 0.085) * 255))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from hardware.arms.xarm import XArm
+from robot.arm import Joints
 from robot.errors import SailError
 from tests.doubles import xarm_wrapper
-from tests.doubles.benches import Bench, xarm_bench
+from tests.doubles.benches import Bench, wait_until, xarm_bench
 
 
 @pytest.fixture
@@ -81,3 +83,96 @@ def test_a_collision_is_cleared_when_a_person_asks_for_it(bench: Bench, box, dri
     driver.recover()
     assert box.error == 0
     driver.write(bench.where())
+
+
+def test_the_stop_button_is_named_and_must_be_released_first(bench: Bench, box, driver: XArm) -> None:
+    box.press()
+    with pytest.raises(SailError, match="error 1, the stop button on its control box is pressed"):
+        driver.write(bench.where())
+    with pytest.raises(SailError, match="stays stopped: the stop button"):
+        driver.recover()
+    box.release()
+    refused(driver, "stop button")
+    driver.recover()
+    assert (box.error, box.mode, box.enabled) == (0, 0, False)
+    driver.write(bench.where())
+    assert (box.mode, box.enabled) == (1, True)
+
+
+def test_a_box_that_does_not_get_ready_is_not_asked_again_and_again(bench: Bench, box) -> None:
+    driver = bench.make()
+    driver.connect()
+    box.press()
+    with pytest.raises(SailError, match="did not get ready"):
+        driver.write(bench.where())
+    box.release()
+    box.error = 0
+    refused(driver, "did not get ready")
+    assert box.entries == 0
+    driver.close()
+
+
+# The gripper
+
+
+def with_opening(driver: XArm, opening_m: float) -> Joints:
+    position = driver.read().position
+    position[-1] = opening_m
+    return position
+
+
+def test_a_gripper_in_error_says_which_and_is_made_ready_by_a_person(box, driver: XArm) -> None:
+    box.gripper_error = 11
+    wait_until(lambda: driver._gripper.failed)
+    with pytest.raises(SailError, match="its error 11"):
+        driver.read()
+    driver.recover()
+    assert box.gripper_error == 0
+    driver.write(with_opening(driver, 0.02))
+    wait_until(lambda: abs(driver.read().position[-1] - 0.02) < 1e-9)
+
+
+def test_a_slow_gripper_does_not_hold_up_the_arm(box, driver: XArm) -> None:
+    box.slow_s = 0.5
+    driver.write(with_opening(driver, 0.02))
+    wait_until(lambda: driver._hand._lock.locked())
+    began_s = time.monotonic()
+    for _ in range(5):
+        driver.write(with_opening(driver, 0.02))
+    assert time.monotonic() - began_s < 0.3
+    box.slow_s = 0.0
+
+
+def test_the_gripper_moves_while_the_arm_does(box, driver: XArm) -> None:
+    box.state = 1
+    driver.write(with_opening(driver, 0.02))
+    wait_until(lambda: bool(box.moves))
+
+
+def test_asking_the_gripper_clears_no_error_and_ends_no_stop(box, driver: XArm) -> None:
+    """The package would: it mends the rate of the tool's bus, the error that was due to it, and the state."""
+    box.reporting = False
+    box.baud = 115200
+    box.error = 19
+    box.halt()
+    wait_until(lambda: driver._gripper.failed)
+    assert (box.error, box.state) == (19, 4)
+    box.reporting = True
+    with pytest.raises(SailError, match="error 19"):
+        driver.read()
+    driver.recover()
+    assert (box.error, box.state) == (0, 4)
+    driver.write(driver.read().position)
+
+
+def test_both_connections_are_closed(box, driver: XArm) -> None:
+    assert box.connections == 2
+    driver.close()
+    assert box.connections == 0
+
+
+def test_an_arm_with_another_gripper_is_told_what_to_set(bench: Bench, box) -> None:
+    box.gripper_error = 9
+    with pytest.raises(SailError, match=r"error 9.*gripper: false"):
+        bench.make().connect()
+    assert box.connections == 0
