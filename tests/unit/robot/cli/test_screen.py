@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,11 +16,10 @@ from robot.cli.screen import Meter, Screen, Styled, bold, meter, print_json, pri
 from robot.cli.verbs import Arguments, Verb
 from robot.errors import SailError
 from robot.text import visible
-from tests.hostile import HOSTILE, IDS, obeyed
+from tests.hostile import HOSTILE, IDS, obeyed, unstyled
 from tests.unit.hardware.serving import until
 
 PROJECT = Path(robot.cli.__file__).parents[2]
-STYLES = re.compile(r"\x1b\[[0-9;]*m")
 hostile = pytest.mark.parametrize("text", HOSTILE, ids=IDS)
 
 
@@ -40,7 +38,7 @@ def shown_on(made: Screen) -> str:
     file = made._console.file
     assert isinstance(file, io.StringIO)
     assert not obeyed(file.getvalue())
-    return STYLES.sub("", file.getvalue())
+    return unstyled(file.getvalue())
 
 
 @hostile

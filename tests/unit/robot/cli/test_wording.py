@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from robot.cli.evaluate import tasks_asked
 from robot.cli.improve import run_folder, seen_demonstrations
 from robot.cli.main import main
 from robot.cli.screen import meter, screen
-from robot.cli.wording import is_arm, task_of
+from robot.cli.wording import is_arm, task_of, told
 from robot.data import Verdict
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
@@ -86,3 +87,11 @@ def test_a_store_s_own_demonstrations_are_mixed_in_where_they_worked(tmp_path: P
 def test_a_run_without_a_store_of_demonstrations_is_called_as_before() -> None:
     assert config_hash(compose("improve")) != config_hash(compose("improve", ["demonstrations_from=here"]))
     assert np.unique([config_hash(compose("improve", [f"robot.known={name}", "robot=arm"])) for name in "ab"]).size == 1
+
+
+@pytest.mark.parametrize("words", ["../../etc/passwd", "\x1b[2J", "[/x]", "—", "fold it " * 100, "-rf /", ".hidden"])
+def test_whatever_words_a_task_is_asked_for_in_a_file_can_be_called_after_it(words: str, tmp_path: Path) -> None:
+    task, instruction = told(words, "")
+    assert instruction == " ".join(words.split())
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", task) and len(task) <= 100
+    (tmp_path / f"{task}-20261124-101112-000000").mkdir()
