@@ -26,7 +26,7 @@ from hardware.setup import ArmSetup
 from hardware.stopping import Stopped, send_stop
 from robot.arm import ArmDescription
 from robot.cli.compose import build, compose, plain
-from robot.cli.logs import show_log
+from robot.cli.notices import Notices, leave, show_log_patiently
 from robot.cli.screen import bold, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import told
@@ -57,7 +57,7 @@ def run(arguments: Arguments) -> int:
 
 def _serve(config: DictConfig, as_json: bool) -> int:
     """Serve until Ctrl-C or SIGTERM; the arm then comes to rest, or parks, and holds by itself."""
-    show_log()
+    show_log_patiently()
     console = screen(as_json)
     keys = _server_keys(config)
     settings = safety_settings(config.safety)
@@ -85,34 +85,41 @@ def _serve(config: DictConfig, as_json: bool) -> int:
     )
     if config.ends_with_input:
         threading.Thread(target=_end_with_input, args=(ending,), name="input", daemon=True).start()
+    notices = Notices(console, lambda: status_line(server.desk.report().body))
     try:
         server.start()
-        description = setup.driver.description
-        console.print(bold(description.name), "at", bold(server.address))
-        for fact in found(description, setup.cameras):
-            console.print(fact)
-        console.print(NO_EMERGENCY_STOP, style="yellow")
-        console.print("`sail arm stop` stops the arm from any terminal; Ctrl-C ends the server.", style="dim")
-        if as_json:
-            print_json(
-                {
-                    "address": server.address,
-                    "robot": description.name,
-                    "serial": description.serial,
-                    "calibration": description.calibration,
-                    "joints": list(description.joint_names),
-                    "cameras": [camera.name for camera in setup.cameras],
-                }
-            )
-        with console.status() as line:
-            while not ending.wait(0.25):
-                line.update(status_line(server.desk.report().body))
+        _introduce(server, setup, notices, as_json)
+        notices.start()
+        ending.wait()
     finally:
         server.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-    console.print("The arm holds by itself; the server has ended.")
+    notices.say("The arm holds by itself; the server has ended.")
+    if not notices.end():
+        leave(0)
     return 0
+
+
+def _introduce(server: ArmServer, setup: ArmSetup, notices: Notices, as_json: bool) -> None:
+    """Say which arm is served where, and that this is no emergency stop."""
+    description = setup.driver.description
+    notices.say(bold(description.name), "at", bold(server.address))
+    for fact in found(description, setup.cameras):
+        notices.say(fact)
+    notices.say(NO_EMERGENCY_STOP, style="yellow")
+    notices.say("`sail arm stop` stops the arm from any terminal; Ctrl-C ends the server.", style="dim")
+    if as_json:
+        notices.answer(
+            {
+                "address": server.address,
+                "robot": description.name,
+                "serial": description.serial,
+                "calibration": description.calibration,
+                "joints": list(description.joint_names),
+                "cameras": [camera.name for camera in setup.cameras],
+            }
+        )
 
 
 def found(description: ArmDescription, cameras: Sequence[Camera]) -> list[str]:

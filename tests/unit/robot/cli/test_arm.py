@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -28,6 +29,7 @@ from robot.cli.compose import build, compose
 from robot.cli.main import main
 from robot.errors import SailError
 from robot.text import visible
+from tests.faults.driving import free_ports
 from tests.hostile import HOSTILE, IDS, obeyed
 from tests.unit.hardware.serving import served, until
 
@@ -170,6 +172,48 @@ def test_the_settings_shipped_are_the_governor_s_own() -> None:
 
     assert safety_settings(compose("arm_serve").safety) == SafetySettings()
     assert set(compose("arm_serve").safety) == {field.name for field in dataclasses.fields(SafetySettings)}
+
+
+@pytest.mark.parametrize("stopped_by", ["ctrl-s", "nobody reads"])
+def test_a_terminal_that_takes_nothing_holds_up_neither_status_nor_stop_nor_the_end(
+    stopped_by: str, tmp_path: Path
+) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "robot.cli.main", "arm", "serve", "robot=kinematic", f"port={free_ports(8)}"]
+    command += ["log=", "realtime=false", "safety.silence_s=1.0", "safety.lease_s=4.0", "safety.late_s=3.0"]
+    port = int(command[6].partition("=")[2])
+    server = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    try:
+        shown = b""
+        while b"Ctrl-C ends the server" not in shown:
+            assert select.select([ours], [], [], 60)[0], shown
+            shown += os.read(ours, 65536)
+        if stopped_by == "ctrl-s":
+            os.write(ours, b"\x13")
+        with ArmClient(f"tcp://127.0.0.1:{port}", timeout_s=10.0) as client:
+            client.acquire()
+            client.arm()
+            # Every complaint is a line for a terminal that takes none.
+            for number in range(30):
+                client.stop(f"person {number} " + "x" * 1500)
+                time.sleep(0.1)
+                with contextlib.suppress(SailError):  # it may still come to rest
+                    client.clear()
+            time.sleep(3.0)
+            assert client.status()["healthy"]
+            assert "the last" in str(send_and_ask(client, port)["reason"])
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+    finally:
+        server.kill()
+        server.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def send_and_ask(client: ArmClient, port: int) -> dict[str, object]:
+    send_stop(f"tcp://127.0.0.1:{port}", "the last", timeout_s=10.0)
+    return until(lambda: (report := dict(client.status()))["state"] == "FAULT" and report)
 
 
 # What a client calls itself, and why it stops, is shown to the person at the server's terminal.
