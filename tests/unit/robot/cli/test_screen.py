@@ -138,6 +138,17 @@ def test_words_go_to_stderr_where_stdout_is_kept_for_json(capsys: pytest.Capture
     assert (captured.out, captured.err) == ("\n", "words\n")
 
 
+def test_an_answer_reaches_its_pipe_while_a_line_changes_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    made = Screen(io.StringIO(), width=80, is_terminal=True)
+    with made.status("serving"):
+        print_json({"address": 1})
+    with meter(made) as progress:
+        progress.begin("counting", 2)
+        print_json({"address": 2})
+    assert capsys.readouterr().out == '{\n  "address": 1\n}\n{\n  "address": 2\n}\n'
+    assert "address" not in shown_on(made)
+
+
 # A later change must not go round all this.
 
 ALONE = {
