@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 HOSTILE = (
     "[/x]",
     "[bold]",
@@ -27,3 +29,8 @@ OBEYED = ("\x1b[2J", "\x1b]", "\x07", "\x9b", "\x08", "\x00", "\u202e", "\u2028"
 def obeyed(shown: str) -> list[str]:
     """Return which of the control sequences of the hostile texts stand in what is shown."""
     return [sequence for sequence in OBEYED if sequence in shown]
+
+
+def unstyled(shown: str) -> str:
+    """Return what is shown without the sequences that a terminal's styles are made of."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)

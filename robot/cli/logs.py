@@ -19,11 +19,16 @@ class LogFormatter(logging.Formatter):
         return "\n  ".join(visible(line) for line in super().format(record).split("\n"))
 
 
-def show_log() -> None:
-    """Show warnings on stderr, each with its time."""
+def stderr_handler() -> logging.Handler:
+    """Return what writes records to stderr, each with its time."""
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(asctime)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    return handler
+
+
+def show_log(handler: logging.Handler | None = None) -> None:
+    """Show warnings by a handler, `stderr_handler` where none is given."""
+    logging.basicConfig(level=logging.WARNING, handlers=[handler or stderr_handler()])
 
 
 def guard_terminal() -> None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from robot.cli.logs import LogFormatter
+from robot.cli.logs import show_log, stderr_handler
 from robot.cli.screen import Screen, Style, print_json
 
 MOST_WAITING = 256
@@ -70,8 +70,7 @@ class PatientLog(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._stream = logging.StreamHandler()
-        self._stream.setFormatter(LogFormatter("%(asctime)s %(message)s"))
+        self._stream = stderr_handler()
         self._waiting: queue.Queue[logging.LogRecord] = queue.Queue(MOST_WAITING)
         threading.Thread(target=self._show, name="log", daemon=True).start()
 
@@ -93,7 +92,7 @@ class PatientLog(logging.Handler):
 
 def show_log_patiently() -> None:
     """Show warnings on stderr, each with its time; nobody waits for stderr to take them."""
-    logging.basicConfig(level=logging.WARNING, handlers=[PatientLog()])
+    show_log(PatientLog())
 
 
 def leave(code: int) -> None:

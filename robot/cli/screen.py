@@ -8,15 +8,16 @@ which is imported where something is drawn: a command that draws nothing does wi
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, TextIO
 
 from robot.text import visible
 
 if TYPE_CHECKING:
-    from rich.status import Status as Spinner
+    from rich.spinner import Spinner
     from rich.text import Text
 
 Style = Literal["", "bold", "dim", "green", "red", "yellow"]
@@ -105,7 +106,12 @@ class Screen:
     @contextmanager
     def status(self, text: str = "") -> Iterator[Status]:
         """Lend a line that changes while something goes on; on what is no terminal it is not shown."""
-        with self._console.status(_lines([text])) as spinner:
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        spinner = Spinner("dots", _lines([text]), style="status.spinner")
+        aside = _is_shown(sys.stdout)
+        with Live(spinner, console=self._console, refresh_per_second=12.5, transient=True, redirect_stdout=aside):
             yield Status(spinner)
 
 
@@ -117,7 +123,7 @@ class Status:
 
     def update(self, *lines: str) -> None:
         """Show other text in its place, in one line or several."""
-        self._spinner.update(_lines(lines, LONGEST))
+        self._spinner.update(text=_lines(lines, LONGEST))
 
 
 def _line(pieces: Sequence[object], sep: str, style: Style) -> Text:
@@ -136,6 +142,14 @@ def _lines(lines: Iterable[str], most: int = 0) -> Text:
     from rich.text import Text
 
     return Text("\n".join(visible(line, most) for line in lines))
+
+
+def _is_shown(stream: TextIO) -> bool:
+    """Return whether what is written to a stream comes to a terminal, where it must not run into a line that changes.
+
+    An answer on its way elsewhere is left alone.
+    """
+    return stream.isatty()
 
 
 def screen(as_json: bool) -> Screen:
@@ -180,6 +194,7 @@ class Meter:
             TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=screen._console,
             transient=True,
+            redirect_stdout=_is_shown(sys.stdout),
             disable=not screen.is_terminal,
         )
         self._task: Any = None

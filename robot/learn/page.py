@@ -224,7 +224,7 @@ def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float | dict | list):
         return _plain(str(value))
     if isinstance(value, dict):
-        return ", ".join(f"{str(name).replace('_', ' ')} {_text(part)}" for name, part in value.items())
+        return ", ".join(f"{_plain(str(name).replace('_', ' '))} {_text(part)}" for name, part in value.items())
     if isinstance(value, list):
         return ", ".join(_text(part) for part in value)
     if isinstance(value, float):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,11 +16,10 @@ from robot.cli.screen import Meter, Screen, Styled, bold, meter, print_json, pri
 from robot.cli.verbs import Arguments, Verb
 from robot.errors import SailError
 from robot.text import visible
-from tests.hostile import HOSTILE, IDS, obeyed
+from tests.hostile import HOSTILE, IDS, obeyed, unstyled
 from tests.unit.hardware.serving import until
 
 PROJECT = Path(robot.cli.__file__).parents[2]
-STYLES = re.compile(r"\x1b\[[0-9;]*m")
 hostile = pytest.mark.parametrize("text", HOSTILE, ids=IDS)
 
 
@@ -40,7 +38,7 @@ def shown_on(made: Screen) -> str:
     file = made._console.file
     assert isinstance(file, io.StringIO)
     assert not obeyed(file.getvalue())
-    return STYLES.sub("", file.getvalue())
+    return unstyled(file.getvalue())
 
 
 @hostile
@@ -138,6 +136,17 @@ def test_words_go_to_stderr_where_stdout_is_kept_for_json(capsys: pytest.Capture
     screen(False).print()
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("\n", "words\n")
+
+
+def test_an_answer_reaches_its_pipe_while_a_line_changes_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    made = Screen(io.StringIO(), width=80, is_terminal=True)
+    with made.status("serving"):
+        print_json({"address": 1})
+    with meter(made) as progress:
+        progress.begin("counting", 2)
+        print_json({"address": 2})
+    assert capsys.readouterr().out == '{\n  "address": 1\n}\n{\n  "address": 2\n}\n'
+    assert "address" not in shown_on(made)
 
 
 # A later change must not go round all this.
