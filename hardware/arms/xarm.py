@@ -87,7 +87,8 @@ class XArm:
             return
         package = maker_package("xarm.wrapper", "xarm", "An xArm")
         try:
-            arm = package.XArmAPI(self._host, is_radian=True)
+            # Limits are the governor's, which also eases an arm back that stands a little outside them.
+            arm = package.XArmAPI(self._host, is_radian=True, check_joint_limit=False)
         except Exception as problem:
             raise SailError(f"The xArm at {self._host} cannot be connected ({said(problem)}).") from problem
         self._arm = arm
@@ -291,7 +292,7 @@ class XArm:
         return GripperThread(self._move_gripper, self._opening_m, pause_s=0.1)
 
     def _move_gripper(self, opening_m: float) -> None:
-        pulses = round(opening_m / OPENING_M * PULSES)
+        pulses = round(min(max(opening_m / OPENING_M, 0.0), 1.0) * PULSES)
         code = self._hand.set_gripper_position(pulses, wait=False, wait_motion=False, check_baud=False)
         if code not in GOOD:
             raise RuntimeError(self._fault(code))
