@@ -1,4 +1,4 @@
-"""An arm that stands a little outside its limits is eased back: what the governor sends then reaches the arm as it is."""
+"""An arm that stands a little outside its limits is eased back: what the governor sends then reaches it as it is."""
 
 from __future__ import annotations
 
