@@ -26,7 +26,7 @@ def test_a_stop_given_elsewhere_is_not_undone_by_the_way_to_brake(name: str, tmp
                 way[:, 0] += 0.02 * times_s
                 client.submit(now() + times_s, way)
                 client.wait(lambda report: report.state is State.RUNNING, 20, "run")
-                until(lambda: bench.commands() > 5)  # it has taken control
+                until(lambda bench=bench: bench.commands() > 5)  # it has taken control
                 bench.halt_elsewhere()
                 until(lambda: server.state[0] is State.FAULT)
                 assert "look" in server.state[1]
