@@ -11,54 +11,33 @@ The hand takes one command at a time and belongs to threads of its own; a stop i
 an exception. It begins once an opening has been asked for unchanged for a moment. Asked to shut, to `SHUT_M` or less,
 it grasps with a set force whatever is between the fingers, once; any other opening it moves to, wider or narrower.
 
-Limits: Franka Robotics, Franka Control Interface documentation, "Robot limits", for FR3 and for Panda, and "Franka
-Hand" for the gripper. An FR3's velocity limit depends on its joint positions; taken here is the box that the maker
-gives as a simpler, smaller choice, inside which the velocity limits are constant. The hand moves at a speed of its own,
-whatever the governor's set-point does; the limits of that are ours.
+Limits: see `hardware.arms.franka_models`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from hardware.arms.franka_models import ARM_JOINTS, MODELS, OPENING_M, franka_description
+from hardware.arms.franka_settings import NO_INERTIA, STIFFNESS, load, numbers
 from hardware.arms.gripper import GripperThread
 from hardware.arms.latch import Latch
-from hardware.arms.limits import CAUTIOUS, checked, joints, slowed, with_gripper
+from hardware.arms.limits import CAUTIOUS, checked, with_gripper
 from hardware.extras import maker_package, said
 from robot.arm import ArmDescription, Joints, JointState
 from robot.errors import SailError, UnknownNameError
 
-ARM_JOINTS: Final = 7
-MODELS: Final = {
-    "fr3": {
-        "low": joints(-2.3093, -1.5133, -2.4937, -2.7478, -2.4800, 0.8521, -2.6895),
-        "high": joints(2.3093, 1.5133, 2.4937, -0.4461, 2.4800, 4.2094, 2.6895),
-        "velocity": joints(2.0, 1.0, 1.5, 1.25, 3.0, 1.5, 3.0),
-        "acceleration": joints(*[10.0] * 7),
-        "jerk": joints(*[5000.0] * 7),
-    },
-    "panda": {
-        "low": joints(-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973),
-        "high": joints(2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973),
-        "velocity": joints(2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61),
-        "acceleration": joints(15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0),
-        "jerk": joints(7500.0, 3750.0, 5000.0, 6250.0, 7500.0, 10000.0, 10000.0),
-    },
-}
-HOME: Final = joints(0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4)
-"""The maker's own ready position."""
-OPENING_M: Final = 0.08
 SHUT_M: Final = 0.005
 """An opening asked for that is no wider means to grasp."""
 SETTLE_S: Final = 0.05
 HAND_SPEED_M_S: Final = 0.05
 """Half of the maker's greatest speed."""
-STIFFNESS: Final = joints(600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
-"""N·m/rad, those of the maker's own example of joint impedance control."""
+GREATEST_FORCE_N: Final = 70.0
 
 
 class FrankaArm:
@@ -67,6 +46,11 @@ class FrankaArm:
     `share` is the part of the maker's velocity, acceleration and jerk that may be used. `rate_hz` is how often
     commands come: the governor's servo_hz. Without `realtime` franky also runs without a real-time kernel, with more
     faults. `grasp_force_n`: at most 70 N. `serial` names the arm where there are several; the package does not tell it.
+    `stiffness`: how firmly each joint follows, (7,) in N·m/rad. `payload_kg`: what the hand carries all the time,
+    beside itself, with its centre from the flange, (3,) in m, and its inertia about that, (9,) in kg·m², row by row;
+    None leaves what is set. `collision_torque_nm`, at each joint, and `collision_force_n`, at the hand: what is a
+    collision and stops the arm. `home_gripper`: whether connecting moves the fingers all their way, to learn it.
+    Raises SailError for what makes no sense.
     """
 
     def __init__(
@@ -79,15 +63,33 @@ class FrankaArm:
         gripper: bool = True,
         grasp_force_n: float = 20.0,
         realtime: bool = True,
+        stiffness: Sequence[float] = STIFFNESS,
+        payload_kg: float | None = None,
+        payload_centre_m: Sequence[float] = (0.0, 0.0, 0.0),
+        payload_inertia_kg_m2: Sequence[float] = NO_INERTIA,
+        collision_torque_nm: float = 20.0,
+        collision_force_n: float = 30.0,
+        home_gripper: bool = False,
     ) -> None:
         if model not in MODELS:
             raise UnknownNameError("Franka model", model, tuple(MODELS))
+        if not 0.0 < grasp_force_n <= GREATEST_FORCE_N:
+            raise SailError(
+                f"A Franka Hand grasps with up to {GREATEST_FORCE_N:g} N, got grasp_force_n={grasp_force_n}."
+            )
         self._host = host
         self._rate_hz = rate_hz
         self._has_gripper = gripper
         self._force_n = grasp_force_n
         self._realtime = realtime
-        self._description = _description(model, serial, share, gripper)
+        self._stiffness = numbers("stiffness", stiffness, ARM_JOINTS, least=0.0)
+        self._load = load(payload_kg, payload_centre_m, payload_inertia_kg_m2)
+        torque, force = numbers(
+            "collision_torque_nm and collision_force_n", (collision_torque_nm, collision_force_n), 2, 0
+        )
+        self._collision = {"default_torque_threshold": torque, "default_force_threshold": force}
+        self._homes_gripper = gripper and home_gripper
+        self._description = franka_description(model, serial, share, gripper)
         self._franky: Any = None
         self._robot: Any = None
         self._hand: Any = None
@@ -107,16 +109,21 @@ class FrankaArm:
         return self._rate_hz
 
     def connect(self) -> None:
-        """Connect, clear what stopped the arm before, and move nothing; raise SailError where that fails."""
+        """Connect, clear what stopped the arm before, and move nothing but a hand to be homed.
+
+        Raises SailError where that fails.
+        """
         if self._robot is not None:
             return
         self._franky = maker_package("franky", "franka", "A Franka arm")
         config = self._franky.RealtimeConfig
+        realtime = config.Enforce if self._realtime else config.Ignore
         try:
-            robot = self._franky.Robot(self._host, realtime_config=config.Enforce if self._realtime else config.Ignore)
+            robot = self._franky.Robot(self._host, realtime_config=realtime, **self._collision)
             self._clear_errors(robot)
+            self._set_load(robot)
             if self._has_gripper:
-                self._gripper = self._connect_hand()
+                self._gripper = self._connect_hand(self._homes_gripper)
         except SailError:
             raise
         except Exception as problem:
@@ -161,7 +168,7 @@ class FrankaArm:
         velocity = np.zeros(ARM_JOINTS) if self._reference is None else (arm - self._reference) * self._rate_hz
         try:
             if self._tracker is None:
-                self._tracker = self._franky.JointImpedanceTracker(robot, stiffness=STIFFNESS)
+                self._tracker = self._franky.JointImpedanceTracker(robot, stiffness=self._stiffness)
             # A jump of the reference is the governor's to prevent; its velocity is never told as more than allowed.
             self._tracker.set_target(arm, np.clip(velocity, -self._fastest, self._fastest))
         except Exception as problem:
@@ -251,8 +258,24 @@ class FrankaArm:
             self._gripper.hold()
         return self._latch.fall(f"The Franka at {self._host} {what}: look what is in its way, then clear the fault.")
 
-    def _connect_hand(self) -> GripperThread:
+    def _set_load(self, robot: Any) -> None:
+        """Tell the arm what it carries, so that it neither sags nor takes the weight for a collision."""
+        if self._load is None:
+            return
+        try:
+            robot.set_load(*self._load)
+        except Exception as problem:
+            raise SailError(
+                f"The Franka at {self._host} does not take its payload ({said(problem)}): look at payload_kg, "
+                "payload_centre_m and payload_inertia_kg_m2."
+            ) from problem
+
+    def _connect_hand(self, homing: bool = False) -> GripperThread:
         hand = self._hand = self._franky.Gripper(self._host)
+        if homing and not hand.homing():
+            raise SailError(
+                f"The hand of the Franka at {self._host} could not be homed: see that its fingers are free."
+            )
         return GripperThread(self._move_hand, lambda: float(hand.width), hand.stop, settle_s=SETTLE_S)
 
     def _move_hand(self, opening_m: float) -> None:
@@ -268,22 +291,3 @@ class FrankaArm:
         except Exception as problem:
             return said(problem)
         return "its control ended"
-
-
-def _description(model: str, serial: str, share: float, gripper: bool) -> ArmDescription:
-    limits = MODELS[model]
-    names, units = tuple(f"joint{number}" for number in range(1, ARM_JOINTS + 1)), ("rad",) * ARM_JOINTS
-    extra = {"low": 0.0, "high": OPENING_M, "velocity": 0.4, "acceleration": 4.0, "jerk": 80.0}
-    values = {key: with_gripper(limit, extra[key]) if gripper else limit for key, limit in limits.items()}
-    return ArmDescription(
-        name=f"franka-{model}",
-        joint_names=(*names, "gripper") if gripper else names,
-        units=(*units, "m") if gripper else units,
-        low=values["low"],
-        high=values["high"],
-        velocity=slowed(values["velocity"], share, ARM_JOINTS),
-        acceleration=slowed(values["acceleration"], share, ARM_JOINTS),
-        jerk=slowed(values["jerk"], share, ARM_JOINTS),
-        home=with_gripper(HOME, OPENING_M) if gripper else HOME,
-        serial=serial,
-    )

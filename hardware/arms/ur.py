@@ -149,6 +149,7 @@ class URArm:
             self._stamp = (controller_s, now_s)
         if not alive or arm[0].shape != (ARM_JOINTS,) or now_s - self._stamp[1] > STALE_S:
             silent = f"The UR at {self._host} sends no states any more: check its cable and its pendant."
+            # What holds the arm then is the script, which the package loads anew once it has a connection.
             raise self._latch.fall(silent) if self._servoing else SailError(silent)
         self._see_that_it_is_ours()
         if self._gripper is None:
@@ -257,7 +258,13 @@ class URArm:
 
     def _see_that_it_is_ours(self) -> None:
         """Raise SailError where the arm, or the script that moves it, has been stopped."""
-        if not self._latch.fallen and (what := self._stopped()):
+        if self._latch.fallen:
+            return
+        try:
+            what = self._stopped()
+        except Exception as problem:
+            what = f"does not say its state ({said(problem)})"
+        if what:
             raise self._give_up(what)
 
     def _stopped(self) -> str:

@@ -1,4 +1,4 @@
-"""Drive a UFACTORY xArm 6 or 7 with xarm-python-sdk.
+"""Drive a UFACTORY xArm 6 or 7, Lite 6 or 850 with xarm-python-sdk.
 
 Positions are streamed with `set_servo_angle_j` in the controller's servo mode, which carries out only the newest
 command: that is the package's documented way, up to 250 Hz. It waits for the controller's short answer. Whoever stops
@@ -10,9 +10,8 @@ connection of its own: the package lets one call at a time through a connection,
 package may set the bus's rate, clear the box's error and set its state on the way; here that is left to `connect` and
 `recover`.
 
-Limits: UFACTORY, user manual, "Technical specifications" (180°/s) and "Joint motion" (1145°/s², 28647°/s³); positions
-from the table of joint limits in the maker's package. The gripper's acceleration and jerk are not published: those
-here are ours.
+Limits: see `hardware.arms.xarm_models`. The gripper's speed, acceleration and jerk are not published: those here are
+ours.
 """
 
 from __future__ import annotations
@@ -25,28 +24,13 @@ import numpy as np
 
 from hardware.arms.gripper import GripperThread
 from hardware.arms.latch import Latch
-from hardware.arms.limits import CAUTIOUS, checked, degrees, joints, slowed, with_gripper
+from hardware.arms.limits import CAUTIOUS, checked, slowed, with_gripper
 from hardware.arms.patience import comes_true
+from hardware.arms.xarm_models import ACCELERATION, JERK, MODELS, SPEED, found
 from hardware.extras import maker_package, said
 from robot.arm import ArmDescription, Joints, JointState
 from robot.errors import SailError, UnknownNameError
 
-TURN: Final = 2 * np.pi
-MODELS: Final = {
-    "xarm6": (
-        joints(-TURN, -2.059488, -3.92699, -TURN, -1.692969, -TURN),
-        joints(TURN, 2.094395, 0.191986, TURN, np.pi, TURN),
-        degrees(0, -60, -30, 0, 90, 0),
-    ),
-    "xarm7": (
-        joints(-TURN, -2.059488, -TURN, -0.191986, -TURN, -1.692969, -TURN),
-        joints(TURN, 2.094395, TURN, 3.92699, TURN, np.pi, TURN),
-        degrees(0, -45, 0, 45, 0, 90, 0),
-    ),
-}
-SPEED: Final = np.deg2rad(180.0)
-ACCELERATION: Final = np.deg2rad(1145.0)
-JERK: Final = np.deg2rad(28647.0)
 OPENING_M: Final = 0.085
 PULSES: Final = 850
 """What the gripper calls its whole opening."""
@@ -67,15 +51,22 @@ GRIPPER_FAULT: Final = 102
 
 
 class XArm:
-    """Drive an xArm at `host`; `share` is the part of the maker's velocity, acceleration and jerk that may be used."""
+    """Drive an arm of UFACTORY's at `host`.
+
+    `share` is the part of the maker's velocity, acceleration and jerk that may be used; `gripper`: whether the xArm
+    Gripper hangs on it.
+    """
 
     def __init__(
         self, host: str, model: str = "xarm7", serial: str = "", share: float = CAUTIOUS, gripper: bool = True
     ) -> None:
         if model not in MODELS:
             raise UnknownNameError("xArm model", model, tuple(MODELS))
+        if gripper and not MODELS[model].takes_gripper:
+            raise SailError(f"A {model} takes no xArm Gripper, and its own is not driven here: set gripper: false.")
         self._host = host
-        self._joints = len(MODELS[model][0])
+        self._model = model
+        self._joints = MODELS[model].size
         self._has_gripper = gripper
         self._description = _description(model, serial, share, gripper)
         self._arm: Any = None
@@ -96,7 +87,8 @@ class XArm:
             return
         package = maker_package("xarm.wrapper", "xarm", "An xArm")
         try:
-            arm = package.XArmAPI(self._host, is_radian=True)
+            # Limits are the governor's, which also eases an arm back that stands a little outside them.
+            arm = package.XArmAPI(self._host, is_radian=True, check_joint_limit=False)
         except Exception as problem:
             raise SailError(f"The xArm at {self._host} cannot be connected ({said(problem)}).") from problem
         self._arm = arm
@@ -216,10 +208,9 @@ class XArm:
                 f"The xArm at {self._host} is in error {error}: look at the arm, release the stop "
                 "button and clear the error in UFACTORY Studio."
             )
-        if self._arm.axis != self._joints:
-            raise SailError(
-                f"The arm at {self._host} has {self._arm.axis} joints and not {self._joints}: choose its model."
-            )
+        kind, size = int(self._arm.device_type), int(self._arm.axis)
+        if (kind, size) != (MODELS[self._model].device_type, self._joints):
+            raise SailError(f"The arm at {self._host} is {found(kind, size)} and not {self._model}: choose its model.")
 
     def _enter_servo(self) -> None:
         self._expect(self._arm.motion_enable(enable=True), "enable its motors")
@@ -301,7 +292,7 @@ class XArm:
         return GripperThread(self._move_gripper, self._opening_m, pause_s=0.1)
 
     def _move_gripper(self, opening_m: float) -> None:
-        pulses = round(opening_m / OPENING_M * PULSES)
+        pulses = round(min(max(opening_m / OPENING_M, 0.0), 1.0) * PULSES)
         code = self._hand.set_gripper_position(pulses, wait=False, wait_motion=False, check_baud=False)
         if code not in GOOD:
             raise RuntimeError(self._fault(code))
@@ -320,8 +311,8 @@ class XArm:
 
 
 def _description(model: str, serial: str, share: float, gripper: bool) -> ArmDescription:
-    low, high, home = MODELS[model]
-    size = len(low)
+    kind = MODELS[model]
+    size = kind.size
 
     def joined(arm: Joints, hand: float) -> Joints:
         return with_gripper(arm, hand) if gripper else arm
@@ -331,11 +322,11 @@ def _description(model: str, serial: str, share: float, gripper: bool) -> ArmDes
         name=model,
         joint_names=(*names, "gripper") if gripper else names,
         units=("rad",) * size + (("m",) if gripper else ()),
-        low=joined(low, 0.0),
-        high=joined(high, OPENING_M),
+        low=joined(kind.low, 0.0),
+        high=joined(kind.high, OPENING_M),
         velocity=slowed(joined(np.full(size, SPEED), 0.1), share, size),
         acceleration=slowed(joined(np.full(size, ACCELERATION), 1.0), share, size),
         jerk=slowed(joined(np.full(size, JERK), 20.0), share, size),
-        home=joined(home, OPENING_M),
+        home=joined(kind.home, OPENING_M),
         serial=serial,
     )

@@ -189,3 +189,88 @@ def test_a_failed_hand_does_not_keep_the_arm_from_braking(arm: franky._Arm, driv
     with pytest.raises(SailError, match="gripper failed"):
         driver.write(np.append(arm.body.position, 0.08))
     assert len(arm.targets) == targets + 1
+
+
+# Settings
+
+
+def test_the_arm_is_told_its_stiffness_payload_and_what_a_collision_is(bench: Bench, arm: franky._Arm) -> None:
+    inertia = [0.01, 0.001, 0.0, 0.001, 0.02, 0.0, 0.0, 0.0, 0.03]
+    driver = FrankaArm(
+        "arm",
+        stiffness=[100.0, 200.0, 300.0, 400.0, 50.0, 60.0, 70.0],
+        payload_kg=0.5,
+        payload_centre_m=[0.0, 0.01, 0.12],
+        payload_inertia_kg_m2=inertia,
+        collision_torque_nm=40.0,
+        collision_force_n=60.0,
+    )
+    driver.connect()
+    assert arm.settings["load"] == (0.5, [0.0, 0.01, 0.12], inertia)
+    assert (arm.settings["torque"], arm.settings["force"]) == (40.0, 60.0)
+    driver.write(driver.read().position)
+    np.testing.assert_array_equal(arm.settings["stiffness"], [100.0, 200.0, 300.0, 400.0, 50.0, 60.0, 70.0])
+    driver.close()
+
+
+def test_a_payload_that_nobody_gave_is_left_as_it_is(arm: franky._Arm, driver: FrankaArm) -> None:
+    assert "load" not in arm.settings
+    assert arm.homings == 0
+    another = FrankaArm("arm", payload_kg=0.0)  # nothing carried is told, too
+    another.connect()
+    another.close()
+    assert arm.settings["load"][0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"stiffness": [600.0] * 6}, "stiffness must be 7 finite numbers"),
+        ({"stiffness": [600.0] * 6 + [-1.0]}, "none below 0"),
+        ({"stiffness": 600.0}, "stiffness"),
+        ({"payload_kg": -0.1}, "payload_kg must be a finite number, none below 0"),
+        ({"payload_kg": float("nan")}, "payload_kg"),
+        ({"payload_kg": 1.0, "payload_centre_m": [0.0, 0.1]}, "payload_centre_m must be 3"),
+        ({"payload_kg": 1.0, "payload_inertia_kg_m2": [0.0] * 3}, "payload_inertia_kg_m2 must be 9"),
+        ({"payload_kg": 1.0, "payload_inertia_kg_m2": [0.0, 1.0] + [0.0] * 7}, "symmetric"),
+        ({"collision_force_n": float("inf")}, "collision_force_n"),
+        ({"grasp_force_n": 71.0}, "up to 70 N"),
+        ({"grasp_force_n": 0.0}, "up to 70 N"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict, says: str) -> None:
+    with pytest.raises(SailError, match=says):
+        FrankaArm("arm", **wrong)
+
+
+def test_a_payload_the_arm_refuses_is_named(bench: Bench, arm: franky._Arm, monkeypatch) -> None:
+    def refuse(self, load_mass, F_x_Cload, load_inertia):
+        raise RuntimeError("libfranka: Set Load command rejected: invalid argument!")
+
+    monkeypatch.setattr(franky.Robot, "set_load", refuse)
+    with pytest.raises(SailError, match=r"does not take its payload \(.*invalid argument!\): look at payload_kg"):
+        FrankaArm("arm", payload_kg=300.0).connect()
+
+
+def test_the_hand_is_homed_where_that_was_asked_for_and_nowhere_else(bench: Bench, arm: franky._Arm) -> None:
+    arm.width = 0.02
+    driver = FrankaArm("arm", home_gripper=True)
+    driver.connect()
+    assert (arm.homings, driver.read().position[-1]) == (1, 0.08)
+    driver.close()
+    arm.hand_fails = True
+    with pytest.raises(SailError, match="Command failed"):
+        FrankaArm("arm", home_gripper=True).connect()
+    FrankaArm("arm", gripper=False, home_gripper=True).connect()
+    assert arm.homings == 2
+
+
+def test_a_hand_that_failed_is_not_homed_when_it_is_made_ready(bench: Bench, arm: franky._Arm) -> None:
+    driver = FrankaArm("arm", home_gripper=True)
+    driver.connect()
+    arm.hand_lost = True
+    wait_until(lambda: driver._gripper.failed)
+    arm.hand_lost = False
+    driver.recover()
+    assert arm.homings == 1
+    driver.close()

@@ -155,6 +155,18 @@ def test_states_that_stood_still_in_mid_motion_are_not_forgotten_when_they_go_on
     driver.write(driver.read().position)
 
 
+def test_a_state_that_cannot_be_read_is_no_reason_to_go_on(
+    controller: ur.Controller, driver: URArm, monkeypatch
+) -> None:
+    def silent() -> int:
+        raise RuntimeError("unable to get state data for specified key: safety_mode")
+
+    monkeypatch.setattr(driver._receive, "getSafetyMode", silent)
+    commands = controller.body.commands
+    refused(driver, r"does not say its state \(unable to get state data")
+    assert controller.body.commands == commands
+
+
 def test_a_stop_that_is_not_taken_is_told_of(controller: ur.Controller, driver: URArm) -> None:
     controller.end()
     with pytest.raises(SailError, match="took no stop"):

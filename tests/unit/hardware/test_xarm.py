@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from hardware.arms.xarm import XArm
+from hardware.arms.xarm_models import MODELS
 from robot.arm import Joints
 from robot.errors import SailError
 from tests.doubles import xarm_wrapper
 from tests.doubles.benches import Bench, wait_until, xarm_bench
+from tests.doubles.body import Body
 
 
 @pytest.fixture
@@ -176,3 +178,61 @@ def test_an_arm_with_another_gripper_is_told_what_to_set(bench: Bench, box) -> N
     with pytest.raises(SailError, match=r"error 9.*gripper: false"):
         bench.make().connect()
     assert box.connections == 0
+
+
+# The models
+
+
+@pytest.mark.parametrize(
+    ("model", "table"),
+    [("xarm6", 6), ("xarm6", 61305), ("xarm7", 7), ("xarm7", 71305), ("lite6", 9), ("uf850", 12)],
+)
+def test_no_limit_is_wider_than_what_the_package_takes_for_any_serial_number(model: str, table: int) -> None:
+    rows = np.array(xarm_wrapper._LIMITS[table])
+    description = XArm("arm", model, gripper=False).description
+    assert np.all(description.low >= rows[:, 0]) and np.all(description.high <= rows[:, 1])
+    assert np.all(description.high - description.low > 0.9 * (rows[:, 1] - rows[:, 0]))
+
+
+def test_a_newer_arm_is_never_refused_within_the_limits(bench: Bench, box) -> None:
+    box.serial = "XI130507C04L07"
+    driver = XArm("arm", "xarm7")
+    driver.connect()
+    description = driver.description
+    for corner in (description.low, description.high):
+        box.body.place(corner[:-1])
+        driver.write(np.append(corner[:-1], 0.085))
+        np.testing.assert_allclose(box.body.position, corner[:-1])
+    driver.close()
+
+
+@pytest.mark.parametrize("known", list(MODELS))
+@pytest.mark.parametrize(
+    ("device_type", "joints", "says"),
+    [(6, 6, "xArm 6"), (9, 6, "Lite 6"), (12, 6, "850"), (7, 7, "xArm 7"), (13, 7, "mirrored"), (11, 6, "11, with 6")],
+)
+def test_an_arm_is_told_by_what_its_box_calls_it_and_not_by_its_joints(
+    bench: Bench, box, known: str, device_type: int, joints: int, says: str
+) -> None:
+    box.device_type, box.joints, box.body = device_type, joints, Body(joints)
+    driver = XArm("arm", known, gripper=False)
+    if MODELS[known].device_type == device_type:
+        driver.connect()
+        driver.write(driver.read().position)
+        driver.close()
+    else:
+        with pytest.raises(SailError, match=rf"is .*{says}.* and not {known}"):
+            driver.connect()
+
+
+def test_a_lite_6_with_a_gripper_it_cannot_have_is_refused() -> None:
+    with pytest.raises(SailError, match="gripper: false"):
+        XArm("arm", "lite6")
+
+
+def test_the_tables_are_those_of_the_package() -> None:
+    robot = pytest.importorskip("xarm.core.config.x_config").XCONF.Robot
+    for device_type, rows in xarm_wrapper._LIMITS.items():
+        joints = len(rows)
+        theirs = robot.JOINT_LIMITS[joints][device_type]
+        np.testing.assert_allclose(np.array(rows), np.array(theirs), atol=1e-6)
