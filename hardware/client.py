@@ -21,6 +21,7 @@ from hardware.clocks import ClockOffset, now
 from hardware.heartbeat import Heartbeat
 from hardware.keys import ClientKeys
 from hardware.messages import Message, MessageError, MismatchError, pack, unpack
+from hardware.reasons import Code, told_reason
 from hardware.reports import ArmReport, Frame, Welcome, read_report, read_welcome
 from hardware.rulings import Decision, Ruling
 from hardware.safety import State
@@ -29,6 +30,7 @@ from robot.errors import SailError
 MOST_BEATS = 2
 """Beats that may wait to be sent: old ones say nothing of now."""
 MAX_STATE_BYTES = 65_536
+GREET_EVERY_S = 0.5
 
 
 class ArmError(SailError):
@@ -36,7 +38,24 @@ class ArmError(SailError):
 
 
 class ArmRefusedError(ArmError):
-    """Say why the server did not do what it was asked."""
+    """Say why the server did not do what it was asked; `code` says so to programs."""
+
+    def __init__(self, sentence: str, code: Code = Code.OTHER) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class StoppedError(ArmError):
+    """Say that the arm is in FAULT, where a person stopped it or something went wrong; `code` says which."""
+
+    def __init__(self, sentence: str, code: Code = Code.FAULT) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+    @property
+    def by_operator(self) -> bool:
+        """Return whether somebody asked for the stop."""
+        return self.code is Code.STOPPED
 
 
 class Line:
@@ -67,7 +86,7 @@ class Line:
                     try:
                         answer = unpack(parts)
                     except MismatchError as error:
-                        raise ArmRefusedError(str(error)) from None
+                        raise ArmRefusedError(str(error), Code.VERSION) from None
                     except MessageError:
                         continue
                     if answer.answers == number or (answer.answers == -1 and answer.kind == "refused"):
@@ -94,6 +113,9 @@ class ArmClient:
 
     `robot` and `calibration`, where given, must be the server's. `keys` are needed for any but a loopback address.
     A client that only watches never needs the lease. Every method may be called from any thread.
+
+    Where the server was started again, it says hello by itself and goes on watching. The lease and whether the arm is
+    armed belong to the run of a server: neither is asked for again until somebody does.
     """
 
     def __init__(
@@ -110,6 +132,7 @@ class ArmClient:
         """Say hello; raise ArmError where nobody answers, ArmRefusedError where the two ends do not fit."""
         self._host, port = host_and_port(address)
         self._name, self._keys, self._timeout_s = name, keys, timeout_s
+        self._robot, self._calibration = robot, calibration
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._token, self._session, self.held = "", "", False
         self._sequence = itertools.count(1)
@@ -117,15 +140,18 @@ class ArmClient:
         self._ending = threading.Event()
         self._report: ArmReport | None = None
         self._frames: dict[str, Message] = {}
+        self._numbers: dict[str, int] = {}
         self.frames_lost: dict[str, int] = {}
         self._news = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._lines: list[Line] = []
         self._heart: Heartbeat | None = None
+        self._greeting = threading.Lock()
+        self._greeted_s = now()
         self._control_url = f"tcp://{self._host}:{port}"
         try:
             self._control = self._line(port)
-            self.welcome: Welcome = self._hello(robot, calibration)
+            self._session, self.welcome = self._hello()
             self._commands, self._stops = self._line(self.welcome.command_port), self._line(self.welcome.stop_port)
             for _ in range(8):
                 self._exchange_clocks()
@@ -139,14 +165,15 @@ class ArmClient:
 
     def acquire(self) -> None:
         """Take the lease and keep it alive; raise ArmRefusedError, naming the holder, where another has it."""
+        if self._heart is None:
+            opened = partial(open_line, self._context, self._control_url, self._keys, MOST_BEATS)
+            self._heart = Heartbeat(opened, lambda: self._session, lambda: self._token, self.clock, self._hear)
+            self._heart.start()
+            self._threads.append(self._heart)
+        self._heart.ready.wait(self._timeout_s)
         answer = self.ask("lease", client=self._name)
         self._token, self.held = str(answer.body["token"]), True
         self._sequence = itertools.count(1)
-        if self._heart is None:
-            opened = partial(open_line, self._context, self._control_url, self._keys, MOST_BEATS)
-            self._heart = Heartbeat(opened, self._session, lambda: self._token, self.clock, self._hear)
-            self._heart.start()
-            self._threads.append(self._heart)
 
     def release(self, timeout_s: float | None = None) -> None:
         """Give the lease back; the arm comes to rest."""
@@ -162,7 +189,7 @@ class ArmClient:
                 self.ask("arm", token=self._token)
                 return
             except ArmRefusedError as error:
-                if "coming to rest" not in str(error) or now() > deadline_s:
+                if error.code is not Code.COMING_TO_REST or now() > deadline_s:
                     raise
                 time.sleep(0.02)
 
@@ -184,9 +211,13 @@ class ArmClient:
         """Have a simulated arm's scene drawn anew from a seed."""
         self.ask("reset", timeout_s, token=self._token, seed=seed)
 
-    def clear(self) -> None:
-        """Clear a fault; raise ArmRefusedError where the arm still moves."""
-        self.ask("clear")
+    def clear(self, timeout_s: float = 20.0) -> None:
+        """Clear a fault, and what made the arm itself stop, which takes some makers' arms seconds.
+
+        A person at the arm gives this, and no program by itself. Raises ArmRefusedError where the arm still moves, or
+        cannot be made ready from here.
+        """
+        self.ask("clear", max(timeout_s, self._timeout_s))
 
     def stop(self, reason: str = "") -> None:
         """Stop the arm, whoever holds the lease. This is no safety-rated emergency stop."""
@@ -205,26 +236,37 @@ class ArmClient:
         `times_s`: float64 (N,), on this machine's monotonic clock. `positions`: float64 (N, J). `seen_s`: when the
         observation behind them was made, on the same clock.
         """
-        offset_s = self.clock.offset_s
+        offset_s, session = self.clock.offset_s, self._session
         body = {
             "token": self._token,
             "sequence": next(self._sequence),
             "seen_s": None if seen_s is None else float(seen_s + offset_s),
         }
         arrays = (np.asarray(times_s, np.float64) + offset_s, np.asarray(positions, np.float64))
-        answer = self._checked(self._commands.ask(Message("command", body, arrays, self._session))[0])
+        answer = self._checked(self._commands.ask(Message("command", body, arrays, session))[0])
         if answer.kind != "ruling" or len(answer.arrays) != 1:
             raise ArmError(f"The arm answered a command with a message of kind {answer.kind!r}.")
+        reasons = tuple(map(told_reason, answer.body["reasons"], answer.body["codes"]))
+        if any(reason.code is Code.SESSION for reason in reasons):
+            with contextlib.suppress(SailError):
+                self._greet_again(session)
         return Ruling(
             int(answer.body["sequence"]),
             Decision(answer.body["verdict"]),
-            tuple(answer.body["reasons"]),
+            reasons,
             np.asarray(answer.arrays[0], np.float64),
             int(answer.body["dropped"]),
         )
 
     def ask(self, kind: str, timeout_s: float | None = None, **body: object) -> Message:
         """Ask on the control socket and return the answer; raise ArmRefusedError where it is refused."""
+        session = self._session
+        try:
+            return self._checked(self._control.ask(Message(kind, body, session=session), timeout_s)[0])
+        except ArmRefusedError as error:
+            if error.code is not Code.SESSION:
+                raise
+        self._greet_again(session)
         return self._checked(self._control.ask(Message(kind, body, session=self._session), timeout_s)[0])
 
     # Watching.
@@ -263,7 +305,7 @@ class ArmClient:
                 if report is not None and is_news and condition(report):
                     return report
                 if report is not None and is_news and report.state is State.FAULT:
-                    raise ArmError(f"The arm did not {what}: it is in FAULT ({report.reason}).")
+                    raise StoppedError(f"The arm did not {what}: it is in FAULT ({report.reason}).", report.reason.code)
                 left_s = deadline_s - now()
                 if left_s <= 0:
                     state = "is silent" if report is None else f"is {report.state} {report.reason}".rstrip()
@@ -299,16 +341,37 @@ class ArmClient:
         self._lines.append(line)
         return line
 
-    def _hello(self, robot: str, calibration: str) -> Welcome:
-        answer = self.ask("hello", client=self._name, robot=robot, calibration=calibration)
+    def _hello(self) -> tuple[str, Welcome]:
+        """Say hello and return the server's session and what it says of its arm."""
+        answer = self.ask("hello", client=self._name, robot=self._robot, calibration=self._calibration)
         if answer.kind != "welcome":
             raise ArmError(f"The arm answered a hello with a message of kind {answer.kind!r}.")
-        self._session = answer.session
-        return read_welcome(answer)
+        return answer.session, read_welcome(answer)
+
+    def _greet_again(self, before: str) -> None:
+        """Say hello to a server that is another run than `before`; its arm, cameras and ports must be the same.
+
+        What belonged to that run is gone: lease, pictures, clock. Raises ArmError where the server serves another arm.
+        """
+        with self._greeting:
+            if self._session != before:
+                return  # another thread has said it
+            self._greeted_s = now()
+            session, welcome = self._hello()
+            if not welcome.is_like(self.welcome):
+                raise ArmError("The server was started again with another arm, other cameras or ports: connect anew.")
+            self._token, self.held, self._report = "", False, None
+            self._frames.clear()
+            self._numbers = {}
+            self.clock.forget()
+            self._session, self.welcome = session, welcome
+            for _ in range(8):
+                self._exchange_clocks()
 
     def _checked(self, answer: Message) -> Message:
         if answer.kind == "refused":
-            raise ArmRefusedError(f"The arm refused: {answer.body['reason']}.")
+            reason = told_reason(answer.body["reason"], answer.body["code"])
+            raise ArmRefusedError(f"The arm refused: {reason}.", reason.code)
         return answer
 
     def _exchange_clocks(self) -> None:
@@ -344,19 +407,20 @@ class ArmClient:
             socket.connect(f"tcp://{self._host}:{port}")
             sockets[socket] = camera
             poller.register(socket, zmq.POLLIN)
-        numbers: dict[str, int] = {}
         try:
             while not self._ending.is_set():
                 for socket, _ in poller.poll(100):
                     for message in _waiting(socket):
-                        self._take(sockets[socket], message, numbers)
+                        self._take(sockets[socket], message)
         finally:
             for socket in sockets:
                 socket.close(0)
 
-    def _take(self, camera: str, message: Message, numbers: dict[str, int]) -> None:
+    def _take(self, camera: str, message: Message) -> None:
         if message.session != self._session:
+            self._hear_another_run()
             return
+        numbers = self._numbers
         if camera and message.kind == "image" and len(message.arrays) == 1 and message.body["camera"] == camera:
             number = int(message.body["number"])
             if camera in numbers and number <= numbers[camera]:
@@ -372,6 +436,12 @@ class ArmClient:
                 self._report = read_report(message, self.clock.offset_s, self.welcome.description.size)
         with self._news:
             self._news.notify_all()
+
+    def _hear_another_run(self) -> None:
+        """Say hello to a server that was started again, now and then until it answers."""
+        if now() - self._greeted_s > GREET_EVERY_S and not self._ending.is_set():
+            with contextlib.suppress(SailError):
+                self._greet_again(self._session)
 
 
 def host_and_port(address: str) -> tuple[str, int]:

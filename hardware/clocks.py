@@ -26,6 +26,10 @@ class ClockOffset:
             return
         self._samples.append((trip_s, ((received_there_s - sent_s) + (sent_there_s - received_s)) / 2))
 
+    def forget(self) -> None:
+        """Know nothing of the other clock any more, as when the other machine was started again."""
+        self._samples.clear()
+
     @property
     def known(self) -> bool:
         """Return whether there has been an exchange."""

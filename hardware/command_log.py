@@ -26,7 +26,8 @@ class CommandLog:
 
     When the file has `limit_bytes` / 2 it becomes NAME.1, in place of an earlier one, and a new one begins; so both
     together stay below `limit_bytes`. A disk that is full costs lines, counted in `lost` and complained of, and nothing
-    else. Use it from one thread. Raises SailError where the file cannot be written at all.
+    else; so does a line that cannot be written. Use it from one thread. Raises SailError where the file cannot be
+    written at all.
     """
 
     def __init__(
@@ -121,7 +122,12 @@ class CommandLog:
     def _write(self, line: dict[str, object]) -> None:
         if self._path is None or self._closed:
             return
-        data = json.dumps(line, allow_nan=False).encode() + b"\n"
+        try:
+            data = json.dumps(line, allow_nan=False).encode() + b"\n"
+        except (ValueError, TypeError, RecursionError) as error:  # a command must not be refused for want of a line
+            self.lost += 1
+            self._complaints.note("a command could not be written down", str(error))
+            return
         self._pending.append(data)
         self._pending_bytes += len(data)
         if self._pending_bytes > PENDING_BYTES:
@@ -144,6 +150,9 @@ class CommandLog:
 
 def _listed(values: NDArray[np.float64]) -> object:
     """Return an array as lists of numbers with a billionth's exactness; None stands for what is not finite."""
-    if np.all(np.isfinite(values)):
-        return np.round(values, 9).tolist()
-    return [_listed(row) if row.ndim else float(row) if math.isfinite(row) else None for row in values]
+    with np.errstate(all="ignore"):
+        rounded = np.round(values, 9)
+    rounded = np.where(np.isfinite(rounded), rounded, values)  # what is too large to be rounded needs it least
+    if np.all(np.isfinite(rounded)):
+        return rounded.tolist()
+    return [_listed(row) if row.ndim else float(row) if math.isfinite(row) else None for row in rounded]

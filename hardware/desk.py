@@ -15,10 +15,12 @@ from hardware.command_log import CommandLog
 from hardware.complaints import Complaints
 from hardware.lease import Lease
 from hardware.messages import Message
+from hardware.reasons import NOTHING, Code, Reason
 from hardware.rulings import Command, Decision, Ruling, rejected
 from hardware.safety import ARMED, Governor, State
 from hardware.servo import Servo, state_of
-from robot.protocols import ArmDriver
+from robot.errors import SailError
+from robot.protocols import ArmDriver, Recoverable
 
 SESSIONLESS = ("hello", "clock", "status", "stop", "clear")
 """What may be asked without knowing which run of the server answers."""
@@ -49,10 +51,11 @@ class Desk:
         log: CommandLog,
         session: str,
         reset: Callable[[ArmDriver, int], object] | None = None,
+        can_recover: bool = False,
     ) -> None:
         self._governor, self._servo, self._lock, self._log = governor, servo, lock, log
         self._welcome, self._feeds, self._complaints, self._reset = welcome, feeds, complaints, reset
-        self.session = session
+        self.session, self._can_recover = session, can_recover
         self.lease = Lease(governor.settings.lease_s)
         self.garbage = 0
 
@@ -60,7 +63,7 @@ class Desk:
         """Return what to answer to a message that `unpack` has let through."""
         if message.session != self.session and message.kind not in SESSIONLESS:
             said = f"this is session {self.session!r} of the server and the message is for {message.session[:40]!r}"
-            return refused(f"{said}: say hello again")
+            return refused(f"{said}: say hello again", Code.SESSION)
         answers: dict[str, Callable[[Message, float], Answer]] = {
             "hello": self._hello,
             "clock": lambda message, received_s: Message("time", {"received_s": received_s}),
@@ -76,7 +79,7 @@ class Desk:
             "stop": self._stop,
         }
         if message.kind not in answers:
-            return refused(f"a message of kind {message.kind!r} is not for this socket")
+            return refused(f"a message of kind {message.kind!r} is not for this socket", Code.MALFORMED)
         return answers[message.kind](message, received_s)
 
     def rule(self, message: Message, received_s: float) -> Message:
@@ -90,7 +93,7 @@ class Desk:
 
         def overtaken(command: Command) -> Ruling:
             self._governor.counts[Decision.REJECT] += 1
-            return rejected(command, "a newer command had come")
+            return rejected(command, Reason("a newer command had come", Code.OVERTAKEN))
 
         return self._rule(message, received_s, overtaken)
 
@@ -98,20 +101,26 @@ class Desk:
         """Rule on a command if it is the holder's, and reject it otherwise; log it in either case."""
         command = command_of(message)
         if command is None:
-            return refused("a command has two float64 arrays, times (N,) and positions (N, J)")
-        problem, holder = "", self.lease.holder(received_s)
-        if message.session != self.session:
-            problem = f"this is session {self.session!r} of the server: say hello again"
-        elif not self.lease.held_by(str(message.body["token"]), received_s):
-            problem = f"{holder} holds the lease" if holder else "nobody holds the lease: ask for it"
-        if problem:
+            return refused("a command has two float64 arrays, times (N,) and positions (N, J)", Code.MALFORMED)
+        if problem := self._not_ours(message, received_s):
             ruling = rejected(command, problem)
             self._log.add_stranger(received_s, command, ruling)
             return ruling_message(ruling)
         state, reason = self.state
-        ruling = rejected(command, f"the arm is FAULT ({reason})") if state is State.FAULT else rule(command)
-        self._log.add(received_s, holder, command, ruling)
+        ruling = rejected(command, in_fault(reason)) if state is State.FAULT else rule(command)
+        self._log.add(received_s, self.lease.holder(received_s), command, ruling)
         return ruling_message(ruling)
+
+    def _not_ours(self, message: Message, received_s: float) -> Reason:
+        """Return why a command is not looked at, or nothing."""
+        if message.session != self.session:
+            return Reason(f"this is session {self.session!r} of the server: say hello again", Code.SESSION)
+        if self.lease.held_by(str(message.body["token"]), received_s):
+            return NOTHING
+        holder = self.lease.holder(received_s)
+        if holder:
+            return Reason(f"{holder} holds the lease", Code.HELD)
+        return Reason("nobody holds the lease: ask for it", Code.NO_LEASE)
 
     def _ruled(self, command: Command, generation: int) -> Ruling:
         """Take a command or reject it; the servo waits for the quick parts alone."""
@@ -125,7 +134,7 @@ class Desk:
             return governor.adopt(proposal, now())
 
     @property
-    def state(self) -> tuple[State, str]:
+    def state(self) -> tuple[State, Reason]:
         """Return the arm's state and its reason."""
         return state_of(self._servo, self._governor)
 
@@ -133,14 +142,17 @@ class Desk:
         """Return everything there is to say about the arm now."""
         state, reason = self.state
         governor, counts, moment = self._governor, self._servo.counts, self._servo.moment
+        unread = NOTHING if moment is None else moment.problem
+        reason = (reason or unread).cut(500)
         body = {
             "state": state.value,
-            "reason": reason[:500],
+            "reason": str(reason),
+            "code": reason.code.value,
             "holder": self.lease.holder(now()),
             "time_s": now(),
             "at_rest": moment is None or moment.at_rest,
             "at_home": moment is not None and moment.at_home,
-            "healthy": not self._servo.problem and self._servo.is_alive(),
+            "healthy": not self._servo.problem and self._servo.is_alive() and not unread and moment is not None,
             "ticks": counts.ticks,
             "late_ticks": counts.late,
             "passed": governor.counts[Decision.PASS],
@@ -148,8 +160,8 @@ class Desk:
             "rejected": governor.counts[Decision.REJECT],
             "garbage": self.garbage,
             "faults": governor.faults,
-            "camera_ages_s": [min(now() - feed.captured_s, 1e6) for feed in self._feeds],
-            "camera_rates_hz": [feed.rate_hz for feed in self._feeds],
+            "camera_ages_s": [_bounded(now() - feed.captured_s) for feed in self._feeds],
+            "camera_rates_hz": [_bounded(feed.rate_hz) for feed in self._feeds],
             "camera_lost": [feed.lost for feed in self._feeds],
             "camera_problems": [feed.problem[:500] for feed in self._feeds],
         }
@@ -159,7 +171,7 @@ class Desk:
 
     def stop(self, reason: str) -> Message:
         """Stop the arm; may be called from any thread."""
-        self._governor.stop(f"stopped by {reason[:100] or 'somebody'}")
+        self._governor.stop(Reason(f"stopped by {reason[:100] or 'somebody'}", Code.STOPPED))
         return done(State.FAULT, "the arm comes to rest; clear it to go on")
 
     def _hello(self, message: Message, received_s: float) -> Message:
@@ -168,7 +180,7 @@ class Desk:
         for name, value in own.items():
             asked = str(message.body[name])
             if asked and asked != value:
-                return refused(f"the client expects {name} {asked[:200]!r} and this is {value!r}")
+                return refused(f"the client expects {name} {asked[:200]!r} and this is {value!r}", Code.IDENTITY)
         return self._welcome()
 
     def _beat(self, message: Message, received_s: float) -> Message:
@@ -181,10 +193,10 @@ class Desk:
     def _lend(self, message: Message, received_s: float) -> Message:
         token, holder = self.lease.acquire(str(message.body["client"])[:100], received_s)
         if not token:
-            return refused(f"{holder} holds the lease")
+            return refused(f"{holder} holds the lease", Code.HELD)
         with self._lock:
             if self._governor.state in ARMED:
-                self._governor.disarm("the lease has changed hands")
+                self._governor.disarm(Reason("the lease has changed hands", Code.LENT))
             self._governor.lend()
         return Message("leased", {"token": token})
 
@@ -192,21 +204,22 @@ class Desk:
         if problem := self._not_held(message, received_s):
             return problem
         with self._lock:
-            self._governor.disarm("its client has gone")
+            self._governor.disarm(Reason("its client has gone", Code.GONE))
         self.lease.release()
         return done(self.state[0], "")
 
     def _arm(self, message: Message, received_s: float) -> Message:
         if problem := self._not_held(message, received_s):
             return problem
-        moment = self._servo.moment
-        if self.state[0] is State.FAULT:
-            return refused(f"the arm is in FAULT ({self.state[1]}): clear it first")
+        moment, (state, reason) = self._servo.moment, self.state
+        if state is State.FAULT:
+            return declined(in_fault(reason, ": clear it first"))
         if moment is None or moment.measured is None:
-            return refused(f"the arm does not say where it is{f' ({moment.reason})' if moment else ''}")
+            why = f" ({moment.problem})" if moment is not None and moment.problem else ""
+            return refused(f"the arm does not say where it is{why}", Code.UNREADABLE)
         with self._lock:
             why_not = self._governor.arm(now(), moment.measured)
-        return refused(why_not) if why_not else done(State.HOLDING, "")
+        return declined(why_not) if why_not else done(self.state[0], "")
 
     def _disarm(self, message: Message, received_s: float) -> Message:
         if problem := self._not_held(message, received_s):
@@ -220,24 +233,40 @@ class Desk:
             return problem
         with self._lock:
             why_not = self._governor.go_home(now())
-        return refused(why_not) if why_not else done(State.RUNNING, "on its way home")
+        return declined(why_not) if why_not else done(State.RUNNING, "on its way home")
 
     def _start_scene(self, message: Message, received_s: float) -> Answer:
         if problem := self._not_held(message, received_s):
             return problem
         reset, seed = self._reset, int(message.body["seed"])
         if reset is None:
-            return refused("this arm has no scene that could be reset")
+            return refused("this arm has no scene that could be reset", Code.UNSUPPORTED)
         if not self._governor.at_rest:
-            return refused("the arm still moves: a scene is reset at rest")
+            return refused("the arm still moves: a scene is reset at rest", Code.COMING_TO_REST)
         return Later(self._servo.errand(lambda driver: reset(driver, seed)), "the scene is reset")
 
-    def _clear(self, message: Message, received_s: float) -> Message:
+    def _clear(self, message: Message, received_s: float) -> Answer:
+        """Clear a fault: first what made the arm itself stop, where its driver can, in the servo's thread."""
         if self._servo.problem or not self._servo.is_alive():
-            return refused(f"{self.state[1]}: start the server again")
+            return refused(f"{self.state[1]}: start the server again", Code.DEAD_THREAD)
+        with self._lock:
+            state, why_not = self._governor.state, self._governor.not_clearable
+            if state is State.FAULT and why_not:
+                return declined(why_not)
+            if state is not State.FAULT or not self._can_recover:
+                self._governor.clear()
+                return done(self.state[0], "")
+        return Later(self._servo.errand(self._recover), "what stopped the arm is cleared")
+
+    def _recover(self, driver: ArmDriver) -> None:
+        """Have the arm made ready again and leave the fault; raise SailError, and stay in it, where that cannot be."""
+        assert isinstance(driver, Recoverable)
+        driver.recover()
+        driver.read()  # an arm that does not answer is not well
         with self._lock:
             why_not = self._governor.clear()
-        return refused(why_not) if why_not else done(self.state[0], "")
+        if why_not:
+            raise SailError(f"{why_not[0].upper()}{why_not[1:]}.")
 
     def _stop(self, message: Message, received_s: float) -> Message:
         return self.stop(str(message.body["reason"]))
@@ -246,7 +275,9 @@ class Desk:
         if self.lease.held_by(str(message.body["token"]), received_s):
             return None
         holder = self.lease.holder(received_s)
-        return refused(f"{holder} holds the lease" if holder else "the lease is over: ask for it again")
+        if holder:
+            return refused(f"{holder} holds the lease", Code.HELD)
+        return refused("the lease is over: ask for it again", Code.NO_LEASE)
 
 
 def identity(name: str, serial: str) -> str:
@@ -259,9 +290,25 @@ def done(state: State, detail: str) -> Message:
     return Message("done", {"state": state.value, "detail": detail})
 
 
-def refused(reason: str) -> Message:
+def refused(sentence: str, code: Code) -> Message:
     """Return an answer that says why a request was not carried out."""
-    return Message("refused", {"reason": reason[:1500]})
+    return Message("refused", {"reason": sentence[:1500], "code": code.value})
+
+
+def declined(reason: Reason) -> Message:
+    """Return an answer that gives a reason for which a request was not carried out."""
+    return refused(reason, reason.code)
+
+
+def in_fault(reason: Reason, advice: str = "") -> Reason:
+    """Return why an arm in FAULT for a reason does nothing."""
+    code = Code.STOPPED if reason.code is Code.STOPPED else Code.FAULT
+    return Reason(f"the arm is in FAULT ({reason}){advice}", code)
+
+
+def _bounded(value: float, most: float = 1e6) -> float:
+    """Return a number for the wire, which takes finite ones alone: what is none, or too large, is `most`."""
+    return min(value, most) if value == value and value > -most else most
 
 
 def command_of(message: Message) -> Command | None:
@@ -280,6 +327,7 @@ def ruling_message(ruling: Ruling) -> Message:
         "sequence": ruling.sequence,
         "verdict": ruling.decision.value,
         "reasons": [reason[:500] for reason in ruling.reasons[:16]],
+        "codes": [reason.code.value for reason in ruling.reasons[:16]],
         "dropped": ruling.dropped,
     }
     return Message("ruling", body, (np.asarray(ruling.positions, np.float64),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 from hardware.desk import identity
@@ -37,7 +38,7 @@ class KnownArms:
             )
             raise SailError(
                 f"The {name} at {address} was {was!r} and is {now_is!r} now: if that is as it should be, take the "
-                f"entry out of {self._path}, or name the arm by robot.robot={said['robot']}."
+                f"entry out of {self._path}, or name the arm by {shlex.quote('robot.robot=' + said['robot'])}."
             )
         arms[address] = said
         self._write(arms)

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from robot.errors import SailError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_HEADER_BYTES = 16_384
 MAX_ARRAYS = 8
 MAX_TEXT = 2_048
@@ -80,13 +80,15 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     "beating": {"received_s": "f", "held": "b", "state": "s"},
     "leased": {"token": "s"},
     "done": {"state": "s", "detail": "s"},
-    "refused": {"reason": "s"},
+    # Beside each sentence its code, one of `hardware.reasons.Code`: programs look at that alone.
+    "refused": {"reason": "s", "code": "s"},
     # Arrays: the positions in force, float64 (M, J), past ones dropped.
-    "ruling": {"sequence": "i", "verdict": "s", "reasons": "s*", "dropped": "i"},
+    "ruling": {"sequence": "i", "verdict": "s", "reasons": "s*", "codes": "s*", "dropped": "i"},
     # Array: float64 (J,), where the joints are, NaN where unknown.
     "report": {
         "state": "s",
         "reason": "s",
+        "code": "s",
         "holder": "s",
         "time_s": "f",
         "at_rest": "b",
@@ -109,6 +111,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     "state": {
         "state": "s",
         "reason": "s",
+        "code": "s",
         "time_s": "f",
         "measured_s": "f",
         "holder": "s",

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.actions import ActionFactory, JointPositions
-from hardware.client import ArmClient, ArmError, ArmRefusedError
+from hardware.client import ArmClient, ArmError, ArmRefusedError, StoppedError
 from hardware.clocks import now
 from hardware.keys import ClientKeys
+from hardware.reasons import NOTHING, Code, told_reason
 from hardware.reports import ArmReport, Frame
 from hardware.rulings import Decision, Ruling, follows
 from hardware.safety import State
@@ -21,21 +22,14 @@ from robot.arm import Joints
 from robot.data import Action, Observation, RobotSpec
 from robot.errors import UnknownNameError
 
+LONGEST_DELAY_S = 0.15
+"""Each way; a lease that lasts half a second bears no more."""
 FIRST_PICTURE_S = 15.0
 """How long a reset waits for the first picture of every camera."""
 
 
 class StaleError(ArmError):
     """Say that a camera or the arm has been silent for too long: an attempt cannot go on."""
-
-
-class StoppedError(ArmError):
-    """Say that the arm is in FAULT, where a person stopped it or something went wrong."""
-
-    @property
-    def by_operator(self) -> bool:
-        """Return whether somebody asked for the stop."""
-        return "stopped by" in str(self)
 
 
 class RemoteRobot:
@@ -46,8 +40,9 @@ class RemoteRobot:
     takes over in full motion. Where no action follows, the arm comes to rest where it was sent.
 
     `observe` gives what is newest, and waits while a camera is older than `camera_age_s` or the arm's state older than
-    `state_age_s`: no plan is made from such. What is older than `lost_s` raises StaleError. `Observation.time_s` is
-    when the arm was where it says, on this machine's monotonic clock.
+    `state_age_s`, both beside what the wire itself takes (`delay_s`): no plan is made from such. What is older than
+    `lost_s` raises StaleError. `Observation.time_s` is when the arm was where it says, on this machine's monotonic
+    clock.
 
     `cameras` are looked through, all that the arm has where it is empty. `image_size`: the side in pixels of the square
     that is taken of their pictures; None: whole pictures as they come.
@@ -132,7 +127,8 @@ class RemoteRobot:
             client.acquire()
         status = client.status()
         if status["state"] == State.FAULT:
-            raise StoppedError(f"The arm is in FAULT ({status['reason']}): see why, then `sail arm clear`.")
+            reason = told_reason(status["reason"], status["code"])
+            raise StoppedError(f"The arm is in FAULT ({reason}): see why, then `sail arm clear`.", reason.code)
         client.arm()
         client.home()
         if client.welcome.can_reset:
@@ -255,6 +251,14 @@ class RemoteRobot:
         return dict(zip(self.client.welcome.description.joint_names, map(float, asked), strict=True))
 
     @property
+    def delay_s(self) -> float:
+        """Return how long a message takes to or from the server, in s, as far as that is allowed for: 0.15 s.
+
+        What is sensed is as much older when it is here, and a waypoint is that much nearer when it is there.
+        """
+        return min(self.client.clock.error_s, LONGEST_DELAY_S) if self.client.clock.known else 0.0
+
+    @property
     def state(self) -> str:
         """Return the state of the arm's governor, with its reason where there is one."""
         report = self.client.report
@@ -294,33 +298,34 @@ class RemoteRobot:
         shares = np.arange(1, count + 1) / count
         waypoints = start + shares[:, None] * (asked - start)
         waypoints[-1] = asked
-        problem = ""
+        problem = NOTHING
         for _ in range(3):
             assert self._due_s is not None
-            first_s = max(self._due_s, now())
+            first_s = max(self._due_s, now() + self.delay_s)
             ruling = self.client.submit(first_s + shares * duration_s, waypoints, self._seen_s)
             if ruling.decision is not Decision.REJECT:
                 self.clamped += ruling.decision is Decision.CLAMP
                 return ruling
             problem = ruling.reasons[0]
-            if "FAULT" in problem or "stopped" in problem:
-                raise StoppedError(f"The arm does not move: {problem}. `sail arm clear` clears it.")
-            if "past" not in problem and str(State.DEGRADED) not in problem:
+            if problem.code in (Code.FAULT, Code.STOPPED):
+                raise StoppedError(f"The arm does not move: {problem}. `sail arm clear` clears it.", problem.code)
+            if problem.code not in (Code.PAST, Code.DEGRADED, Code.EASING_IN):
                 break
             time.sleep(self._period_s / 4)
-        raise ArmRefusedError(f"The arm did not take an action: {problem}.")
+        raise ArmRefusedError(f"The arm did not take an action: {problem}.", problem.code)
 
     def _stale(self) -> str:
         """Return what is too old to plan from, or an empty string."""
         report, at_s = self.client.report, now()
         if report is None:
             return "The arm does not say where it is"
-        if report.measured_s < self._not_before_s or at_s - report.measured_s > self._state_age_s:
+        delay_s = self.delay_s
+        if report.measured_s < self._not_before_s or at_s - report.measured_s > self._state_age_s + delay_s:
             return f"The arm's state is {at_s - report.measured_s:.2f} s old"
         for name in self._spec.cameras:
             captured_s = self.client.captured_s(name)
             if captured_s is None:
                 return f"Camera {name!r} sends nothing"
-            if captured_s < self._not_before_s or at_s - captured_s > self._camera_age_s:
+            if captured_s < self._not_before_s or at_s - captured_s > self._camera_age_s + delay_s:
                 return f"The picture of camera {name!r} is {at_s - captured_s:.2f} s old"
         return ""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hardware.cameras.lens import Intrinsics
 from hardware.messages import Message, MessageError
+from hardware.reasons import Reason, told_reason
 from hardware.safety import State
 from robot.arm import ArmDescription, Joints
 from robot.data import Image
@@ -42,6 +43,18 @@ class Welcome:
     camera_rates_hz: Mapping[str, float] = field(default_factory=dict)
     intrinsics: Mapping[str, Intrinsics] = field(default_factory=dict)
 
+    def is_like(self, other: Welcome) -> bool:
+        """Return whether another run of a server serves the same arm with the same cameras at the same ports."""
+        ours, theirs = self.description, other.description
+        names = ("name", "serial", "calibration", "joint_names", "units")
+        limits = ("low", "high", "velocity", "acceleration", "jerk", "home")
+        ports = ("command_port", "stop_port", "state_port", "camera_ports", "cameras")
+        return (
+            all(getattr(ours, name) == getattr(theirs, name) for name in names)
+            and all(np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in limits)
+            and all(getattr(self, name) == getattr(other, name) for name in ports)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ArmReport:
@@ -53,7 +66,7 @@ class ArmReport:
     """
 
     state: State
-    reason: str
+    reason: Reason
     time_s: float
     measured_s: float
     position: Joints
@@ -142,7 +155,7 @@ def read_report(message: Message, offset_s: float, joints: int) -> ArmReport:
         raise MessageError(f"There is no state {body['state']!r}.") from None
     return ArmReport(
         state,
-        str(body["reason"]),
+        told_reason(body["reason"], body["code"]),
         float(body["time_s"]) - offset_s,
         float(body["measured_s"]) - offset_s,
         position,

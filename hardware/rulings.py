@@ -9,11 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware.reasons import NOTHING, Code, Reason
 from hardware.shaping import MotionLimits
 from robot.arm import ArmDescription, Joints
 
 Forward = Callable[[Joints], NDArray[np.float64]]
 GRIPPER = "gripper"
+ABSURD_RANGES = 10.0
+"""A waypoint so many times a joint's range outside its limits is a mistake, and not to be clamped."""
+LONGEST_PAST_S = 60.0
+"""A plan as old as that is none; its waypoints are not looked at one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class Ruling:
 
     sequence: int
     decision: Decision
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     positions: NDArray[np.float64]
     dropped: int = 0
 
@@ -69,17 +74,22 @@ class Proposal:
     start: tuple[Joints, Joints]
     times_s: NDArray[np.float64]
     positions: NDArray[np.float64]
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
-def rejected(command: Command, reason: str) -> Ruling:
+def rejected(command: Command, reason: Reason) -> Ruling:
     """Return a rejection."""
     size = command.positions.shape[-1] if command.positions.ndim else 0
     return Ruling(command.sequence, Decision.REJECT, (reason,), np.empty((0, size)))
 
 
-def misshapen(command: Command, joints: int, most_waypoints: int) -> str:
-    """Return what is wrong with a command's arrays in themselves, or an empty string."""
+def misshapen(command: Command, description: ArmDescription, most_waypoints: int, now_s: float) -> Reason:
+    """Return what is wrong with a command's arrays in themselves, or nothing."""
+    problem = _misshapen(command, description.size, most_waypoints) or _absurd(command, description, now_s)
+    return Reason(problem, Code.MALFORMED) if problem else NOTHING
+
+
+def _misshapen(command: Command, joints: int, most_waypoints: int) -> str:
     times_s, positions = command.times_s, command.positions
     if times_s.ndim != 1 or positions.shape != (len(times_s), joints):
         return f"a command for {joints} joints needs times (N,) and positions (N, {joints}), got {positions.shape}"
@@ -91,6 +101,21 @@ def misshapen(command: Command, joints: int, most_waypoints: int) -> str:
         return "the time of the observation must be finite"
     if not np.all(times_s[1:] - times_s[:-1] > 1e-6):
         return "the times of waypoints must increase"
+    return ""
+
+
+def _absurd(command: Command, description: ArmDescription, now_s: float) -> str:
+    """Return which numbers nobody can have meant, that must not be brought to the nearest that can be, or nothing."""
+    span = ABSURD_RANGES * (description.high - description.low)
+    beyond = (command.positions < description.low - span) | (command.positions > description.high + span)
+    if beyond.any():
+        waypoint, joint = (int(place) for place in np.argwhere(beyond)[0])
+        return (
+            f"waypoint {waypoint} has {description.joint_names[joint]} at {command.positions[waypoint, joint]:.4g} "
+            f"{description.units[joint]}, more than {ABSURD_RANGES:g} times its range outside its limits"
+        )
+    if command.times_s[0] < now_s - LONGEST_PAST_S:
+        return f"its first waypoint lies more than {LONGEST_PAST_S:g} s in the past: are the clocks compared?"
     return ""
 
 
@@ -106,16 +131,16 @@ def fitted(
 
     `low`, `high`: what positions are clamped to, float64 (J,). `allowed`: whether the tool may be there; None: yes.
     """
-    reasons = []
+    reasons: list[Reason] = []
     positions = np.minimum(np.maximum(proposal.positions, low), high)
     clipped = (positions != proposal.positions).any(axis=0)
     if clipped.any():
-        reasons.append(f"position of {', '.join(name for name, one in zip(names, clipped, strict=True) if one)}")
+        reasons.append(_of_joints(Code.POSITION, names, clipped))
     if allowed is not None:
         inner = pulled_in(positions, proposal.start[0], allowed)
         if inner is not None:
             positions = inner
-            reasons.append("the workspace box")
+            reasons.append(Reason("the workspace box", Code.WORKSPACE))
     reasons += too_fast(proposal.times_s, positions, proposal.now_s, proposal.start, limits, names)
     return replace(proposal, positions=positions, reasons=tuple(reasons))
 
@@ -150,7 +175,7 @@ def too_fast(
     start: tuple[Joints, Joints],
     limits: MotionLimits,
     names: tuple[str, ...],
-) -> list[str]:
+) -> list[Reason]:
     """Return which joints a path asks to move beyond limits of velocity, acceleration or jerk, as reasons.
 
     `start`: position and velocity now, float64 (J,) each. The path is followed all the same, later than it asks.
@@ -162,13 +187,18 @@ def too_fast(
     speeds = np.concatenate([start[1][None], slopes])
     bends = (speeds[1:] - speeds[:-1]) / gaps_s
     twists = (bends[1:] - bends[:-1]) / gaps_s[1:]
-    reasons = []
-    asked = (("velocity", slopes, limits.velocity), ("acceleration", bends, limits.acceleration))
-    for what, values, limit in (*asked, ("jerk", twists, limits.jerk)):
+    reasons: list[Reason] = []
+    asked = ((Code.VELOCITY, slopes, limits.velocity), (Code.ACCELERATION, bends, limits.acceleration))
+    for what, values, limit in (*asked, (Code.JERK, twists, limits.jerk)):
         beyond = np.atleast_1d((np.abs(values) > limit * (1 + 1e-9)).any(axis=0))
         if beyond.any():
-            reasons.append(f"{what} of {', '.join(name for name, one in zip(names, beyond, strict=True) if one)}")
+            reasons.append(_of_joints(what, names, beyond))
     return reasons
+
+
+def _of_joints(what: Code, names: tuple[str, ...], which: NDArray[np.bool_]) -> Reason:
+    """Return that something of some joints was clamped, bool (J,)."""
+    return Reason(f"{what} of {', '.join(name for name, one in zip(names, which, strict=True) if one)}", what)
 
 
 def follows(description: ArmDescription) -> NDArray[np.bool_]:

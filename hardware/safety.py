@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware.reasons import NOTHING, Code, Reason
 from hardware.reference import Reference, eased
 from hardware.rulings import (
     Command,
@@ -32,8 +33,16 @@ from robot.arm import ArmDescription, Joints, JointState
 
 MOST_WAYPOINTS = 100
 LONGEST_PERIOD_S = 1.0
+EASED_INSIDE = 1e-4
+"""Share of its range by which a joint that was outside its limits is brought inside them."""
+FUTURE_S = 0.1
+"""So far ahead of the servo's grid of deadlines a reading may be."""
 MOST_LOOKED_AT = 16
 """At how many places of the way home it is checked against the workspace box, for the servo waits meanwhile."""
+COMING_TO_REST = Reason("the arm is still coming to rest: try again in a moment", Code.COMING_TO_REST)
+ENDING = Reason("the server ends", Code.ENDING)
+MEANWHILE = Reason("the arm was stopped, sent elsewhere or lent anew meanwhile", Code.MEANWHILE)
+NOWHERE = Reason("the arm does not say where it is", Code.UNREADABLE)
 LEAST_HOME_SPEED = {"rad": 0.2, "m": 0.05}
 """Home is no slower than that, per unit and second, where an arm's limits allow it."""
 
@@ -59,8 +68,9 @@ class SafetySettings:
     and jerk limits that is used. `silence_s`: how long no heartbeat before it brakes; `lease_s`: before it disarms.
     `observation_age_s`: how old an observation may be that a command was planned from. `first_step_s`: a first
     waypoint may be as far off as a joint moves in that time at its limit. `horizon_s`: how far ahead waypoints may
-    lie. `following_s`: a joint may trail its command by as far as it moves in that time at its limit. `state_age_s`:
-    how old a reading may be; `late_s`: how late a servo period may come while the arm moves. `workspace_low` and
+    lie. `following_rad` and `following_m`: how far a joint may be from where it is sent when it rests; when it moves,
+    farther by what it is sent in `following_s`, and never by more than `astray_rad` and `astray_m`. `state_age_s`: how
+    old a reading may be; `late_s`: how late a servo period may come while the arm moves. `workspace_low` and
     `workspace_high`: corners (m) of the box that the tool must stay in, or None. `home_share`: of the limits, on the
     way home, which is no slower than 0.2 rad/s or 0.05 m/s where the limits allow that. Raises ValueError for what
     makes no sense.
@@ -74,7 +84,11 @@ class SafetySettings:
     observation_age_s: float = 2.0
     first_step_s: float = 0.25
     horizon_s: float = 5.0
-    following_s: float = 0.3
+    following_s: float = 0.15
+    following_rad: float = 0.15
+    following_m: float = 0.2
+    astray_rad: float = 0.4
+    astray_m: float = 0.4
     state_age_s: float = 0.25
     late_s: float = 0.1
     workspace_low: tuple[float, float, float] | None = None
@@ -90,7 +104,8 @@ class SafetySettings:
         if not 0.0 < self.silence_s < self.lease_s:
             raise ValueError("silence_s must be positive and below lease_s.")
         rest = (self.observation_age_s, self.first_step_s, self.horizon_s, self.following_s, self.state_age_s)
-        if min(*rest, self.late_s) <= 0 or self.workspace_margin_m < 0:
+        bounds = (self.following_rad, self.following_m, self.astray_rad, self.astray_m, self.late_s)
+        if min(*rest, *bounds) <= 0 or self.workspace_margin_m < 0:
             raise ValueError("Ages, distances and horizons must be positive.")
         if (self.workspace_low is None) != (self.workspace_high is None):
             raise ValueError("A workspace box needs both workspace_low and workspace_high.")
@@ -155,11 +170,19 @@ class Governor:
         self._shaper.place(description.home)
         self._follows = follows(description)
         self._slack = 0.01 * (description.high - description.low)
+        settings = self.settings
+        self._strays = np.array(
+            [settings.following_rad if unit == "rad" else settings.following_m for unit in description.units]
+        )
+        self._most_astray = np.array(
+            [settings.astray_rad if unit == "rad" else settings.astray_m for unit in description.units]
+        )
+        self._pace: Joints = np.zeros(description.size)
         # How far off a set-point may be taken up again: no further than the arm may move in one period.
         self._give = np.minimum(self._slack, self.period_s * self.limits.velocity)
         self.home = np.clip(description.home, self.low, self.high)
         self.state = State.DISARMED
-        self.reason = ""
+        self.reason: Reason = NOTHING
         self.sequence = -1
         self.faults = 0
         self.counts = dict.fromkeys(Decision, 0)
@@ -170,29 +193,35 @@ class Governor:
         self._beat_s = 0.0
         self._stepped_s: float | None = None
         self._released = True
-        self._stop: str | None = None
+        self._stop: Reason | None = None
         self._ending = False
 
     # What the arm is asked.
 
-    def arm(self, now_s: float, measured: JointState) -> str:
-        """Let the arm be moved from where it is; return why not, or an empty string."""
+    def arm(self, now_s: float, measured: JointState) -> Reason:
+        """Let the arm be moved from where it is; return why not, or nothing.
+
+        An arm that is a little outside its limits is first eased in to them, at the speed of the way home.
+        """
         if self.state is State.FAULT:
-            return f"the arm is in FAULT ({self.reason}): clear it first"
+            return Reason(f"the arm is in FAULT ({self.reason}): clear it first", self._why_in_fault())
         if self.state in ARMED:
-            return ""
+            return NOTHING
         if self._ending:
-            return "the server ends"
+            return ENDING
         if not self._shaper.at_rest or not self._released:
-            return "the arm is still coming to rest: try again in a moment"
+            return COMING_TO_REST
         if problem := self._misplaced(measured, now_s):
             return problem
         self._go_on_from(measured)
-        self.state, self.reason, self._applied = State.HOLDING, "", -1
+        self.state, self.reason, self._applied = State.HOLDING, NOTHING, -1
         self._beat_s, self._stepped_s = now_s, None
         self._reference, self._by_itself, self._released = None, False, False
+        self._pace = np.zeros(self.description.size)
         self.generation += 1
-        return ""
+        if self._is_outside:
+            self._ease_in(now_s)
+        return NOTHING
 
     def lend(self) -> None:
         """Begin to count commands anew, for a client that has just been lent the arm."""
@@ -203,7 +232,7 @@ class Governor:
         """Take no more commands and let nobody arm again; what is under way goes on until it is stopped."""
         self._ending = True
 
-    def disarm(self, reason: str = "") -> None:
+    def disarm(self, reason: Reason = NOTHING) -> None:
         """Come to rest and take no more commands; a fault stays a fault."""
         if self.state is not State.FAULT:
             self.state, self.reason = State.DISARMED, reason
@@ -214,43 +243,46 @@ class Governor:
         """Take note that whoever holds the lease is alive."""
         self._beat_s = max(self._beat_s, now_s)
         if self.state is State.DEGRADED:
-            self.state, self.reason = State.HOLDING, ""
+            self.state, self.reason = State.HOLDING, NOTHING
+            if self._is_outside:
+                self._ease_in(now_s)
 
-    def go_home(self, now_s: float, by_itself: bool = False) -> str:
-        """Ease the arm to its home position; return why not, or an empty string.
+    def go_home(self, now_s: float, by_itself: bool = False) -> Reason:
+        """Ease the arm to its home position; return why not, or nothing.
 
         `by_itself`: go there whether or not anybody's heart beats, as when the server ends.
         """
         if self.state not in (State.HOLDING, State.RUNNING):
-            return f"the arm is {self.state}{f' ({self.reason})' if self.reason else ''}: arm it first"
+            return Reason(f"{self._state_and_why()}: arm it first", self._why_unready())
         if self._ending and not by_itself:
-            return "the server ends"
-        share, limits = self.settings.home_share, self.limits
-        # An arm whose driver slows it down already need not be slowed down again and again.
-        least = np.array([LEAST_HOME_SPEED[unit] for unit in self.description.units])
-        velocity = np.minimum(limits.velocity, np.maximum(share * limits.velocity, least))
-        start = self._shaper.stopping_position
-        times_s, positions = eased(start, self.home, velocity, share * limits.acceleration, now_s)
+            return ENDING
+        times_s, positions = self._eased_to(self.home, now_s)
         if problem := self._leaves_box(positions):
             return problem
         self._follow(times_s[1:], positions[1:], now_s)
         self._by_itself = by_itself
         self.generation += 1
-        return ""
+        return NOTHING
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: Reason) -> None:
         """Brake at the next step and be in FAULT; may be called from any thread, at any time, and never waits."""
         if self._stop is None:
             self._stop = reason
 
-    def clear(self) -> str:
-        """Leave FAULT for DISARMED; return why not, or an empty string."""
+    def clear(self) -> Reason:
+        """Leave FAULT for DISARMED; return why not, or nothing."""
         if self.state is not State.FAULT:
-            return ""
-        if self._stop is not None or not self._shaper.at_rest or not self._released:
-            return "the arm is still coming to rest: try again in a moment"
-        self.state, self.reason = State.DISARMED, ""
-        return ""
+            return NOTHING
+        if problem := self.not_clearable:
+            return problem
+        self.state, self.reason = State.DISARMED, NOTHING
+        return NOTHING
+
+    @property
+    def not_clearable(self) -> Reason:
+        """Return why a fault cannot be cleared now, or nothing."""
+        resting = self._stop is None and self._shaper.at_rest and self._released
+        return NOTHING if resting else COMING_TO_REST
 
     def place(self, measured: JointState, afresh: bool = False) -> bool:
         """Go on at rest from where the arm is, after something else may have moved it; return whether it had.
@@ -258,7 +290,7 @@ class Governor:
         `afresh`: it is not known where the arm was sent before.
         """
         if afresh:
-            self._shaper.place(np.clip(measured.position, self.description.low, self.description.high))
+            self._shaper.place(self._taken_up(measured))
         moved = afresh or self._go_on_from(measured)
         self._reference, self._stepped_s = None, None
         if self.state is State.RUNNING:
@@ -271,13 +303,43 @@ class Governor:
 
         A difference as small as gravity makes is no reason for a new set-point, which would be a jump.
         """
-        here = np.clip(measured.position, self.description.low, self.description.high)
+        here = self._taken_up(measured)
         # A gripper that holds something is open wider than it was sent, and must not let go of it.
         here = np.where(self._follows, here, np.minimum(here, self._shaper.position))
         moved = not np.all(np.abs(here - self._shaper.position) <= self._give)
         if moved:
             self._shaper.place(here)
         return moved
+
+    def _taken_up(self, measured: JointState) -> Joints:
+        """Return where a motion begins, (J,): where the arm is, be it outside its limits, which would else be a jump.
+
+        What a gripper reads beyond its limits is how it is calibrated, and nothing that moves.
+        """
+        position, description = measured.position, self.description
+        inside = np.clip(position, description.low, description.high)
+        return np.asarray(np.where(self._follows, position, inside), np.float64)
+
+    @property
+    def _is_outside(self) -> bool:
+        """Return whether the arm is sent to where it could not be sent to."""
+        position, description = self._shaper.position, self.description
+        return bool(np.any((position < description.low) | (position > description.high)))
+
+    def _ease_in(self, now_s: float) -> None:
+        """Lead the arm from outside its limits to the nearest place within, at the speed of the way home."""
+        inside = EASED_INSIDE * (self.description.high - self.description.low)
+        within = np.clip(self._shaper.position, self.description.low + inside, self.description.high - inside)
+        times_s, positions = self._eased_to(within, now_s)
+        self._follow(times_s[1:], positions[1:], now_s)
+
+    def _eased_to(self, goal: Joints, now_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return waypoints, times (M,) and positions (M, J), of a slow straight way from where the arm will rest."""
+        share, limits = self.settings.home_share, self.limits
+        # An arm whose driver slows it down already need not be slowed down again and again.
+        least = np.array([LEAST_HOME_SPEED[unit] for unit in self.description.units])
+        velocity = np.minimum(limits.velocity, np.maximum(share * limits.velocity, least))
+        return eased(self._shaper.stopping_position, goal, velocity, share * limits.acceleration, now_s)
 
     def offer(self, command: Command, now_s: float) -> Ruling:
         """Take a command or refuse it, and say which: `propose`, `fit` and `adopt` in one."""
@@ -315,7 +377,7 @@ class Governor:
         if problem := self._unready():
             return self._counted(rejected(command, problem))
         if proposal.generation != self.generation:
-            return self._counted(rejected(command, "the arm was stopped, sent elsewhere or lent anew meanwhile"))
+            return self._counted(rejected(command, MEANWHILE))
         times_s, positions = proposal.times_s[ahead], proposal.positions[ahead]
         if problem := self._repeated(command) or self._too_far(positions):
             return self._counted(rejected(command, problem))
@@ -331,6 +393,7 @@ class Governor:
         """Move on by one servo period; `measured` is where the arm is, None where it did not say."""
         self._watch(now_s, measured)
         asked = self._advance(now_s)
+        self._remember_pace()
         write = self.state in ARMED or not self._released
         release = False
         if self.state not in ARMED and not self._released and self._shaper.at_rest:
@@ -342,7 +405,7 @@ class Governor:
             shaper.position, shaper.velocity, shaper.acceleration, asked, self.state, write, release, sequence
         )
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: Reason) -> None:
         """Be in FAULT, from the servo's own thread; the first reason stays."""
         if self.state is not State.FAULT:
             self.state, self.reason = State.FAULT, reason
@@ -351,7 +414,7 @@ class Governor:
         self.generation += 1
 
     @property
-    def said(self) -> tuple[State, str]:
+    def said(self) -> tuple[State, Reason]:
         """Return the state and its reason; a stop that the next step will carry out counts already."""
         stop = self._stop
         return (self.state, self.reason) if stop is None or self.state is State.FAULT else (State.FAULT, stop)
@@ -396,18 +459,20 @@ class Governor:
         if self.state not in ARMED:
             return
         if measured is None:
-            self.fail("the arm does not say where it is")
+            self.fail(NOWHERE)
         elif problem := self._astray(measured, now_s):
             self.fail(problem)
         elif self._stepped_s is not None and now_s - self._stepped_s > self._longest_s():
-            self.fail(f"a servo period came {now_s - self._stepped_s - self.period_s:.3f} s late")
+            late_s = now_s - self._stepped_s - self.period_s
+            self.fail(Reason(f"a servo period came {late_s:.3f} s late", Code.LATE))
         silence_s = now_s - self._beat_s
         if self.state not in ARMED or self._by_itself or silence_s < self.settings.silence_s:
             return
         if silence_s >= self.settings.lease_s:
-            self.disarm("the heartbeat ceased")
+            self.disarm(Reason("the heartbeat ceased", Code.SILENT))
         elif self.state is not State.DEGRADED:
-            self.state, self.reason = State.DEGRADED, f"no heartbeat for {self.settings.silence_s:g} s"
+            self.state = State.DEGRADED
+            self.reason = Reason(f"no heartbeat for {self.settings.silence_s:g} s", Code.SILENT)
             self._reference = None
             self.generation += 1
 
@@ -416,53 +481,75 @@ class Governor:
         late_s = self.settings.late_s
         return max(late_s, LONGEST_PERIOD_S) if self._shaper.at_rest else late_s
 
-    def _astray(self, measured: JointState, now_s: float) -> str:
-        if now_s - measured.time_s > self.settings.state_age_s:
-            return f"the arm's last reading is {now_s - measured.time_s:.2f} s old"
+    def _astray(self, measured: JointState, now_s: float) -> Reason:
+        if problem := self._old(measured, now_s):
+            return problem
         if not np.all(np.isfinite(measured.position)):
-            return "the arm reads a position that is not finite"
+            return Reason("the arm reads a position that is not finite", Code.UNREADABLE)
         off = np.abs(measured.position - self._shaper.position)
-        beyond = self._follows & (off > self.settings.following_s * self.description.velocity)
-        if beyond.any():
-            joint = int(np.argmax(beyond))
-            unit = self.description.units[joint]
-            return f"{self.description.joint_names[joint]} is {off[joint]:.3f} {unit} from where it was sent"
-        return ""
+        beyond = self._follows & (off > self._may_stray)
+        if not beyond.any():
+            return NOTHING
+        joint = int(np.argmax(beyond))
+        unit = self.description.units[joint]
+        where = f"{off[joint]:.3f} {unit} from where it was sent, more than {self._may_stray[joint]:.3f}"
+        return Reason(f"{self.description.joint_names[joint]} is {where}", Code.ASTRAY)
 
-    def _misplaced(self, measured: JointState, now_s: float) -> str:
+    @property
+    def _may_stray(self) -> Joints:
+        """Return how far each joint may be from where it is sent, (J,): farther where it was sent fast of late."""
+        allowed: Joints = np.minimum(self._strays + self.settings.following_s * self._pace, self._most_astray)
+        return allowed
+
+    def _remember_pace(self) -> None:
+        """Take note of how fast the joints are sent; it is forgotten as fast as an arm catches up."""
+        kept = 1.0 - self.period_s / (2 * self.settings.following_s)
+        self._pace = np.maximum(np.abs(self._shaper.velocity), max(kept, 0.0) * self._pace)
+
+    def _old(self, measured: JointState, now_s: float) -> Reason:
+        age_s = now_s - measured.time_s
+        if -FUTURE_S <= age_s <= self.settings.state_age_s:
+            return NOTHING
+        if not age_s > 0:
+            return Reason("the arm's reading is of no time that has been", Code.UNREADABLE)
+        return Reason(f"the arm's last reading is {age_s:.2f} s old", Code.UNREADABLE)
+
+    def _misplaced(self, measured: JointState, now_s: float) -> Reason:
         position, description = measured.position, self.description
         if position.shape != (description.size,) or not np.all(np.isfinite(position)):
-            return "the arm does not say where it is"
-        if now_s - measured.time_s > self.settings.state_age_s:
-            return f"the arm's last reading is {now_s - measured.time_s:.2f} s old"
+            return NOWHERE
+        if problem := self._old(measured, now_s):
+            return problem
         outside = (position < description.low - self._slack) | (position > description.high + self._slack)
         if np.any(outside & self._follows):
             joint = int(np.argmax(outside & self._follows))
-            return (
+            return Reason(
                 f"{description.joint_names[joint]} at {position[joint]:.3f} {description.units[joint]} lies outside "
-                f"{description.low[joint]:.3f} … {description.high[joint]:.3f}: move the arm by hand first"
+                f"{description.low[joint]:.3f} … {description.high[joint]:.3f}: move the arm by hand first",
+                Code.OUTSIDE,
             )
         if self._boxed and not self._in_box(position):
-            return "the tool is outside the workspace box: move the arm by hand first"
-        return ""
+            return Reason("the tool is outside the workspace box: move the arm by hand first", Code.OUTSIDE)
+        return NOTHING
 
-    def _leaves_box(self, positions: NDArray[np.float64]) -> str:
-        """Return why a way home, (M, J), does not stay in the workspace box, or an empty string."""
+    def _leaves_box(self, positions: NDArray[np.float64]) -> Reason:
+        """Return why a way home, (M, J), does not stay in the workspace box, or nothing."""
         if not self._boxed:
-            return ""
+            return NOTHING
         assert self._forward is not None
         low, high = self.settings.workspace_low, self.settings.workspace_high
         box = f"the workspace box from {low} to {high} m"
         if not self._in_box(self.home):
             x, y, z = (float(place) for place in self._forward(self.home))
-            return (
+            return Reason(
                 f"its tool is at ({x:.3f}, {y:.3f}, {z:.3f}) m when it is at home, outside {box}: set "
-                "safety.workspace_low and safety.workspace_high so that they hold it"
+                "safety.workspace_low and safety.workspace_high so that they hold it",
+                Code.OUTSIDE,
             )
         for step in np.linspace(0, len(positions) - 1, MOST_LOOKED_AT).round().astype(int):
             if not self._in_box(positions[step]):
-                return f"the straight way home from here leaves {box}: move the arm by hand first"
-        return ""
+                return Reason(f"the straight way home from here leaves {box}: move the arm by hand first", Code.OUTSIDE)
+        return NOTHING
 
     def _in_box(self, joints: Joints, margin_m: float = 0.0) -> bool:
         assert self._forward is not None
@@ -476,51 +563,70 @@ class Governor:
         self.counts[ruling.decision] += 1
         return ruling
 
-    def _unready(self) -> str:
-        """Return why no command can be taken now, or an empty string."""
+    def _unready(self) -> Reason:
+        """Return why no command can be taken now, or nothing."""
         if self.state not in (State.HOLDING, State.RUNNING):
-            return f"the arm is {self.state}{f' ({self.reason})' if self.reason else ''}"
+            return Reason(self._state_and_why(), self._why_unready())
         if self._stop is not None:
-            return f"the arm is being stopped ({self._stop})"
-        return "the server ends" if self._ending else ""
+            return Reason(f"the arm is being stopped ({self._stop})", self._stop.code)
+        if self._is_outside:
+            return Reason("the arm is eased in to its limits: try again in a moment", Code.EASING_IN)
+        return ENDING if self._ending else NOTHING
 
-    def _unfit(self, command: Command, now_s: float) -> str:
-        """Return what is wrong with a command in itself and its age, or an empty string."""
+    def _state_and_why(self) -> str:
+        return f"the arm is {self.state}{f' ({self.reason})' if self.reason else ''}"
+
+    def _why_unready(self) -> Code:
+        """Return the code of a state in which no command can be taken."""
+        if self.state is State.FAULT:
+            return self._why_in_fault()
+        return Code.DEGRADED if self.state is State.DEGRADED else Code.DISARMED
+
+    def _why_in_fault(self) -> Code:
+        """Return the code of a fault, that of a stop which somebody asked for being another."""
+        return Code.STOPPED if self.reason.code is Code.STOPPED else Code.FAULT
+
+    def _unfit(self, command: Command, now_s: float) -> Reason:
+        """Return what is wrong with a command in itself and its age, or nothing."""
         settings = self.settings
-        if problem := misshapen(command, self.description.size, MOST_WAYPOINTS) or self._repeated(command):
+        if problem := misshapen(command, self.description, MOST_WAYPOINTS, now_s) or self._repeated(command):
             return problem
-        if command.seen_s is not None:
-            age_s = now_s - command.seen_s
-            if age_s > settings.observation_age_s:
-                return f"its observation is {age_s:.2f} s old, more than {settings.observation_age_s:g} s"
-            if age_s < -0.1:
-                return f"its observation lies {-age_s:.2f} s in the future"
-        return ""
+        if command.seen_s is None:
+            return NOTHING
+        age_s = now_s - command.seen_s
+        if age_s > settings.observation_age_s:
+            most_s = settings.observation_age_s
+            return Reason(f"its observation is {age_s:.2f} s old, more than {most_s:g} s", Code.OBSERVATION)
+        if age_s < -0.1:
+            return Reason(f"its observation lies {-age_s:.2f} s in the future", Code.OBSERVATION)
+        return NOTHING
 
-    def _repeated(self, command: Command) -> str:
+    def _repeated(self, command: Command) -> Reason:
         if command.sequence > self.sequence:
-            return ""
-        return f"sequence {command.sequence} is not above {self.sequence}, which came before"
+            return NOTHING
+        before = f"is not above {self.sequence}, which came before"
+        return Reason(f"sequence {command.sequence} {before}", Code.SEQUENCE)
 
-    def _unreachable(self, command: Command, ahead: NDArray[np.bool_], now_s: float) -> str:
-        """Return what is wrong with when and where a command begins and ends, or an empty string."""
+    def _unreachable(self, command: Command, ahead: NDArray[np.bool_], now_s: float) -> Reason:
+        """Return what is wrong with when and where a command begins and ends, or nothing."""
         if command.times_s[-1] > now_s + self.settings.horizon_s:
-            return f"its last waypoint lies more than {self.settings.horizon_s:g} s ahead"
+            return Reason(f"its last waypoint lies more than {self.settings.horizon_s:g} s ahead", Code.TOO_FAR)
         return self._too_far(command.positions[ahead])
 
-    def _too_far(self, positions: NDArray[np.float64]) -> str:
-        """Return why the waypoints that are left, (M, J), cannot follow on where the arm is, or an empty string."""
+    def _too_far(self, positions: NDArray[np.float64]) -> Reason:
+        """Return why the waypoints that are left, (M, J), cannot follow on where the arm is, or nothing."""
         if not len(positions):
-            return "every waypoint of it is past"
+            return Reason("every waypoint of it is past", Code.PAST)
         description, reach_s = self.description, self.settings.first_step_s
         off = np.abs(positions[0] - self._shaper.position)
         far = self._follows & (off > reach_s * description.velocity)
         if not far.any():
-            return ""
+            return NOTHING
         joint = int(np.argmax(far))
-        return (
+        return Reason(
             f"its first waypoint has {description.joint_names[joint]} {off[joint]:.3f} {description.units[joint]} "
-            f"from where it is, more than {reach_s * description.velocity[joint]:.3f}"
+            f"from where it is, more than {reach_s * description.velocity[joint]:.3f}",
+            Code.TOO_FAR,
         )
 
     def _follow(self, times_s: NDArray[np.float64], positions: NDArray[np.float64], now_s: float) -> None:

@@ -32,12 +32,13 @@ from hardware.desk import Desk, Later, done, identity, refused
 from hardware.keys import AuthorisedClients, ServerKeys
 from hardware.messages import Message, MessageError, MismatchError, pack, stop_in, unpack
 from hardware.precedence import REQUESTS, STOPS, take_precedence, urgent_wire
+from hardware.reasons import NOTHING, Code, Reason
 from hardware.rulings import Forward
 from hardware.safety import Governor, SafetySettings, State
 from hardware.servo import Servo
 from hardware.servo_record import ServoRecord
 from robot.errors import SailError
-from robot.protocols import ArmDriver, Camera
+from robot.protocols import ArmDriver, Camera, Recoverable
 
 DEFAULT_PORT = 7710
 STATE_HZ = 100.0
@@ -131,6 +132,7 @@ class ArmServer:
             self.log,
             self.session,
             None if reset is None else lambda driver, seed: reset(seed),
+            isinstance(self._driver, Recoverable),
         )
         works = (
             ("requests", self._serve, REQUESTS),
@@ -153,7 +155,7 @@ class ArmServer:
         return f"tcp://{_in_url(self._host)}:{self.ports['control']}"
 
     @property
-    def state(self) -> tuple[State, str]:
+    def state(self) -> tuple[State, Reason]:
         """Return the arm's state and its reason."""
         return self.desk.state
 
@@ -296,16 +298,17 @@ class ArmServer:
         """Return the arm's description."""
         return self.governor.description
 
-    def _dead_thread(self) -> str:
-        """Return which of the server's threads is dead or hangs, or an empty string; the servo asks every period."""
+    def _dead_thread(self) -> Reason:
+        """Return which of the server's threads is dead or hangs, or nothing; the servo asks every period."""
         if self._ending.is_set():
-            return ""
+            return NOTHING
         for name in self._watched:
             if not self._threads[name].is_alive():
-                return f"the server's thread for {name} has died"
+                return Reason(f"the server's thread for {name} has died", Code.DEAD_THREAD)
             if now() - self._beats[name] > HUNG_S:
-                return f"the server's thread for {name} has not answered for {HUNG_S:g} s"
-        return ""
+                silent = f"the server's thread for {name} has not answered for {HUNG_S:g} s"
+                return Reason(silent, Code.DEAD_THREAD)
+        return NOTHING
 
     def _guarded(self, name: str, work: Callable[[], None], priority: int) -> None:
         """Carry out a thread's work; where it dies, say so, and the servo turns to FAULT at its next period."""
@@ -328,13 +331,16 @@ class ArmServer:
                 self._take_requests(control, later)
             for waiting in [waiting for waiting in later if waiting[2].pending.done()]:
                 later.remove(waiting)
-                error = waiting[2].pending.exception()
-                answer = refused(f"it failed: {error}") if error else done(self.desk.state[0], waiting[2].detail)
-                self._send(control, waiting[0], answer, waiting[1])
+                self._send(control, waiting[0], self._now_known(waiting[2]), waiting[1])
             if now() >= next_state_s:
                 number += 1
                 self._publish_state(state, number)
                 next_state_s = max(next_state_s + 1 / STATE_HZ, now())
+
+    def _now_known(self, later: Later) -> Message:
+        """Return the answer that the servo's thread has given meanwhile."""
+        error = later.pending.exception()
+        return refused(f"it failed: {error}", Code.FAILED) if error else done(self.desk.state[0], later.detail)
 
     def _take_requests(self, control: zmq.Socket[bytes], later: list[tuple[bytes, int, Later]]) -> None:
         for parts in _waiting(control):
@@ -347,7 +353,7 @@ class ArmServer:
             except Exception as error:
                 # Whatever a client sends must not end the server; a defect is logged and answered.
                 self.complaints.note("a request could not be answered", repr(error))
-                answer = refused("the server could not answer that: see its log")
+                answer = refused("the server could not answer that: see its log", Code.DEFECT)
             if isinstance(answer, Later):
                 later.append((parts[0], message.sequence, answer))
             else:
@@ -381,7 +387,8 @@ class ArmServer:
             if message is None:
                 continue
             if message.kind != "command":
-                self._send(command, parts[0], refused("this socket is for commands"), message.sequence)
+                wrong = refused("this socket is for commands", Code.MALFORMED)
+                self._send(command, parts[0], wrong, message.sequence)
                 continue
             before = newest.get(parts[0])
             if before is not None:
@@ -404,7 +411,7 @@ class ArmServer:
         except Exception as error:
             # Whatever a client sends must not end the thread; a defect is logged and answered.
             self.complaints.note("a command could not be ruled on", repr(error))
-            answer = refused("the server could not rule on that: see its log")
+            answer = refused("the server could not rule on that: see its log", Code.DEFECT)
         self._send(command, client, answer, message.sequence)
 
     def _understood(self, socket: zmq.Socket[bytes], parts: list[bytes]) -> Message | None:
@@ -413,7 +420,7 @@ class ArmServer:
             return unpack(parts[1:])
         except MismatchError as error:
             self.complaints.note("a client of another version", str(error))
-            self._send(socket, parts[0], refused(str(error)), -1)
+            self._send(socket, parts[0], refused(str(error), Code.VERSION), -1)
         except MessageError as error:
             self._garbage(error)
         return None
@@ -426,8 +433,15 @@ class ArmServer:
     def _send(self, socket: zmq.Socket[bytes], client: bytes, answer: Message, answers: int) -> None:
         number = next(self._numbers)
         sent = Message(answer.kind, answer.body, answer.arrays, self.session, number, answers, now())
+        try:
+            parts = pack(sent)
+        except ValueError as error:
+            # A number that is none, from a driver or a camera, must not end the thread that answers everybody.
+            self.complaints.note("an answer that cannot be sent", str(error))
+            defect = refused("the server has no answer that could be sent: see its log", Code.DEFECT)
+            parts = pack(Message(defect.kind, defect.body, (), self.session, number, answers, now()))
         with contextlib.suppress(zmq.Again, zmq.ZMQError):
-            socket.send_multipart([client, *pack(sent)], zmq.NOBLOCK)
+            socket.send_multipart([client, *parts], zmq.NOBLOCK)
 
     def _publish_state(self, socket: zmq.Socket[bytes], number: int) -> None:
         moment = self.servo.moment
@@ -441,8 +455,9 @@ class ArmServer:
         body = {
             "state": state.value,
             "reason": reason[:500],
+            "code": reason.code.value,
             "time_s": moment.time_s,
-            "measured_s": moment.time_s if measured is None else measured.time_s,
+            "measured_s": max(moment.measured_s, 0.0),
             "holder": self.desk.lease.holder(now()),
             "sequence": moment.setpoint.sequence,
             "applied": moment.applied,

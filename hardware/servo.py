@@ -16,7 +16,8 @@ import numpy as np
 from hardware.clocks import now
 from hardware.complaints import Complaints
 from hardware.precedence import SERVO, spare_pauses, take_precedence
-from hardware.safety import ARMED, Governor, Setpoint, State
+from hardware.reasons import NOTHING, Code, Reason
+from hardware.safety import ARMED, ENDING, Governor, Setpoint, State
 from hardware.servo_record import ServoRecord
 from robot.arm import Joints, JointState
 from robot.errors import SailError
@@ -25,17 +26,23 @@ from robot.protocols import ArmDriver
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Hold what the servo last did; one is made every period, and is never changed afterwards."""
+    """Hold what the servo last did; one is made every period, and is never changed afterwards.
+
+    `problem`: why the arm could not be read in this period; `measured_s`: when it was read last, on this machine's
+    monotonic clock, −inf before the first reading.
+    """
 
     setpoint: Setpoint
     measured: JointState | None
     time_s: float
-    reason: str
+    reason: Reason
     applied: int = -1
     applied_s: float = 0.0
     at_rest: bool = True
     at_home: bool = False
     succeeded: bool | None = None
+    problem: Reason = NOTHING
+    measured_s: float = float("-inf")
 
 
 @dataclass(slots=True)
@@ -58,7 +65,7 @@ class _Errand:
 class Servo(threading.Thread):
     """Run an arm. All calls of the driver are made by this thread, from `connect` to `close`.
 
-    `watch` is called every period and returns what is wrong elsewhere, or an empty string. `realtime` asks the system
+    `watch` is called every period and returns what is wrong elsewhere, or nothing. `realtime` asks the system
     for precedence and spares this process garbage collection; use it in a process that does nothing else.
     """
 
@@ -69,7 +76,7 @@ class Servo(threading.Thread):
         lock: threading.Lock,
         record: ServoRecord,
         complaints: Complaints,
-        watch: Callable[[], str] = lambda: "",
+        watch: Callable[[], Reason] = lambda: NOTHING,
         realtime: bool = False,
     ) -> None:
         super().__init__(name="servo", daemon=True)
@@ -81,11 +88,12 @@ class Servo(threading.Thread):
         self.ready = threading.Event()
         self.record = record
         self.counts = ServoCounts()
-        self.problem = ""
+        self.problem: Reason = NOTHING
         self.busy = False
         self.rest_s = max(2.0, 0.5 + governor.longest_brake_s)
         self.beat_s = now()
         self.moment: Moment | None = None
+        self._measured_s = float("-inf")
 
     def connect(self, timeout_s: float = 30.0) -> None:
         """Start the thread and wait until the arm is connected; raise what its driver raised."""
@@ -110,7 +118,7 @@ class Servo(threading.Thread):
         if self.is_alive():
             self.join(timeout_s)
 
-    def fault(self, reason: str) -> None:
+    def fault(self, reason: Reason) -> None:
         """Be in FAULT."""
         with self._lock:
             self._governor.fail(reason)
@@ -136,7 +144,7 @@ class Servo(threading.Thread):
                 take_precedence(SERVO)
             self._loop()
         except BaseException as error:
-            self.problem = f"the servo thread has died ({type(error).__name__}: {error})"
+            self.problem = Reason(f"the servo thread has died ({type(error).__name__}: {error})", Code.DEAD_THREAD)
             self._complaints.note("the servo thread has died", repr(error))
         finally:
             self.ready.set()
@@ -156,7 +164,7 @@ class Servo(threading.Thread):
             if self._ending.is_set() and rest_by_s == float("inf"):
                 with self._lock:
                     self._governor.end()
-                    self._governor.disarm("the server ends")
+                    self._governor.disarm(ENDING)
                 rest_by_s = now() + self.rest_s
             wait_s = deadline_s - now()
             if wait_s > 0:
@@ -179,8 +187,8 @@ class Servo(threading.Thread):
         began_s = now()
         self.counts.ticks += 1
         self.counts.lateness_s = began_s - deadline_s
-        measured, problem = self._read()
-        problem = problem or self._watch()
+        measured, unread = self._read()
+        problem = unread or self._watch()
         governor = self._governor
         with self._lock:
             if problem and governor.state in ARMED:
@@ -193,10 +201,26 @@ class Servo(threading.Thread):
         done_s = now()
         before = self.moment
         applied_s = done_s if before is None or before.applied != applied else before.applied_s
-        moment = Moment(setpoint, measured, done_s, reason, applied, applied_s, at_rest, at_home, self._succeeded())
+        if measured is not None:
+            self._measured_s = measured.time_s
+        moment = Moment(
+            setpoint,
+            measured,
+            done_s,
+            reason,
+            applied,
+            applied_s,
+            at_rest,
+            at_home,
+            self._succeeded(),
+            unread,
+            self._measured_s,
+        )
         self.moment = moment
         self.beat_s = done_s
         self.record.add(done_s, deadline_s, setpoint, written, None if measured is None else measured.position)
+        if unread:  # said last: what the arm does comes before what is said of it
+            self._complaints.note("the arm cannot be read", unread)
         return moment
 
     def _succeeded(self) -> bool | None:
@@ -204,23 +228,24 @@ class Servo(threading.Thread):
         succeeded = getattr(self._driver, "succeeded", None)
         return None if succeeded is None else bool(succeeded())
 
-    def _read(self) -> tuple[JointState | None, str]:
+    def _read(self) -> tuple[JointState | None, Reason]:
         try:
             measured = self._driver.read()
-            if measured.position.shape != (self._governor.description.size,):
-                return None, "the arm reads another number of joints than it has"
-            return measured, ""
         except Exception as error:
-            self._complaints.note("the arm cannot be read", str(error))
-            return None, f"the arm cannot be read: {error}"
+            return None, Reason(f"the arm cannot be read: {error}", Code.UNREADABLE)
+        if measured.position.shape != (self._governor.description.size,):
+            return None, Reason("the arm reads another number of joints than it has", Code.UNREADABLE)
+        if not (np.all(np.isfinite(measured.position)) and np.isfinite(measured.time_s)):
+            return None, Reason("the arm reads a position that is not finite", Code.UNREADABLE)
+        return measured, NOTHING
 
     def _write(self, position: Joints) -> bool:
         try:
             self._driver.write(position)
             return True
         except Exception as error:
+            self.fault(Reason(f"the arm cannot be sent anywhere: {error}", Code.UNWRITABLE))
             self._complaints.note("the arm cannot be sent anywhere", str(error))
-            self.fault(f"the arm cannot be sent anywhere: {error}")
             return False
 
     def _stop_driver(self) -> None:
@@ -249,10 +274,11 @@ class Servo(threading.Thread):
             self.busy = False
 
 
-def state_of(servo: Servo, governor: Governor) -> tuple[State, str]:
+def state_of(servo: Servo, governor: Governor) -> tuple[State, Reason]:
     """Return the state of an arm and its reason; an arm whose servo thread has died or hangs is in FAULT."""
     if servo.problem or not servo.is_alive():
-        return State.FAULT, servo.problem or "the servo thread has ended"
+        return State.FAULT, servo.problem or Reason("the servo thread has ended", Code.DEAD_THREAD)
     if not servo.busy and now() - servo.beat_s > 1.0:
-        return State.FAULT, f"the servo thread has not answered for {now() - servo.beat_s:.1f} s"
+        silent = f"the servo thread has not answered for {now() - servo.beat_s:.1f} s"
+        return State.FAULT, Reason(silent, Code.DEAD_THREAD)
     return governor.said

@@ -35,8 +35,9 @@ class MotionLimits:
 class Shaper:
     """Lead joints towards targets within limits.
 
-    `limits`: velocity, acceleration and jerk that are never exceeded, and positions that are never left. `allowed`
-    says whether the arm may be at a joint position, beside the position limits (a workspace box).
+    `limits`: velocity, acceleration and jerk that are never exceeded, and positions that are never left; from a place
+    outside them it is only led towards them. `allowed` says whether the arm may be at a joint position, beside the
+    position limits (a workspace box).
     """
 
     def __init__(self, limits: MotionLimits, period_s: float, allowed: Allowed | None = None) -> None:
@@ -62,6 +63,7 @@ class Shaper:
         self.velocity: Joints = np.zeros(size)
         self.acceleration: Joints = np.zeros(size)
         self.held_back = False
+        self._bounds = limits.low, limits.high
 
     @property
     def at_rest(self) -> bool:
@@ -79,6 +81,8 @@ class Shaper:
         self.velocity, self.acceleration = np.zeros(self._size), np.zeros(self._size)
         self._brake_s = None
         self.held_back = False
+        # From outside the limits, where a person left the arm, it goes no farther out.
+        self._bounds = np.minimum(self.limits.low, position), np.maximum(self.limits.high, position)
 
     def brake(self) -> None:
         """Move on by one period on the way to rest, as fast as the limits allow."""
@@ -98,7 +102,7 @@ class Shaper:
         a little ahead of its target would have to go back to pass through that place again.
         """
         limits = self.limits
-        goal = np.minimum(np.maximum(position, limits.low), limits.high)  # numpy.clip takes five times as long
+        goal = np.minimum(np.maximum(position, self._bounds[0]), self._bounds[1])  # numpy.clip takes five times as long
         outside = goal != position
         most = 0.95 * limits.acceleration
         push = np.where(outside, 0.0, np.minimum(np.maximum(acceleration, -most), most))
@@ -114,12 +118,23 @@ class Shaper:
             self.brake()
             return
         self.position, self.velocity, self.acceleration = state
+        self._come_inside()
         self._brake, self._spare = self._spare, self._brake
         self._brake_s = 0.0
         still = np.abs(self.velocity) < AT_REST_VELOCITY
         still &= np.abs(self.acceleration) < AT_REST_ACCELERATION
         if not moves and still.all() and np.all(np.abs(self.position - goal) < ARRIVED):
             self.place(goal)
+
+    def _come_inside(self) -> None:
+        """Hold each joint to its limits from when it is within them."""
+        limits, (low, high) = self.limits, self._bounds
+        if np.all(low == limits.low) and np.all(high == limits.high):
+            return
+        self._bounds = (
+            np.where(self.position < limits.low, low, limits.low),
+            np.where(self.position > limits.high, high, limits.high),
+        )
 
     def _next(self, goal: Joints, speed: Joints, push: Joints) -> tuple[Joints, Joints, Joints] | None:
         """Return the state one period on, with the way to brake from it in `_spare`; None if there is no safe one."""
@@ -132,7 +147,10 @@ class Shaper:
             return None
         end = np.array(self._spare.at_time(self._spare.duration)[0])
         turn = turning_position(*state, self.limits.jerk)
-        unsafe = (np.minimum(end, turn) < self._low) | (np.maximum(end, turn) > self._high)
+        low = np.where(self._bounds[0] < self.limits.low, self._bounds[0], self._low)
+        high = np.where(self._bounds[1] > self.limits.high, self._bounds[1], self._high)
+        least, most = np.minimum(np.minimum(end, turn), state[0]), np.maximum(np.maximum(end, turn), state[0])
+        unsafe = (least < low) | (most > high)
         unsafe |= self._gets_too_fast(state)
         if unsafe.any():
             # Only the joints that would leave their limits brake; the others go on.

@@ -6,7 +6,6 @@ Where they are looked for says `planners.hub`. Nothing is ever unpickled: every 
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,16 +24,12 @@ from planners.parametrisation import Discrete, Parametrisation
 from planners.prompts import CLIPPrompts
 from planners.text import quiet_transformers
 from robot.errors import CheckpointError, SailError
+from robot.text import tell
 from robot.training import has_fast_bf16
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
 Tell = Callable[[str], None]
-
-
-def tell(line: str) -> None:
-    """Print a line about what is being loaded, on stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 BASE_FILES = (

@@ -1,7 +1,8 @@
 """Talk to a Robotiq 2F gripper on a UR's wrist over the text protocol that Robotiq's URCap serves.
 
 Source: Robotiq, 2F-85 and 2F-140 instruction manuals, "Control over the URCap's socket": variables ACT (activate), GTO
-(go), POS (0 open – 255 closed), SPE (speed), FOR (force), STA (3 when active), each read with GET and set with SET.
+(go, to the latest POS set), POS (0 open – 255 closed; read, it is where the fingers are), SPE (speed), FOR (force), STA
+(3 when active), each read with GET and set with SET.
 """
 
 from __future__ import annotations
@@ -36,11 +37,10 @@ class RobotiqGripper:
                 "pendant and activate the gripper there."
             ) from None
         try:
-            if self._get("STA") != ACTIVE:
-                raise SailError(
-                    f"The gripper at {self._where} is not active: activate it on the pendant, with its fingers clear."
-                )
-            self._set(SPE=speed, FOR=force, GTO=1)
+            self._see_that_it_is_active()
+            self._set(SPE=speed, FOR=force)
+            if not self._get("GTO"):  # or it would go where it was sent last as soon as it may
+                self._set(POS=self._get("POS"), GTO=1)
         except BaseException:
             self._socket.close()
             raise
@@ -50,13 +50,20 @@ class RobotiqGripper:
         return (1.0 - self._get("POS") / CLOSED) * self._stroke_m
 
     def move(self, opening_m: float) -> None:
-        """Ask for an opening in m and return at once."""
+        """Ask for an opening in m and return at once; raise SailError where the gripper lost power since."""
+        self._see_that_it_is_active()
         share = min(max(opening_m / self._stroke_m, 0.0), 1.0)
         self._set(POS=round((1.0 - share) * CLOSED))
 
     def close(self) -> None:
         """Let go of the connection; the gripper keeps holding what it holds. Closing twice is allowed."""
         self._socket.close()
+
+    def _see_that_it_is_active(self) -> None:
+        if self._get("STA") != ACTIVE:
+            raise SailError(
+                f"The gripper at {self._where} is not active: activate it on the pendant, with its fingers clear."
+            )
 
     def _get(self, name: str) -> int:
         answer = self._ask(f"GET {name}").split()

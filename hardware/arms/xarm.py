@@ -1,12 +1,17 @@
-"""Drive a UFACTORY xArm 6 or 7 with xarm-python-sdk.
+"""Drive a UFACTORY xArm 6 or 7, Lite 6 or 850 with xarm-python-sdk.
 
 Positions are streamed with `set_servo_angle_j` in the controller's servo mode, which carries out only the newest
-command: that is the package's documented way, up to 250 Hz. It waits for the controller's short answer. The gripper
-hangs on the arm's slow tool bus and is asked at most ten times a second, from a thread of its own.
+command: that is the package's documented way, up to 250 Hz. It waits for the controller's short answer. Whoever stops
+the arm, with the stop button, a safety input or UFACTORY Studio, takes it out of that mode or pauses it; the driver
+enters the mode again only after `recover`.
 
-Limits: UFACTORY, user manual, "Technical specifications" (180°/s) and "Joint motion" (1145°/s², 28647°/s³); positions
-from the table of joint limits in the maker's package. The gripper's acceleration and jerk are not published: those
-here are ours.
+The gripper hangs on the arm's slow tool bus and is asked at most ten times a second, from a thread of its own, over a
+connection of its own: the package lets one call at a time through a connection, and the servo loop must not wait. The
+package may set the bus's rate, clear the box's error and set its state on the way; here that is left to `connect` and
+`recover`.
+
+Limits: see `hardware.arms.xarm_models`. The gripper's speed, acceleration and jerk are not published: those here are
+ours.
 """
 
 from __future__ import annotations
@@ -18,51 +23,58 @@ from typing import Any, Final
 import numpy as np
 
 from hardware.arms.gripper import GripperThread
-from hardware.arms.limits import CAUTIOUS, checked, degrees, joints, slowed, with_gripper
+from hardware.arms.latch import Latch
+from hardware.arms.limits import CAUTIOUS, checked, slowed, with_gripper
+from hardware.arms.patience import comes_true
+from hardware.arms.xarm_models import ACCELERATION, JERK, MODELS, SPEED, found
 from hardware.extras import maker_package, said
 from robot.arm import ArmDescription, Joints, JointState
 from robot.errors import SailError, UnknownNameError
 
-TURN: Final = 2 * np.pi
-MODELS: Final = {
-    "xarm6": (
-        joints(-TURN, -2.059488, -3.92699, -TURN, -1.692969, -TURN),
-        joints(TURN, 2.094395, 0.191986, TURN, np.pi, TURN),
-        degrees(0, -60, -30, 0, 90, 0),
-    ),
-    "xarm7": (
-        joints(-TURN, -2.059488, -TURN, -0.191986, -TURN, -1.692969, -TURN),
-        joints(TURN, 2.094395, TURN, 3.92699, TURN, np.pi, TURN),
-        degrees(0, -45, 0, 45, 0, 90, 0),
-    ),
-}
-SPEED: Final = np.deg2rad(180.0)
-ACCELERATION: Final = np.deg2rad(1145.0)
-JERK: Final = np.deg2rad(28647.0)
 OPENING_M: Final = 0.085
 PULSES: Final = 850
 """What the gripper calls its whole opening."""
-SERVO_MODE, READY = 1, 0
+SERVO_MODE = 1
+READY, PAUSED, STOPPED = 0, 3, 4
+"""States of the box. From `PAUSED` up it carries out nothing: 3 paused, 4 stopped, 5 its settings were changed."""
+BUTTONS: Final = {
+    1: "the stop button on its control box is pressed",
+    2: "the emergency input of its control box is open",
+    3: "the stop button of its enabling switch is pressed",
+}
+"""Errors that only somebody at the arm can end. Source: xarm-python-sdk, `core/config/x_code.py`."""
+ENTRY_S: Final = 0.5
+"""How long the box may take to get ready, or to clear an error."""
 GOOD: Final = (0, 2)
 """Answers of the controller to a command it carries out; 2 says that a warning has not been cleared."""
+GRIPPER_FAULT: Final = 102
 
 
 class XArm:
-    """Drive an xArm at `host`; `share` is the part of the maker's velocity, acceleration and jerk that may be used."""
+    """Drive an arm of UFACTORY's at `host`.
+
+    `share` is the part of the maker's velocity, acceleration and jerk that may be used; `gripper`: whether the xArm
+    Gripper hangs on it.
+    """
 
     def __init__(
         self, host: str, model: str = "xarm7", serial: str = "", share: float = CAUTIOUS, gripper: bool = True
     ) -> None:
         if model not in MODELS:
             raise UnknownNameError("xArm model", model, tuple(MODELS))
+        if gripper and not MODELS[model].takes_gripper:
+            raise SailError(f"A {model} takes no xArm Gripper, and its own is not driven here: set gripper: false.")
         self._host = host
-        self._joints = len(MODELS[model][0])
+        self._model = model
+        self._joints = MODELS[model].size
         self._has_gripper = gripper
         self._description = _description(model, serial, share, gripper)
         self._arm: Any = None
+        self._hand: Any = None
         self._gripper: GripperThread | None = None
-        self._in_servo = False
+        self._in_servo = self._mode_told = False
         self._held: Joints | None = None
+        self._latch = Latch()
 
     @property
     def description(self) -> ArmDescription:
@@ -75,15 +87,17 @@ class XArm:
             return
         package = maker_package("xarm.wrapper", "xarm", "An xArm")
         try:
-            arm = package.XArmAPI(self._host, is_radian=True)
+            # Limits are the governor's, which also eases an arm back that stands a little outside them.
+            arm = package.XArmAPI(self._host, is_radian=True, check_joint_limit=False)
         except Exception as problem:
             raise SailError(f"The xArm at {self._host} cannot be connected ({said(problem)}).") from problem
         self._arm = arm
+        self._latch.lift()
         try:
             self._see_that_it_is_ready()
             if self._has_gripper:
-                self._expect(arm.set_gripper_enable(True), "enable its gripper")
-                self._gripper = GripperThread(self._move_gripper, self._opening_m, pause_s=0.1)
+                self._hand = package.XArmAPI(self._host, is_radian=True, enable_report=False)
+                self._gripper = self._start_gripper()
         except Exception as problem:
             self.close()
             if isinstance(problem, SailError):
@@ -91,10 +105,16 @@ class XArm:
             raise SailError(f"The xArm at {self._host} cannot be connected ({said(problem)}).") from problem
 
     def read(self) -> JointState:
-        """Return where the joints are, with velocities and torques; raise SailError where the arm does not answer."""
+        """Return where the joints are, with velocities and torques.
+
+        Raises SailError where the arm does not answer, and once where it stopped itself or was stopped.
+        """
         arm = self._connected()
         try:
+            self._see_that_it_is_ours()
             code, states = arm.get_joint_states(is_radian=True)
+        except SailError:
+            raise
         except Exception as problem:
             raise SailError(f"The xArm at {self._host} does not answer ({said(problem)}).") from problem
         if code not in GOOD:
@@ -102,25 +122,28 @@ class XArm:
         # The package pads to seven joints whatever the arm has.
         values = [np.array(row[: self._joints], np.float64) for row in states]
         if self._gripper is not None:
-            self._gripper.check()
+            if not self._latch.fallen:
+                self._gripper.check()
             values = [with_gripper(values[0], self._gripper.opening_m), *(with_gripper(row, 0.0) for row in values[1:])]
         return JointState(values[0], time.monotonic(), values[1], values[2])
 
     def write(self, position: Joints) -> None:
         """Command joint positions, (J,); the first command enables the motors and enters servo mode.
 
-        Raises SailError where the arm refuses, such as after a collision.
+        Raises SailError where the arm stopped itself or was stopped, and from then on until `recover`.
         """
         arm = self._connected()
         checked(position, self._description.size, "an xArm")
+        self._latch.check()
         try:
+            self._see_that_it_is_ours()
             if not self._in_servo:
                 self._enter_servo()
             code = arm.set_servo_angle_j(position[: self._joints].tolist(), is_radian=True)
         except SailError:
             raise
         except Exception as problem:
-            raise SailError(f"The xArm at {self._host} took no command ({said(problem)}).") from problem
+            raise self._give_up(f"took no command ({said(problem)})") from problem
         self._expect(code, "follow")
         self._held = None
         if self._gripper is not None:
@@ -128,7 +151,7 @@ class XArm:
 
     def stop(self) -> None:
         """Hold where the arm is now, in servo mode; what the gripper holds stays held."""
-        if self._arm is None:
+        if self._arm is None or self._latch.fallen:
             return
         if self._gripper is not None:
             self._gripper.hold()
@@ -136,6 +159,25 @@ class XArm:
             if self._held is None:  # held once, so that a loaded arm does not sag a little with every stop
                 self._held = self.read().position[: self._joints]
             self._expect(self._arm.set_servo_angle_j(self._held.tolist(), is_radian=True), "stop")
+
+    def recover(self) -> None:
+        """Clear an error of the arm or its gripper, so that the next `write` enters servo mode; nothing moves.
+
+        Raises SailError where the stop button is pressed, or the error stays.
+        """
+        self._connected()
+        try:
+            if self._latch.fallen:
+                self._clear_errors()
+            if self._gripper is not None and self._gripper.failed:
+                self._gripper.close()
+                self._hand.clean_gripper_error()
+                self._gripper = self._start_gripper()
+        except SailError:
+            raise
+        except Exception as problem:
+            raise SailError(f"The xArm at {self._host} does not answer ({said(problem)}).") from problem
+        self._latch.lift()
 
     def close(self) -> None:
         """Hold, with the motors on, and disconnect; closing twice is allowed."""
@@ -147,9 +189,11 @@ class XArm:
             gripper.close()
         with contextlib.suppress(Exception):
             self.stop()
+        hand, self._hand = self._hand, None
         self._arm, self._in_servo, self._held = None, False, None
-        with contextlib.suppress(Exception):
-            arm.disconnect()
+        for connection in (hand, arm):
+            with contextlib.suppress(Exception):
+                connection.disconnect()
 
     def _connected(self) -> Any:
         if self._arm is None:
@@ -159,46 +203,116 @@ class XArm:
     def _see_that_it_is_ready(self) -> None:
         if not self._arm.connected:
             raise SailError(f"The xArm at {self._host} does not answer: check its power, cable and address.")
-        if self._arm.error_code:
+        if error := self._error():
             raise SailError(
-                f"The xArm at {self._host} is in error {self._arm.error_code}: look at the arm, release the stop "
+                f"The xArm at {self._host} is in error {error}: look at the arm, release the stop "
                 "button and clear the error in UFACTORY Studio."
             )
-        if self._arm.axis != self._joints:
-            raise SailError(
-                f"The arm at {self._host} has {self._arm.axis} joints and not {self._joints}: choose its model."
-            )
+        kind, size = int(self._arm.device_type), int(self._arm.axis)
+        if (kind, size) != (MODELS[self._model].device_type, self._joints):
+            raise SailError(f"The arm at {self._host} is {found(kind, size)} and not {self._model}: choose its model.")
 
     def _enter_servo(self) -> None:
         self._expect(self._arm.motion_enable(enable=True), "enable its motors")
         self._expect(self._arm.set_mode(SERVO_MODE), "enter servo mode")
         self._expect(self._arm.set_state(READY), "get ready")
-        self._in_servo = True
+        if not comes_true(lambda: self._state() < PAUSED, ENTRY_S):
+            raise self._give_up(f"did not get ready within {ENTRY_S:g} s (error {self._error()})")
+        self._in_servo, self._mode_told = True, False
+
+    def _state(self) -> int:
+        """Return the state of the box, asked now; raise ConnectionError where it does not answer."""
+        code, state = self._arm.get_state()
+        if code not in GOOD:
+            raise ConnectionError(f"code {code}")
+        return int(state)
+
+    def _error(self) -> int:
+        """Return the error of the box, asked now; raise ConnectionError where it does not answer."""
+        code, told = self._arm.get_err_warn_code()
+        if code not in GOOD:
+            raise ConnectionError(f"code {code}")
+        return int(told[0])
+
+    def _see_that_it_is_ours(self) -> None:
+        """Raise SailError where the arm was stopped, or put into another mode, since it entered servo mode."""
+        if not self._in_servo or not (what := self._stopped()):
+            return
+        if self._arm.state == PAUSED:
+            self._arm.set_state(STOPPED)  # or it would go on to where it was sent last as soon as it is resumed
+        raise self._give_up(what)
+
+    def _stopped(self) -> str:
+        """Return what became of the arm, or an empty string.
+
+        The package's reports, some five a second, cost nothing to read. They may be older than the entry into servo
+        mode, so the box itself is asked before they count; the mode counts once they told of servo mode.
+        """
+        arm, mode = self._arm, self._arm.mode
+        self._mode_told = self._mode_told or mode == SERVO_MODE
+        if arm.state >= PAUSED or arm.error_code:
+            state, error = self._state(), self._error()
+            if error:
+                return f"stopped itself with error {error}{f', {BUTTONS[error]}' if error in BUTTONS else ''}"
+            if state >= PAUSED:
+                return f"was {'paused' if state == PAUSED else 'stopped'} elsewhere (state {state})"
+        return f"was put into mode {mode} elsewhere" if self._mode_told and mode != SERVO_MODE else ""
+
+    def _clear_errors(self) -> None:
+        """Clear errors and warnings; the arm stays stopped until it enters servo mode."""
+        self._arm.clean_error()
+        self._arm.clean_warn()
+        if comes_true(lambda: not self._error(), ENTRY_S):
+            return
+        error = self._error()
+        if error in BUTTONS:
+            raise SailError(f"The xArm at {self._host} stays stopped: {BUTTONS[error]}. End that, then clear it again.")
+        raise SailError(
+            f"The xArm at {self._host} is in error {error} and stays so: look in UFACTORY Studio what it wants."
+        )
 
     def _expect(self, code: int, what: str) -> None:
         if code not in GOOD:
-            error = getattr(self._arm, "error_code", 0)
-            self._in_servo = False
+            raise self._give_up(f"did not {what} (code {code}, error {self._arm.error_code})")
+
+    def _give_up(self, what: str) -> SailError:
+        """Let go of the arm until a person asks for it, and return the error that says why."""
+        self._in_servo, self._held = False, None
+        if self._gripper is not None:
+            self._gripper.hold()
+        return self._latch.fall(f"The xArm at {self._host} {what}: look at the arm, then clear the fault.")
+
+    def _start_gripper(self) -> GripperThread:
+        code = self._hand.set_gripper_enable(True)
+        if code not in GOOD:
             raise SailError(
-                f"The xArm at {self._host} did not {what} (code {code}, error {error}): look at the arm, clear the "
-                "error in UFACTORY Studio and connect anew."
+                f"The xArm at {self._host} cannot enable its gripper ({self._fault(code)}): see that it is the xArm "
+                "Gripper, plugged in and with its fingers free, and try again; without one, set gripper: false."
             )
+        return GripperThread(self._move_gripper, self._opening_m, pause_s=0.1)
 
     def _move_gripper(self, opening_m: float) -> None:
-        code = self._arm.set_gripper_position(round(opening_m / OPENING_M * PULSES), wait=False)
+        pulses = round(min(max(opening_m / OPENING_M, 0.0), 1.0) * PULSES)
+        code = self._hand.set_gripper_position(pulses, wait=False, wait_motion=False, check_baud=False)
         if code not in GOOD:
-            raise SailError(f"its gripper answered with code {code}")
+            raise RuntimeError(self._fault(code))
 
     def _opening_m(self) -> float:
-        code, pulses = self._arm.get_gripper_position()
-        if code not in GOOD:
-            raise SailError(f"its gripper answered with code {code}")
+        answer = self._hand.get_gripper_position(check_baud=False)
+        # The package answers with a bare number where the gripper is in error.
+        code, pulses = answer if isinstance(answer, tuple | list) else (answer, None)
+        if code not in GOOD or pulses is None:
+            raise RuntimeError(self._fault(code))
         return float(pulses) / PULSES * OPENING_M
+
+    def _fault(self, code: int) -> str:
+        """Return what the gripper's answer means."""
+        return f"its error {self._hand.get_gripper_err_code()[1]}" if code == GRIPPER_FAULT else f"code {code}"
 
 
 def _description(model: str, serial: str, share: float, gripper: bool) -> ArmDescription:
-    low, high, home = MODELS[model]
-    size = len(low)
+    kind = MODELS[model]
+    size = kind.size
 
     def joined(arm: Joints, hand: float) -> Joints:
         return with_gripper(arm, hand) if gripper else arm
@@ -208,11 +322,11 @@ def _description(model: str, serial: str, share: float, gripper: bool) -> ArmDes
         name=model,
         joint_names=(*names, "gripper") if gripper else names,
         units=("rad",) * size + (("m",) if gripper else ()),
-        low=joined(low, 0.0),
-        high=joined(high, OPENING_M),
+        low=joined(kind.low, 0.0),
+        high=joined(kind.high, OPENING_M),
         velocity=slowed(joined(np.full(size, SPEED), 0.1), share, size),
         acceleration=slowed(joined(np.full(size, ACCELERATION), 1.0), share, size),
         jerk=slowed(joined(np.full(size, JERK), 20.0), share, size),
-        home=joined(home, OPENING_M),
+        home=joined(kind.home, OPENING_M),
         serial=serial,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import signal
 import sys
@@ -27,11 +26,13 @@ from hardware.setup import ArmSetup
 from hardware.stopping import Stopped, send_stop
 from robot.arm import ArmDescription
 from robot.cli.compose import build, compose, plain
-from robot.cli.screen import print_json, screen
+from robot.cli.notices import Notices, leave, show_log_patiently
+from robot.cli.screen import bold, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import told
 from robot.errors import SailError
 from robot.protocols import Camera
+from robot.text import visible
 
 NO_EMERGENCY_STOP = (
     "This is software on an ordinary computer and no safety-rated emergency stop: keep the maker's within reach, and "
@@ -42,6 +43,8 @@ ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 """Signals that end the server in good order, the closing of its terminal among them."""
 
 
+LONGEST_SAID = 200
+"""Characters of a reason or a name in the line of an arm's state, at most: what comes after them must be seen."""
 REST_S = 3.0
 """How long `sail arm stop` waits for the arm to rest before it says what it does."""
 
@@ -54,7 +57,7 @@ def run(arguments: Arguments) -> int:
 
 def _serve(config: DictConfig, as_json: bool) -> int:
     """Serve until Ctrl-C or SIGTERM; the arm then comes to rest, or parks, and holds by itself."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    show_log_patiently()
     console = screen(as_json)
     keys = _server_keys(config)
     settings = safety_settings(config.safety)
@@ -82,34 +85,41 @@ def _serve(config: DictConfig, as_json: bool) -> int:
     )
     if config.ends_with_input:
         threading.Thread(target=_end_with_input, args=(ending,), name="input", daemon=True).start()
+    notices = Notices(console, lambda: status_line(server.desk.report().body))
     try:
         server.start()
-        description = setup.driver.description
-        console.print(f"[bold]{description.name}[/] at [bold]{server.address}[/]", soft_wrap=True)
-        for fact in found(description, setup.cameras):
-            console.print(fact, soft_wrap=True, markup=False)
-        console.print(NO_EMERGENCY_STOP, style="yellow", soft_wrap=True)
-        console.print("`sail arm stop` stops the arm from any terminal; Ctrl-C ends the server.", style="dim")
-        if as_json:
-            print_json(
-                {
-                    "address": server.address,
-                    "robot": description.name,
-                    "serial": description.serial,
-                    "calibration": description.calibration,
-                    "joints": list(description.joint_names),
-                    "cameras": [camera.name for camera in setup.cameras],
-                }
-            )
-        with console.status("") as line:
-            while not ending.wait(0.25):
-                line.update(status_line(server.desk.report().body))
+        _introduce(server, setup, notices, as_json)
+        notices.start()
+        ending.wait()
     finally:
         server.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-    console.print("The arm holds by itself; the server has ended.", soft_wrap=True)
+    notices.say("The arm holds by itself; the server has ended.")
+    if not notices.end():
+        leave(0)
     return 0
+
+
+def _introduce(server: ArmServer, setup: ArmSetup, notices: Notices, as_json: bool) -> None:
+    """Say which arm is served where, and that this is no emergency stop."""
+    description = setup.driver.description
+    notices.say(bold(description.name), "at", bold(server.address))
+    for fact in found(description, setup.cameras):
+        notices.say(fact)
+    notices.say(NO_EMERGENCY_STOP, style="yellow")
+    notices.say("`sail arm stop` stops the arm from any terminal; Ctrl-C ends the server.", style="dim")
+    if as_json:
+        notices.answer(
+            {
+                "address": server.address,
+                "robot": description.name,
+                "serial": description.serial,
+                "calibration": description.calibration,
+                "joints": list(description.joint_names),
+                "cameras": [camera.name for camera in setup.cameras],
+            }
+        )
 
 
 def found(description: ArmDescription, cameras: Sequence[Camera]) -> list[str]:
@@ -135,10 +145,10 @@ def status_line(report: Mapping[str, object]) -> str:
     """Return an arm's state in one line."""
     ages = report["camera_ages_s"]
     assert isinstance(ages, list)
-    why = f" ({report['reason']})" if report["reason"] else ""
+    why = f" ({visible(str(report['reason']), LONGEST_SAID)})" if report["reason"] else ""
     parts = [
         f"{report['state']}{why}",
-        f"held by {report['holder']}" if report["holder"] else "nobody holds it",
+        f"held by {visible(str(report['holder']), LONGEST_SAID)}" if report["holder"] else "nobody holds it",
         f"commands {report['passed']} passed, {report['clamped']} clamped, {report['rejected']} rejected",
         f"{report['late_ticks']} of {report['ticks']} servo periods late",
     ]
@@ -184,10 +194,9 @@ def _keys(config: DictConfig, as_json: bool) -> int:
     console = screen(False)
     console.print(
         f"{public}  may be given to anyone: put it into the other end's folder; a server that runs sees it "
-        "within a second.",
-        soft_wrap=True,
+        "within a second."
     )
-    console.print(f"{secret}  stays here, and is nobody else's to read.", soft_wrap=True)
+    console.print(f"{secret}  stays here, and is nobody else's to read.")
     return 0
 
 
@@ -214,7 +223,7 @@ def _stop(config: DictConfig, as_json: bool) -> int:
             client.stop(reason)
         stopped = Stopped("the arm comes to rest; clear it to go on", float("nan"))
     console = screen(as_json)
-    console.print(f"The server has the stop: {stopped.detail}.", soft_wrap=True)
+    console.print(f"The server has the stop: {stopped.detail}.")
     try:
         with _client(config) as client:
             until_s = now() + REST_S
@@ -222,7 +231,7 @@ def _stop(config: DictConfig, as_json: bool) -> int:
                 time.sleep(0.02)
             return _show(client, as_json)
     except ArmError as problem:
-        console.print(f"What the arm does now cannot be asked ({problem}) Look at it.", style="yellow", soft_wrap=True)
+        console.print(f"What the arm does now cannot be asked ({problem}) Look at it.", style="yellow")
         if as_json:
             print_json({"stopped": True, "state": None, "reason": str(problem)})
         return 0
@@ -251,14 +260,14 @@ def _show(client: ArmClient, as_json: bool) -> int:
         print_json({**arm, **answer.body, "cameras": list(client.welcome.cameras), "joints": known})
         return 0
     console = screen(False)
-    console.print(status_line(answer.body), soft_wrap=True)
+    console.print(status_line(answer.body))
     units = dict(zip(description.joint_names, description.units, strict=True))
-    console.print(", ".join(f"{name} {value:.3f} {units[name]}" for name, value in where.items()), soft_wrap=True)
+    console.print(", ".join(f"{name} {value:.3f} {units[name]}" for name, value in where.items()))
     calibration = description.calibration or "kept in the arm"
     who = f"{description.name}, serial number {description.serial or 'not known'}, calibration {calibration}"
-    console.print(who, soft_wrap=True, markup=False)
+    console.print(who)
     for line in camera_lines(client.welcome, answer.body):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line)
     return 0
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Group
 
 from planners.adapted import AdaptedPlanner
 from planners.denoisers import SpaceTimeUNet, StackedUNet, denoiser_from
@@ -26,7 +25,7 @@ from robot.bench.storage import bench_store
 from robot.cli.assembly import instruction_of, rollout_settings, training_settings
 from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import Origin
-from robot.cli.screen import meter, print_json, screen, table
+from robot.cli.screen import Screen, meter, print_json, screen
 from robot.cli.train import check_recorded, stored
 from robot.cli.verbs import VERBS, Arguments
 from robot.data import SamplerSettings
@@ -49,20 +48,21 @@ def run(arguments: Arguments) -> int:
     if arguments.as_json:
         print_json(content)
     else:
-        screen(False).print(figures(about["hardware"], records))
+        show_figures(screen(False), about["hardware"], records)
     return 0
 
 
-def figures(title: str, records: Sequence[Mapping[str, Any]]) -> Group:
-    """Return a table of records; what several of them all have in common stands above it."""
+def show_figures(console: Screen, title: str, records: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table of records; what several of them all have in common stands above it."""
     columns = shown_fields(records)
     cells = {name: [field_text(record, name) for record in records] for name in columns}
     same = [name for name in columns[1:] if len(records) > 1 and len(set(cells[name])) == 1]
     told = [title, *(f"{name.replace('_', ' ')} {cells[name][0]}" for name in same if cells[name][0])]
     columns = [name for name in columns if name not in same]
     left = 1 if columns[0] in ("what", "variant", "way") else 0
-    heads = [name.replace("_", "\n").replace(" ", "\n") for name in columns]
-    return Group(" · ".join(told), table("", heads, zip(*(cells[name] for name in columns), strict=True), left))
+    heads = [name.replace("_", " ").split() for name in columns]
+    console.print(" · ".join(told))
+    console.table(heads, list(zip(*(cells[name] for name in columns), strict=True)), left)
 
 
 def _render(config: DictConfig, as_json: bool) -> Mapping[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 
 from hardware.remote import RemoteRobot
 from hardware.teleoperation.keyboard import Keyboard
@@ -24,7 +23,7 @@ from hardware.teleoperation.takeover import Takeover
 from hardware.teleoperation.wishes import WishSource
 from robot.cli.assembly import check_fit
 from robot.cli.compose import build, compose, config_hash
-from robot.cli.screen import print_json, screen
+from robot.cli.screen import Screen, bold, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import told
 from robot.data import Observation, Outcome, RobotSpec, Verdict
@@ -60,7 +59,7 @@ def carry_out(
     config: DictConfig,
     attempt: Attempt,
     settings: DeploySettings,
-    console: Console,
+    console: Screen,
     as_json: bool,
     planner: Planner | None,
     inverse_dynamics: InverseDynamics | None,
@@ -75,7 +74,7 @@ def carry_out(
         if planner is not None:
             check_fit(planner, robot.spec)
         with device(str(config.takeover), robot.spec, float(config.takeover_share)) as takeover:
-            console.print(f"“{attempt.instruction}” on [bold]{robot.spec.name}[/]", soft_wrap=True)
+            console.print(f"“{attempt.instruction}” on", bold(robot.spec.name))
             first = begin(robot, attempt.seed, settings.dry_run, console)
             store = EpisodeStore(Path(config.store))
             recording, name = None, ""
@@ -104,7 +103,7 @@ def carry_out(
     return report(console, as_json, ended, name, store.folder, verdict, planner, settings.dry_run)
 
 
-def begin(robot: Robot, seed: int, dry_run: bool, console: Console) -> Observation:
+def begin(robot: Robot, seed: int, dry_run: bool, console: Screen) -> Observation:
     """Bring the robot to its start, or, in a dry run, only look; Ctrl-C then holds it and ends the command."""
     if dry_run:
         with console.status("looking"):
@@ -208,20 +207,21 @@ def operator_stop() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def live(console: Console, robot: Robot, dry_run: bool) -> Iterator[Callable[[Telemetry], None]]:
+def live(console: Screen, robot: Robot, dry_run: bool) -> Iterator[Callable[[Telemetry], None]]:
     """Lend what shows how an episode goes: one line that changes, or now and then a line where there is no terminal."""
     next_s = [0.0]
-    with console.status("") as status:
+    with console.status() as status:
 
         def show(telemetry: Telemetry) -> None:
-            line = live_line(telemetry)
+            lines = [live_line(telemetry)]
             if dry_run and telemetry.action is not None:
-                line += f"\n  would send {would_send(robot, telemetry)}"
+                lines.append(f"  would send {would_send(robot, telemetry)}")
             if console.is_terminal:
-                status.update(line)
+                status.update(*lines)
             elif telemetry.elapsed_s >= next_s[0] and (telemetry.action is not None or not dry_run):
                 next_s[0] = telemetry.elapsed_s + LINE_EVERY_S
-                console.print(f"  {line}", soft_wrap=True)
+                for place, line in enumerate(lines):
+                    console.print(line if place else f"  {line}")
 
         yield show
 
@@ -256,7 +256,7 @@ def would_send(robot: Robot, telemetry: Telemetry) -> str:
     return said
 
 
-def judged(judge: RewardModel, store: EpisodeStore, name: str, ended: Deployed, console: Console) -> Verdict | None:
+def judged(judge: RewardModel, store: EpisodeStore, name: str, ended: Deployed, console: Screen) -> Verdict | None:
     """Return what is said of a recorded episode, and append it there; None where nobody says anything now.
 
     What a person said while it ran counts; an infrastructure fault is asked nothing.
@@ -270,14 +270,14 @@ def judged(judge: RewardModel, store: EpisodeStore, name: str, ended: Deployed, 
             [verdict] = judge.judge([store.load(name, plans=False)])
         except (SailError, KeyboardInterrupt) as problem:
             said = str(problem) or "Nobody was asked: say it later with `sail label`."
-            console.print(said, style="yellow", soft_wrap=True)
+            console.print(said, style="yellow")
             return None
     store.append_verdict(name, verdict)
     return verdict
 
 
 def report(
-    console: Console,
+    console: Screen,
     as_json: bool,
     ended: Deployed,
     name: str,
@@ -303,8 +303,8 @@ def report(
             }
         )
     else:
-        console.print(f"{live_line(telemetry)}", style="dim", soft_wrap=True)
-        console.print(f"[bold]{ended.outcome.value}[/]: {ended.reason}", soft_wrap=True)
+        console.print(live_line(telemetry), style="dim")
+        console.print(bold(ended.outcome.value), f": {ended.reason}", sep="")
         if name:
-            console.print(f"The episode is {name} in [bold]{folder}[/]: `sail episodes show {name}`.", soft_wrap=True)
+            console.print(f"The episode is {name} in ", bold(folder), f": `sail episodes show {name}`.", sep="")
     return 2 if faulty else 0

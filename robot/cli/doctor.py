@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from robot.cli.keys import CONFIGS
-from robot.cli.screen import print_json, screen
+from robot.cli.screen import Styled, print_json, screen
 from robot.cli.verbs import Arguments
 from sim.rendering import BACKENDS, INSTALL_HINT, backend_works
 
@@ -37,8 +37,8 @@ def run(arguments: Arguments) -> int:
     for check in CHECKS:
         finding = check()
         findings.append(finding)
-        mark = "[green]✓[/]" if finding.well else "[red]✗[/]" if finding.needed else "[yellow]![/]"
-        console.print(f"{mark} {finding.name:<11} {finding.says}", soft_wrap=True)
+        unwell = Styled("✗", "red") if finding.needed else Styled("!", "yellow")
+        console.print(Styled("✓", "green") if finding.well else unwell, f"{finding.name:<11} {finding.says}")
     well = all(finding.well for finding in findings if finding.needed)
     if arguments.as_json:
         print_json({"well": well, "findings": [asdict(finding) for finding in findings]})

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 
 from robot.cli.compose import compose
-from robot.cli.screen import print_json, screen, table
+from robot.cli.screen import Screen, Styled, bold, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.episodes import viewer
 from robot.episodes.catalogue import Catalogue, Entry, Filters, as_json, stores_in, summary
 from robot.episodes.repair import examine, is_begun
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError, UnknownNameError
+from robot.text import visible
 
 EXIT_UNSOUND = 1
 """What `doctor` returns when something is left to be mended."""
@@ -121,11 +121,11 @@ def _list(config: DictConfig, arguments: Arguments) -> int:
     several = len({folder for folder, _ in rows}) > 1
     for folder, numbered in groupby(enumerate(shown), lambda row: row[1][0]):
         if several:
-            console.print(f"[bold]{folder}[/]", soft_wrap=True)
+            console.print(bold(folder))
         lines = [number for number, _ in numbered]
         left = sum(name in WORDS for name in columns)
         cells = [[cells[line] for cells in columns.values()] for line in lines]
-        console.print(table("", list(columns), cells, left))
+        console.table(list(columns), cells, left)
     if len(shown) < len(rows):
         console.print(f"… and {len(rows) - len(shown)} more: limit=0 lists all, or filter them.", style="dim")
     console.print(f"{len(rows)} episodes, {sum(entry.steps for _, entry in rows)} steps")
@@ -142,10 +142,10 @@ def _cell(column: str, entry: Entry) -> str:
         "recorded": entry.recorded[:16].replace("T", " "),
         "iteration": "" if entry.iteration < 0 else str(entry.iteration),
     }
-    return said[column] if column in said else str(getattr(entry, column))
+    return visible(said[column] if column in said else str(getattr(entry, column)))
 
 
-def _fitting(columns: dict[str, list[str]], console: Console) -> dict[str, list[str]]:
+def _fitting(columns: dict[str, list[str]], console: Screen) -> dict[str, list[str]]:
     """Return the columns for which there is room, all cells of one as wide as the widest; a pipe has room for all."""
     widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
     for name in FIRST_TO_GO:
@@ -174,7 +174,7 @@ def _stats(config: DictConfig, arguments: Arguments) -> int:
         + [str(line[name]) for name in ("judged", "judged success", "plans")]
         for line in lines
     ]
-    console.print(table("", columns, cells))
+    console.table(columns, cells)
     _complain(console, entries)
     return 0
 
@@ -188,13 +188,13 @@ def _show(config: DictConfig, arguments: Arguments) -> int:
         print_json({"store": str(store.folder), **spoken, "plans": about["plans"], "verdicts": said})
         return 0
     console = screen(False)
-    console.print(f"[bold]{name}[/] in {store.folder}", soft_wrap=True)
+    console.print(bold(name), "in", store.folder)
     for label, value in _facts(about):
-        console.print(f"{label:<12} {value}", soft_wrap=True)
+        console.print(f"{label:<12} {value}")
     for one in verdicts:
-        console.print(f"{'verdict':<12} {one.source}: {one.probability:.2f} {one.rationale}".rstrip(), soft_wrap=True)
+        console.print(f"{'verdict':<12} {one.source}: {one.probability:.2f} {one.rationale}".rstrip())
     if not viewer.has_viewer():
-        console.print(viewer.INSTALL_HINT, style="dim", soft_wrap=True, markup=False)
+        console.print(viewer.INSTALL_HINT, style="dim")
         return 0
     save = Path(config.save) if config.save else None
     if save is None and not viewer.has_display():
@@ -237,8 +237,9 @@ def _doctor(config: DictConfig, arguments: Arguments) -> int:
     for folder in _stores_to_examine(config):
         for finding in examine(folder, repair):
             found.append({"store": str(folder), **asdict(finding)})
-            mark = "[green]✓[/]" if finding.done else "[yellow]·[/]" if finding.harmless else "[red]✗[/]"
-            console.print(f"{mark} {finding.name} {finding.wrong.rstrip('.')}: {finding.remedy}.", soft_wrap=True)
+            mark = Styled("·", "yellow") if finding.harmless else Styled("✗", "red")
+            mark = Styled("✓", "green") if finding.done else mark
+            console.print(mark, f"{finding.name} {finding.wrong.rstrip('.')}: {finding.remedy}.")
     left = [row for row in found if not row["done"] and not row["harmless"]]
     if arguments.as_json:
         print_json({"sound": not left, "findings": found})
@@ -262,8 +263,8 @@ def _stores_to_examine(config: DictConfig) -> list[Path]:
         return started
 
 
-def _complain(console: Any, entries: Sequence[Entry]) -> None:
+def _complain(console: Screen, entries: Sequence[Entry]) -> None:
     broken = [entry for entry in entries if entry.problem]
     if broken:
         why = broken[0].problem.rstrip(".")
-        console.print(f"{len(broken)} cannot be read ({why}): `sail episodes doctor` says more.", soft_wrap=True)
+        console.print(f"{len(broken)} cannot be read ({why}): `sail episodes doctor` says more.")

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from robot.cli.assembly import check_fit, open_pool, rollout_settings
 from robot.cli.compose import build, compose
 from robot.cli.provenance import Origin
-from robot.cli.screen import Meter, meter, print_json, screen
+from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import is_arm, task_of
 from robot.data import Episode
@@ -152,11 +151,11 @@ def _draw(episodes: list[Episode], folder: Path, task: str) -> None:
         write_contact_sheet(episode, folder / f"{task}-{name}.png")
 
 
-def _conclude(console: Console, records: list[EvaluationRecord], as_json: bool) -> None:
+def _conclude(console: Screen, records: list[EvaluationRecord], as_json: bool) -> None:
     counts = [(record["task"], record["successes"], record["rollouts"]) for record in records]
     counted = [count for count in counts if count[2]]
     mean = mean_over_tasks(counted) if counted else None
     if len(records) > 1 and mean is not None:
-        console.print(f"[bold]{f'mean over {len(counted)} tasks':<28} {100 * mean:>20.1f} %[/]")
+        console.print(bold(f"{f'mean over {len(counted)} tasks':<28} {100 * mean:>20.1f} %"))
     if as_json:
         print_json({"records": records, "mean": mean})

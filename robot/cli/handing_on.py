@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robot.cli.compose import compose
 from robot.cli.episodes import entries_of
-from robot.cli.screen import meter, print_json, screen
+from robot.cli.screen import bold, meter, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.data import Episode
 from robot.episodes.lerobot_export import export_lerobot
@@ -44,9 +44,10 @@ def export(arguments: Arguments) -> int:
         print_json({"out": str(config.out), "info": info})
     else:
         console.print(
-            f"{info['total_episodes']} episodes, {info['total_frames']} frames in [bold]{config.out}[/]; "
-            f"open it with LeRobotDataset('sail/episodes', root='{config.out}').",
-            soft_wrap=True,
+            f"{info['total_episodes']} episodes, {info['total_frames']} frames in ",
+            bold(config.out),
+            f"; open it with LeRobotDataset('sail/episodes', root='{config.out}').",
+            sep="",
         )
     return 0
 
@@ -77,7 +78,7 @@ def take_in(arguments: Arguments) -> int:
         print_json({"store": str(store.folder), "added": added, "passed_over": passed})
     else:
         there = f", {passed} were there already or hold no action" if passed else ""
-        console.print(f"{added} episodes added to [bold]{store.folder}[/]{there}.", soft_wrap=True)
+        console.print(f"{added} episodes added to ", bold(store.folder), f"{there}.", sep="")
     return 0
 
 

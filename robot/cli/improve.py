@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 
 from robot.cli.assembly import (
     check_fit,
@@ -27,7 +26,7 @@ from robot.cli.compose import build, compose, config_hash, plain, to_yaml
 from robot.cli.provenance import Origin
 from robot.cli.recording import episode_name, record_missing, requests_for, store_of
 from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
-from robot.cli.screen import Meter, meter, print_json, screen
+from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import is_arm, task_of
 from robot.data import Episode, Outcome
@@ -61,7 +60,8 @@ def run(arguments: Arguments) -> int:
     if arguments.as_json:
         print_json({"run": str(folder), "report": str(page), "iterations": records})
     else:
-        console.print(f"\nThe report is in [bold]{page}[/]", soft_wrap=True)
+        console.print()
+        console.print("The report is in", bold(page))
     return 0
 
 
@@ -189,7 +189,7 @@ def demonstrations_in(store: EpisodeStore) -> Sequence[Episode]:
 class Narrator:
     """Tell a person at the terminal what the loop does: a bar while it works, a line of a table an iteration."""
 
-    def __init__(self, console: Console, progress: Meter, journal: Journal, instruction: str) -> None:
+    def __init__(self, console: Screen, progress: Meter, journal: Journal, instruction: str) -> None:
         self._console = console
         self._progress = progress
         self._journal = journal
@@ -199,7 +199,7 @@ class Narrator:
 
     def say(self, sentence: str) -> None:
         """Tell a sentence."""
-        self._console.print(sentence, soft_wrap=True)
+        self._console.print(sentence)
 
     def hear(self, event: LoopEvent) -> None:
         """Show one event of the loop."""
@@ -208,7 +208,7 @@ class Narrator:
             handler(event.iteration, event.data)
 
     def _run_started(self, iteration: int, data: Mapping[str, Any]) -> None:
-        self._console.print(f"“{self._instruction}” in [bold]{self._journal.folder}[/]", soft_wrap=True)
+        self._console.print(f"“{self._instruction}” in", bold(self._journal.folder))
         earlier = self._journal.iterations()
         if data["resumed"]:
             self._console.print(f"Going on at iteration {iteration}.")
@@ -232,14 +232,14 @@ class Narrator:
     def _rollouts_finished(self, iteration: int, data: Mapping[str, Any]) -> None:
         self._progress.end()
         rate = interval_text(data["successes"], data["rollouts"])
-        line = f"iteration {iteration}: success [bold]{rate}[/] with the true instruction"
+        said = " with the true instruction"
         explored = data["exploration"]
         if explored["rollouts"]:
-            line += f", {explored['successes']} of {explored['rollouts']} exploring"
+            said += f", {explored['successes']} of {explored['rollouts']} exploring"
             best = explored["arms"][0] if explored["arms"] else None
             if best and best["successes"]:
-                line += f" (best: “{best['instruction']}”)"
-        self._console.print(line, soft_wrap=True)
+                said += f" (best: “{best['instruction']}”)"
+        self._console.print(f"iteration {iteration}: success ", bold(rate), said, sep="")
 
     def _training_started(self, iteration: int, data: Mapping[str, Any]) -> None:
         what = "the planner" if data["learner"] == "planner" else "inverse dynamics"

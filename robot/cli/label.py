@@ -14,8 +14,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from robot.cli.compose import compose
+from robot.cli.logs import show_log
 from robot.cli.report import latest_run
-from robot.cli.screen import print_json, screen
+from robot.cli.screen import bold, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.episodes.labels import LONGEST_TEXT
 from robot.episodes.store import EpisodeStore
@@ -36,8 +37,8 @@ def run(arguments: Arguments) -> int:
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(24)
     address = f"http://127.0.0.1:{port}/{token}/"
-    console.print(f"{len(ids)} episodes in {store.folder}, labelled by {person}:", soft_wrap=True)
-    console.print(f"[bold]{address}[/]", soft_wrap=True)
+    console.print(f"{len(ids)} episodes in {store.folder}, labelled by {person}:")
+    console.print(bold(address))
     console.print("Ctrl-C ends it; every label is on the disk as soon as it is given.", style="dim")
     if arguments.as_json:
         print_json({"address": address, "store": str(store.folder), "episodes": len(ids), "person": person})
@@ -47,7 +48,7 @@ def run(arguments: Arguments) -> int:
     _serve(store, ids, person, token, listener)
     said = _records(store, ids) - before
     count = {0: "No record was", 1: "One record was"}.get(said, f"{said} records were")
-    console.print(f"{count} added to {store.folder}.", soft_wrap=True)
+    console.print(f"{count} added to {store.folder}.")
     return 0
 
 
@@ -102,8 +103,15 @@ def _serve(store: EpisodeStore, ids: list[str], person: str, token: str, listene
     from robot.episodes.labelling.application import Desk, make_application
 
     application = make_application(Desk(store, ids, person), token, listener.getsockname()[1])
+    show_log()
     settings = uvicorn.Config(
-        application, log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none"
+        application,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
     )
     try:
         uvicorn.Server(settings).run(sockets=[listener])

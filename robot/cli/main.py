@@ -8,8 +8,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from robot.cli.logs import guard_terminal
+from robot.cli.screen import print_text
 from robot.cli.verbs import VERBS, Arguments, Verb, overview, usage
 from robot.errors import SailError, UnknownNameError
+from robot.text import tell
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -21,12 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 2: something expected went wrong, said in one sentence on stderr. 130: stopped by Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:  # this process is ours
+        guard_terminal()
     try:
         return _dispatch(words)
     except SailError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
-        print(f"\nStopped; continue with: {shlex.join(['sail', *words])}", file=sys.stderr)
+        tell("")
+        tell(f"Stopped; continue with: {shlex.join(['sail', *words])}")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has gone: say nothing, and keep the interpreter from flushing into the void.
@@ -53,19 +59,19 @@ def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h", "help"):
         if len(words) > 1 and words[0] == "help":
             return _dispatch([*words[1:], "--help"])
-        print(overview())
+        print_text(overview())
         return 0 if words else EXIT_ERROR
     if words[0] == "--version":
         from importlib.metadata import version
 
-        print(f"sail {version('sail-stack')}")
+        print_text(f"sail {version('sail-stack')}")
         return 0
     verb = VERBS.get(words[0])
     if verb is None:
         raise UnknownNameError("verb", words[0], list(VERBS))
     arguments = parse(verb, words[1:])
     if "--help" in arguments.flags:
-        print(usage(verb, arguments.subject, arguments.overrides))
+        print_text(usage(verb, arguments.subject, arguments.overrides))
         return 0
     if verb.configs:
         _check_settings(verb, arguments)
@@ -126,7 +132,7 @@ def parse(verb: Verb, words: Sequence[str]) -> Arguments:
 
 
 def _complain(sentence: str) -> int:
-    print(f"sail: {' '.join(sentence.split())}", file=sys.stderr)
+    tell(f"sail: {' '.join(sentence.split())}")
     return EXIT_ERROR
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
-from rich.console import Console
 
 from robot.cli.compose import build, compose
 from robot.cli.episodes import find
-from robot.cli.screen import print_json, screen, table
+from robot.cli.screen import Screen, Styled, bold, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.data import Episode, Image, Observation
 from robot.episodes.clips import Window, side_by_side, write_clip
@@ -29,7 +28,7 @@ EXIT_FAILED = 1
 """What is returned when a replay does not pass."""
 
 
-class Screen(Protocol):
+class Canvas(Protocol):
     """Where pictures go."""
 
     def show(self, picture: Image) -> None:
@@ -74,7 +73,7 @@ def replay(arguments: Arguments) -> int:
     elif report is not None:
         _print(console, report)
     if saved:
-        console.print(f"The pictures are in [bold]{saved}[/]", soft_wrap=True)
+        console.print("The pictures are in", bold(saved))
     return EXIT_FAILED if report is not None and not report.passed else 0
 
 
@@ -86,7 +85,7 @@ def rate_of(episode: Episode) -> float:
 
 
 @contextmanager
-def _shown(config: DictConfig, name: str, quiet: bool, console: Console) -> Iterator[tuple[Screen, Controls]]:
+def _shown(config: DictConfig, name: str, quiet: bool, console: Screen) -> Iterator[tuple[Canvas, Controls]]:
     """Lend where pictures go and what a person can ask for."""
     if not config.save and has_display() and not quiet:
         window = Window(name)
@@ -100,14 +99,14 @@ def _shown(config: DictConfig, name: str, quiet: bool, console: Console) -> Iter
         yield Pictures(), keys
 
 
-def _show_recorded(episode: Episode, pace: Pace, picture: Screen) -> None:
+def _show_recorded(episode: Episode, pace: Pace, picture: Canvas) -> None:
     for step in range(len(episode) + 1):
         picture.show(side_by_side(episode.observation(step).images))
         if not pace.wait():
             return
 
 
-def _carry_out(config: DictConfig, episode: Episode, pace: Pace, picture: Screen) -> Report:
+def _carry_out(config: DictConfig, episode: Episode, pace: Pace, picture: Canvas) -> Report:
     keep = isinstance(picture, Window) or bool(config.save)
 
     def watch(_: int, observation: Observation) -> None:
@@ -143,7 +142,7 @@ def _robot(config: DictConfig, episode: Episode) -> Robot:
     return FirstOfPool(made) if isinstance(made, RobotPool) and not isinstance(made, Robot) else made
 
 
-def _saved(config: DictConfig, name: str, picture: Screen, rate_hz: float) -> str:
+def _saved(config: DictConfig, name: str, picture: Canvas, rate_hz: float) -> str:
     """Write what was kept, and return where."""
     if not isinstance(picture, Pictures) or not picture.shown:
         return ""
@@ -151,15 +150,15 @@ def _saved(config: DictConfig, name: str, picture: Screen, rate_hz: float) -> st
     return str(write_clip(path, picture.shown, rate_hz * (float(config.speed) or 1.0)))
 
 
-def _print(console: Console, report: Report) -> None:
+def _print(console: Screen, report: Report) -> None:
     rows = [
         [name, *(f"{values[name]:.3g}" for values in (report.rms, report.largest, report.end))] for name in report.rms
     ]
-    console.print(table("", ["entry", "RMS error", "largest", "at the end"], rows))
+    console.table(["entry", "RMS error", "largest", "at the end"], rows)
     clamped = [f"{name} {count} times" for name, count in report.clamped.items() if count]
     console.print(f"clamped: {', '.join(clamped) or 'nothing'}")
     if report.eased:
         console.print(f"eased into the first pose in {report.eased} steps")
     console.print(f"{report.steps} of {report.total} steps, 95 % of them less than {report.late_ms:.1f} ms late")
-    mark = "[green]passed[/]" if report.passed else "[red]failed[/]"
-    console.print(f"{mark}: {report.why}", soft_wrap=True)
+    mark = Styled("passed", "green") if report.passed else Styled("failed", "red")
+    console.print(mark, f": {report.why}", sep="")

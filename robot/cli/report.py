@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from robot.cli.compose import compose
-from robot.cli.screen import print_json, screen
+from robot.cli.screen import bold, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.errors import SailError
 from robot.learn.page import results_page, write_results
@@ -25,7 +25,7 @@ def run(arguments: Arguments) -> int:
     if arguments.as_json:
         print_json({"page": str(page)})
     else:
-        console.print(f"[bold]{page}[/]", soft_wrap=True)
+        console.print(bold(page))
     return 0
 
 

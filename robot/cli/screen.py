@@ -1,63 +1,201 @@
-"""Talk to the person at the terminal: tables and progress go to stderr, answers and JSON to stdout."""
+"""Talk to the person at the terminal: tables and progress go to stderr, answers and JSON to stdout.
+
+Text is text here: whatever is given to print is shown as it is, never read as markup, and what a terminal would obey
+is made visible first. A style is asked for by `Styled`, never within text. Nothing else in the project knows rich,
+which is imported where something is drawn: a command that draws nothing does without.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Literal, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from robot.text import visible
+
+if TYPE_CHECKING:
+    from rich.spinner import Spinner
+    from rich.text import Text
+
+Style = Literal["", "bold", "dim", "green", "red", "yellow"]
+PIPE_WIDTH = 120
+"""Columns of what is no terminal."""
+LONGEST = 1000
+"""Characters of a line that changes, at most: what lies below it must stay on the screen."""
+LONGEST_NOTE = 120
+"""Characters before and after a bar, at most: the bar must be seen between them."""
 
 
-def screen(as_json: bool) -> Console:
+@dataclass(frozen=True, slots=True)
+class Styled:
+    """Hold a piece of a line and the style that it is shown in."""
+
+    text: object
+    style: Style
+
+
+def bold(text: object) -> Styled:
+    """Return a piece of a line that is shown in bold."""
+    return Styled(text, "bold")
+
+
+class Screen:
+    """Show lines, tables and one line that changes, on `file`, or on stdout or stderr as they are at the time."""
+
+    def __init__(
+        self,
+        file: IO[str] | None = None,
+        *,
+        stderr: bool = False,
+        width: int | None = None,
+        is_terminal: bool | None = None,
+    ) -> None:
+        from rich.console import Console
+
+        self._console = Console(
+            file=file,
+            stderr=stderr,
+            width=width,
+            force_terminal=is_terminal,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
+        if width is None and not self.is_terminal:
+            self.width = PIPE_WIDTH
+
+    @property
+    def is_terminal(self) -> bool:
+        """Return whether lines that change can be shown here."""
+        return self._console.is_terminal
+
+    @property
+    def width(self) -> int:
+        """Return how many columns there are."""
+        return self._console.width
+
+    @width.setter
+    def width(self, columns: int) -> None:
+        self._console.width = columns
+
+    def print(self, *pieces: object, sep: str = " ", style: Style = "") -> None:
+        """Print a line of pieces as text, those that are `Styled` in their style; the terminal breaks a long line."""
+        self._console.print(_line(pieces, sep, style), soft_wrap=True)
+
+    def table(self, columns: Sequence[str | Sequence[str]], rows: Iterable[Sequence[str]], left: int = 1) -> None:
+        """Print a table whose first `left` columns are words, aligned left, and whose others are figures.
+
+        The head of a column is a text, or several that stand one below the other.
+        """
+        from rich.table import Table
+
+        made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if len(columns) < 9 else 1))
+        for place, head in enumerate(columns):
+            made.add_column(
+                _lines([head] if isinstance(head, str) else head),
+                justify="left" if place < left else "right",
+                no_wrap=place == 0 or place >= left,
+            )
+        for row in rows:
+            made.add_row(*(_lines([cell]) for cell in row))
+        self._console.print(made)
+
+    @contextmanager
+    def status(self, text: str = "") -> Iterator[Status]:
+        """Lend a line that changes while something goes on; on what is no terminal it is not shown."""
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        spinner = Spinner("dots", _lines([text]), style="status.spinner")
+        aside = _is_shown(sys.stdout)
+        with Live(spinner, console=self._console, refresh_per_second=12.5, transient=True, redirect_stdout=aside):
+            yield Status(spinner)
+
+
+class Status:
+    """Change the line that `Screen.status` lends."""
+
+    def __init__(self, spinner: Spinner) -> None:
+        self._spinner = spinner
+
+    def update(self, *lines: str) -> None:
+        """Show other text in its place, in one line or several."""
+        self._spinner.update(text=_lines(lines, LONGEST))
+
+
+def _line(pieces: Sequence[object], sep: str, style: Style) -> Text:
+    """Return pieces as one line for rich, in which nothing is markup."""
+    from rich.text import Text
+
+    line = Text(style=style)
+    for place, piece in enumerate(pieces):
+        line.append(visible(sep) if place else "")
+        styled = piece if isinstance(piece, Styled) else Styled(piece, "")
+        line.append(visible(str(styled.text)), styled.style or None)
+    return line
+
+
+def _lines(lines: Iterable[str], most: int = 0) -> Text:
+    from rich.text import Text
+
+    return Text("\n".join(visible(line, most) for line in lines))
+
+
+def _is_shown(stream: TextIO) -> bool:
+    """Return whether what is written to a stream comes to a terminal, where it must not run into a line that changes.
+
+    An answer on its way elsewhere is left alone.
+    """
+    return stream.isatty()
+
+
+def screen(as_json: bool) -> Screen:
     """Return where words go: stdout, or stderr when stdout is kept for one JSON object."""
-    made = Console(stderr=as_json, highlight=False)
-    if not made.is_terminal:
-        made.width = 120
-    return made
+    return Screen(stderr=as_json)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
+    """Print one JSON object on stdout; what a terminal would obey is written as JSON escapes it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not text.isprintable():
+        text = "".join(one if one == "\n" or visible(one) == one else json.dumps(one)[1:-1] for one in text)
+    print(text, flush=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
-    """Return a table whose first `left` columns are words, aligned left, and whose others are figures."""
-    made = Table(
-        title=title or None,
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        header_style="dim",
-        padding=(0, 2 if len(columns) < 9 else 1),
-    )
-    for place, name in enumerate(columns):
-        made.add_column(name, justify="left" if place < left else "right", no_wrap=place == 0 or place >= left)
-    for row in rows:
-        made.add_row(*row)
-    return made
+def print_text(text: str) -> None:
+    """Print lines of our own on stdout, such as help."""
+    print("\n".join(map(visible, text.split("\n"))))
 
 
 class Meter:
     """Show how far a row of like things has come; on a screen that is no terminal it prints a line now and then."""
 
-    def __init__(self, console: Console, every: int = 10) -> None:
-        self._console = console
+    def __init__(self, screen: Screen, every: int = 10) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._screen = screen
         self._every = every
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28, complete_style="green", finished_style="green"),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
-            console=console,
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
+            console=screen._console,
             transient=True,
-            disable=not console.is_terminal,
+            redirect_stdout=_is_shown(sys.stdout),
+            disable=not screen.is_terminal,
         )
         self._task: Any = None
         self._what, self._total, self._done = "", 0, 0
@@ -67,16 +205,16 @@ class Meter:
         self.end()
         self._what, self._total, self._done = what, total, 0
         self._bar.start()
-        self._task = self._bar.add_task(what, total=total, note="")
+        self._task = self._bar.add_task(visible(what, LONGEST_NOTE), total=total, note="")
 
     def advance(self, note: str = "", count: int = 1) -> None:
         """Count one more (or `count`) and show a note beside the bar."""
         if self._task is None:
             return
         self._done += count
-        self._bar.update(self._task, advance=count, note=note)
-        if not self._console.is_terminal and (self._done % self._every == 0 or self._done == self._total):
-            self._console.print(f"  {self._what}: {self._done} of {self._total}  {note}".rstrip(), soft_wrap=True)
+        self._bar.update(self._task, advance=count, note=visible(note, LONGEST_NOTE))
+        if not self._screen.is_terminal and (self._done % self._every == 0 or self._done == self._total):
+            self._screen.print(f"  {self._what}: {self._done} of {self._total}  {note}".rstrip())
 
     def reach(self, done: int, note: str = "") -> None:
         """Count up to `done`; the bar is taken away when that is all."""
@@ -93,9 +231,9 @@ class Meter:
 
 
 @contextmanager
-def meter(console: Console, every: int = 10) -> Iterator[Meter]:
+def meter(screen: Screen, every: int = 10) -> Iterator[Meter]:
     """Lend a meter and take its bar away afterwards, whatever happens."""
-    made = Meter(console, every)
+    made = Meter(screen, every)
     try:
         yield made
     finally:

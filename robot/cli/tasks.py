@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robot.cli.screen import print_json, screen, table
+from robot.cli.screen import print_json, screen
 from robot.cli.verbs import Arguments
 from sim.tasks import GENERAL, INSTRUCTIONS, RESERVED, SEEN, TUNING, UNSEEN
 
@@ -17,16 +17,21 @@ def run(arguments: Arguments) -> int:
     order = {name: place for place, (name, _) in enumerate(GROUPS)}
     ordered = sorted(rows, key=lambda row: (order[row["split"]], row["task"]))
     cells = [(row["task"], row["instruction"], row["split"]) for row in ordered]
-    console.print(table("", ("task", "instruction", "split"), cells, left=3))
-    console.print(
-        "\nseen: the starter models were trained on demonstrations of it. unseen: the twelve that figures are reported "
-        "on. tuning: where settings are chosen. general: demonstrated, as tuning is, to the general planner alone. "
-        "reserved: shown to no planner.\nAny of them can be improved at: sail improve task=NAME",
-        style="dim",
-    )
+    console.table(("task", "instruction", "split"), cells, left=3)
+    console.print()
+    for line in LEGEND:
+        console.print(line, style="dim")
     return 0
 
 
+LEGEND = (
+    "seen: the starter models were trained on demonstrations of it.",
+    "unseen: the twelve that figures are reported on.",
+    "tuning: where settings are chosen.",
+    "general: demonstrated, as tuning is, to the general planner alone.",
+    "reserved: shown to no planner.",
+    "Any of them can be improved at: sail improve task=NAME",
+)
 GROUPS = (("seen", SEEN), ("unseen", UNSEEN), ("tuning", TUNING), ("general", GENERAL), ("reserved", RESERVED))
 
 

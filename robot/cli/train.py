@@ -25,7 +25,7 @@ from robot.cli.assembly import training_settings
 from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import hardware
 from robot.cli.recording import store_of
-from robot.cli.screen import meter, print_json, screen
+from robot.cli.screen import bold, meter, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.data import Episode, SamplerSettings
 from robot.errors import SailError
@@ -63,7 +63,7 @@ def run(arguments: Arguments) -> int:
         print_json({"output": str(config.output), "metrics": metrics})
     else:
         told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        screen(False).print(f"[bold]{config.output}[/]: {told}", soft_wrap=True)
+        screen(False).print(bold(config.output), f": {told}", sep="")
     return 0
 
 

@@ -10,6 +10,8 @@ from robot.errors import SailError
 from sim.tasks import INSTRUCTIONS, check_task
 
 ARM = "hardware.remote_arm.remote_arm"
+LONGEST_NAME = 100
+"""Characters of a task's name, at most: files and folders are called after it."""
 
 
 def is_arm(config: DictConfig) -> bool:
@@ -30,8 +32,12 @@ def told(task: str, instruction: str) -> tuple[str, str]:
     if task in INSTRUCTIONS:
         return task, words or INSTRUCTIONS[task]
     spoken = words or task
-    task = names.get(task or spoken, "") or re.sub(r"[^a-z0-9]+", "-", (task or spoken).lower()).strip("-") or "task"
-    return task, spoken
+    return names.get(task or spoken, "") or name_of(task or spoken), spoken
+
+
+def name_of(words: str) -> str:
+    """Return what a task in these words is called: small letters, digits and dashes, fit to begin a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower())[:LONGEST_NAME].strip("-") or "task"
 
 
 def task_of(config: DictConfig) -> tuple[str, str]:

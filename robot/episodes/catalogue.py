@@ -20,6 +20,7 @@ from robot.episodes.description import ABOUT, read_about
 from robot.episodes.labels import read_labels, verdicts_of
 from robot.episodes.verdicts import settled, signature
 from robot.errors import SailError
+from robot.text import visible
 
 FILE = ".catalogue.sqlite"
 VERSION = 1
@@ -188,7 +189,7 @@ class Catalogue:
             verdicts = verdicts_of(read_labels(self.folder / name))
             counted = settled(verdicts)
             origin = about.get("origin") or {}
-            return Entry(
+            entry = Entry(
                 id=name,
                 task=str(about["task"]),
                 instruction=str(about["instruction"]),
@@ -206,6 +207,8 @@ class Catalogue:
                 judge=counted.source if counted else "",
                 probability=counted.probability if counted else -1.0,
             )
+            json.dumps(astuple(entry), ensure_ascii=False).encode()  # half a character is no text
+            return entry
         except (SailError, TypeError, ValueError, AttributeError) as problem:
             return Entry(name, problem=str(problem))
 
@@ -231,7 +234,8 @@ def _signatures(folder: Path) -> dict[str, str]:
             for entry in entries:
                 if entry.name[0] != "." and entry.is_dir():
                     said = signature(entry.path)
-                    marks[entry.name] = f"{entry.stat().st_mtime_ns} {said}"
+                    # A name that is no text becomes one that is no id, and so is listed as what cannot be read.
+                    marks[visible(entry.name)] = f"{entry.stat().st_mtime_ns} {said}"
     except (FileNotFoundError, NotADirectoryError):
         raise SailError(f"There is no store in {folder}.") from None
     return marks

@@ -83,7 +83,10 @@ def read_about(folder: Path, name: str) -> dict[str, Any]:
     """Return the description of episode `name` of a store; raise SailError where it is missing or cannot be read."""
     path = folder / check_id(name) / ABOUT
     try:
-        about = json.loads(path.read_bytes())
+        written = path.read_bytes()
+        about = json.loads(written)
+        if b"\\u" in written:
+            to_bytes(about)  # half a character, which JSON can spell, is no text and could not be kept again
     except (FileNotFoundError, NotADirectoryError):
         raise SailError(f"There is no episode {name!r} in {folder}.") from None
     except ValueError:

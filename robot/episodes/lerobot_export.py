@@ -117,6 +117,7 @@ class _Writer:
         """Append one episode."""
         layout = Layout.of(episode)
         if self._layout is None:
+            _check_cameras(layout)
             self._layout = layout
             self._videos = {
                 camera: _VideoFiles(self._folder, form.IMAGES + camera, size, layout.fps, self._quality)
@@ -321,6 +322,15 @@ class _VideoFiles:
         if self._quality.lossless:
             return "gbrp"
         return "yuv444p" if self._size[0] % 2 or self._size[1] % 2 else "yuv420p"
+
+
+def _check_cameras(layout: Layout) -> None:
+    """Raise SailError for a camera that cannot name a folder: its name may have come over a wire."""
+    for name in layout.cameras:
+        if any(character in name for character in "/\\") or not name.isprintable():
+            raise SailError(
+                f"Camera {name!r} cannot name a folder of the data set: record with one called by letters and digits."
+            )
 
 
 def _ours(episode: Episode) -> dict[str, Any]:

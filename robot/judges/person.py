@@ -8,6 +8,7 @@ from typing import Final
 
 from robot.data import Episode, Verdict
 from robot.errors import SailError
+from robot.text import tell
 
 ANSWERS: Final[Mapping[str, float]] = {"s": 1.0, "f": 0.0, "u": 0.5}
 WORDS: Final[Mapping[str, str]] = {"s": "success", "f": "failure", "u": "unsure"}
@@ -61,7 +62,9 @@ def ask_at_terminal(question: str) -> str:
         raise SailError(
             "There is no terminal to ask a person at: choose another judge, or say it later with `sail label`."
         ) from None
-    print(f"\n{question}\n  S success   F failure   U unsure ", end="", file=sys.stderr, flush=True)
+    tell("")
+    tell(question)
+    tell("  S success   F failure   U unsure ", end="")
     try:
         tty.setcbreak(fd)
         while True:
@@ -69,7 +72,7 @@ def ask_at_terminal(question: str) -> str:
             if not letter:
                 raise SailError("The terminal was closed before the question was answered.")
             if letter.lower() in ANSWERS:
-                print(WORDS[letter.lower()], file=sys.stderr, flush=True)
+                tell(WORDS[letter.lower()])
                 return letter.lower()
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, kept)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from robot.learn.report import interval_text
 from robot.learn.results import ORIGIN, ResultFile, count, read_results
 from robot.learn.statistics import mean_over_tasks, wilson_interval
+from robot.text import visible
 
 Records = Sequence[Mapping[str, object]]
 META_HIDDEN = ("what", "note", "runs", "machine")
@@ -49,9 +51,9 @@ def _success_tables(records: Records) -> list[str]:
     if len(methods) > 1 and several:
         lines += ["### Mean over tasks", "", *_means(of, _iterations(records), len(_tasks(records))), ""]
     for method in several:
-        lines += [f"### {method}{_seeds(of[method])}", "", *_method_table(of[method]), ""]
+        lines += [f"### {_plain(method)}{_seeds(of[method])}", "", *_method_table(of[method]), ""]
     if len(once) == 1:
-        lines += [f"### {once[0]}{_seeds(of[once[0]])}", "", *_method_table(of[once[0]]), ""]
+        lines += [f"### {_plain(once[0])}{_seeds(of[once[0]])}", "", *_method_table(of[once[0]]), ""]
     elif once:
         lines += [*(["### Without a loop", ""] if several else []), *_comparison(of, once), ""]
     return lines[:-1]
@@ -62,7 +64,7 @@ def _means(of: Mapping[str, Records], iterations: Sequence[int], tasks: int) -> 
     lines = _head("method", [f"iteration {number}" for number in iterations])
     for method, mine in of.items():
         means = [_mean(mine, number, tasks, bold=False) for number in iterations]
-        lines += _row([f"{method}{_seeds(mine)}", *means])
+        lines += _row([f"{_plain(method)}{_seeds(mine)}", *means])
     return lines
 
 
@@ -71,7 +73,7 @@ def _method_table(mine: Records) -> list[str]:
     tasks, iterations = _tasks(mine), _iterations(mine)
     lines = _head("task", [f"iteration {number}" for number in iterations])
     for task in tasks:
-        lines += _row([task, *(_cell(mine, task, number) for number in iterations)])
+        lines += _row([_plain(task), *(_cell(mine, task, number) for number in iterations)])
     if len(tasks) > 1:
         lines += _row(["**mean**", *(_mean(mine, number, len(tasks)) for number in iterations)])
     return [*lines, *_by_seed(mine, iterations)]
@@ -90,9 +92,9 @@ def _by_seed(mine: Records, iterations: Sequence[int]) -> list[str]:
 def _comparison(of: Mapping[str, Records], methods: Sequence[str]) -> list[str]:
     """Return a table of methods that were measured once: a row a task, a column a method."""
     tasks = _tasks([record for method in methods for record in of[method]])
-    lines = _head("task", [f"{method}{_seeds(of[method])}" for method in methods])
+    lines = _head("task", [f"{_plain(method)}{_seeds(of[method])}" for method in methods])
     for task in tasks:
-        lines += _row([task, *(_cell(of[method], task, 0) for method in methods)])
+        lines += _row([_plain(task), *(_cell(of[method], task, 0) for method in methods)])
     if len(tasks) > 1:
         lines += _row(["**mean**", *(_mean(of[method], 0, len(tasks)) for method in methods)])
     return lines
@@ -141,7 +143,7 @@ def _plain_table(records: Records) -> list[str]:
         return ["No records."]
     shown = shown_fields(records)
     figures = [all(isinstance(record.get(field, 0), int | float) for record in records) for field in shown]
-    lines = _row([field.replace("_", " ") for field in shown])
+    lines = _row([_plain(field.replace("_", " ")) for field in shown])
     lines += _row(["---:" if figure else "---" for figure in figures])
     for record in records:
         lines += _row([field_text(record, field) for field in shown])
@@ -186,12 +188,12 @@ def _origin(file: ResultFile) -> list[str]:
 
 
 def _name(field: str) -> str:
-    return {"wall_time_s": "wall time"}.get(field, field.replace("_", " "))
+    return _plain({"wall_time_s": "wall time"}.get(field, field.replace("_", " ")))
 
 
 def _of_origin(name: str, value: object) -> str:
     if name in ("command", "revision"):
-        return "`" + str(value).replace("|", "\\|") + "`"
+        return _code(str(value))
     if name == "wall_time_s" and isinstance(value, int | float):
         minutes, seconds = divmod(round(value), 60)
         return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
@@ -199,14 +201,30 @@ def _of_origin(name: str, value: object) -> str:
 
 
 def _title(file: ResultFile) -> str:
-    return str(file.meta.get("what", file.name.replace("_", " ")))
+    return _plain(str(file.meta.get("what", file.name.replace("_", " "))))
+
+
+def _plain(text: str) -> str:
+    """Return text as Markdown shows it in one line: no cell ends and no HTML begins within it."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", _in_one_line(text))
+
+
+def _in_one_line(text: str) -> str:
+    return visible(text.replace("\n", " ")).replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    """Return text as code in a line of Markdown, between more backticks than stand together in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, edge = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{edge}{_in_one_line(text)}{edge}{fence}"
 
 
 def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float | dict | list):
-        return str(value).replace("|", "\\|").replace("\n", " ")
+        return _plain(str(value))
     if isinstance(value, dict):
-        return ", ".join(f"{str(name).replace('_', ' ')} {_text(part)}" for name, part in value.items())
+        return ", ".join(f"{_plain(str(name).replace('_', ' '))} {_text(part)}" for name, part in value.items())
     if isinstance(value, list):
         return ", ".join(_text(part) for part in value)
     if isinstance(value, float):

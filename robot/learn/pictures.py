@@ -23,10 +23,14 @@ from PIL import ImageDraw, ImageFont
 from robot.data import Episode, Image
 from robot.episodes.alignment import imagined_at
 from robot.learn.statistics import wilson_interval
+from robot.text import visible
 
 INK, PAPER, FAINT = (28, 32, 38), (250, 249, 246), (128, 134, 142)
 GOOD, BAD, IMAGINED = (22, 128, 92), (178, 58, 46), (66, 92, 168)
 CURVE_COLOURS = ("#16805c", "#425ca8", "#c07a1e", "#8b4a9c", "#b23a2e", "#5a6470")
+
+LONGEST_TITLE = 64
+"""Characters for which there is room above a learning curve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,9 @@ def draw_learning_curve(curves: Mapping[str, Sequence[CurvePoint]], title: str, 
                 x, [low for low, _ in bounds], [high for _, high in bounds], color=colour, alpha=0.14, lw=0
             )
         axes.vlines(x, [low for low, _ in bounds], [high for _, high in bounds], color=colour, alpha=0.35, lw=1.4)
-        axes.plot(x, y, color=colour, lw=2.2, marker="o", ms=5.5, label=name, clip_on=False, zorder=3)
+        axes.plot(
+            x, y, color=colour, lw=2.2, marker="o", ms=5.5, label=visible(name, LONGEST_TITLE), clip_on=False, zorder=3
+        )
         if len(drawn) == 1:
             for point, (low, high) in zip(points, bounds, strict=True):
                 above = high < 0.96
@@ -73,7 +79,8 @@ def draw_learning_curve(curves: Mapping[str, Sequence[CurvePoint]], title: str, 
                 )
     _dress(figure, axes, title, subtitle)
     if len(drawn) > 1:
-        axes.legend(frameon=False, fontsize=9, labelcolor="#1c2026")
+        for text in axes.legend(frameon=False, fontsize=9, labelcolor="#1c2026").get_texts():
+            text.set_parse_math(False)
     figure.savefig(path, metadata={"Software": ""})
     return path
 
@@ -90,9 +97,26 @@ def _dress(figure: Figure, axes, title: str, subtitle: str) -> None:  # type: ig
     axes.spines["bottom"].set_color("#80868e")
     axes.tick_params(colors="#5a6470", length=0, labelsize=9)
     axes.set_xlabel("iteration", color="#5a6470", fontsize=9.5)
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color="#1c2026", pad=24 if subtitle else 10)
+    text = axes.set_title(
+        visible(title, LONGEST_TITLE),
+        loc="left",
+        fontsize=13,
+        fontweight="bold",
+        color="#1c2026",
+        pad=24 if subtitle else 10,
+    )
+    text.set_parse_math(False)  # a dollar in a name begins no formula
     if subtitle:
-        axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9, color="#5a6470", va="bottom")
+        text = axes.text(
+            0,
+            1.02,
+            visible(subtitle, 2 * LONGEST_TITLE),
+            transform=axes.transAxes,
+            fontsize=9,
+            color="#5a6470",
+            va="bottom",
+        )
+        text.set_parse_math(False)
 
 
 def plan_frame(episode: Episode, step: int, camera: str) -> tuple[Image, int]:
@@ -228,7 +252,8 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def shortened(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
-    """Return the text, cut with an ellipsis where it would be wider than `width` pixels."""
+    """Return the text in one line, cut with an ellipsis where it would be wider than `width` pixels."""
+    text = visible(text, max(int(width), 1))  # no letter is narrower than a pixel
     if face.getlength(text) <= width:
         return text
     while text and face.getlength(text + "…") > width:

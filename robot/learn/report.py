@@ -19,6 +19,7 @@ from robot.learn.pictures import (
     write_gif,
 )
 from robot.learn.statistics import wilson_interval
+from robot.text import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,8 @@ def _page(
     best: tuple[int, str] | None,
 ) -> str:
     parts = [
-        f"<h1>{html.escape(task)}</h1>",
-        f"<p class=lead>“{html.escape(instruction)}”{_verdict(rows)}</p>",
+        f"<h1>{_quoted(task)}</h1>",
+        f"<p class=lead>“{_quoted(instruction)}”{_verdict(rows)}</p>",
     ]
     if curve is not None:
         parts.append(f'<img class=curve alt="learning curve" src="{_inline(curve, "image/png")}">')
@@ -155,10 +156,11 @@ def _page(
     if figures:
         parts.append("<h2>Imagined beside executed</h2><div class=films>")
         for name, episode, gif in figures:
-            told = f" Told: “{html.escape(episode.spoken)}”." if episode.spoken not in ("", episode.instruction) else ""
+            told = f" Told: “{_quoted(episode.spoken)}”." if episode.spoken not in ("", episode.instruction) else ""
             seconds = float(episode.times_s[-1] - episode.times_s[0])
             parts.append(
-                f'<figure><img alt="{name} rollout" src="{_inline(gif, "image/gif")}"><figcaption><b>{name}</b>: '
+                f'<figure><img alt="{_quoted(name)} rollout" src="{_inline(gif, "image/gif")}">'
+                f"<figcaption><b>{_quoted(name)}</b>: "
                 f"{len(episode)} steps, {seconds:.1f} s, {len(episode.plans)} plans, seed {episode.seed}.{told}"
                 "</figcaption></figure>"
             )
@@ -166,15 +168,21 @@ def _page(
     if best is not None:
         parts.append(
             f"<h2>Use what it learnt</h2><p>Iteration {best[0]} did best, with what was learnt before it. The same "
-            f"models again:</p><pre>{html.escape(best[1])}</pre>"
+            f"models again:</p><pre>{_quoted(best[1])}</pre>"
         )
+    configuration = "\n".join(map(_quoted, config_yaml.split("\n")))
     parts.append(
-        f"<h2>How it was made</h2><p><code>{html.escape(command)}</code><br>revision "
-        f"<code>{html.escape(revision)}</code></p><details><summary>configuration</summary>"
-        f"<pre>{html.escape(config_yaml)}</pre></details>"
+        f"<h2>How it was made</h2><p><code>{_quoted(command)}</code><br>revision "
+        f"<code>{_quoted(revision)}</code></p><details><summary>configuration</summary>"
+        f"<pre>{configuration}</pre></details>"
     )
-    body = "\n".join(parts)
-    return _FRAME.replace("{title}", html.escape(f"{task} · SAIL")).replace("{body}", body)
+    before, between, after = _FRAME.split("{}")
+    return "".join([before, _quoted(f"{task} · SAIL"), between, "\n".join(parts), after])
+
+
+def _quoted(text: str) -> str:
+    """Return text as HTML shows it, in one line."""
+    return html.escape(visible(text))
 
 
 def _verdict(rows: Sequence[ReportRow]) -> str:
@@ -200,7 +208,7 @@ def _inline(path: Path, kind: str) -> str:
 
 _FRAME = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
+<title>{}</title>
 <style>
 :root { --ink: #1c2026; --soft: #5a6470; --paper: #faf9f6; --line: #e2e0da; color-scheme: light; }
 body { margin: 0 auto; max-width: 62rem; padding: 2.5rem 1.25rem 5rem; background: var(--paper); color: var(--ink);
@@ -219,6 +227,6 @@ code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; fo
 pre { background: #f1efe9; padding: 1rem; border-radius: 6px; overflow-x: auto; }
 summary { cursor: pointer; color: var(--soft); }
 </style></head><body>
-{body}
+{}
 </body></html>
 """

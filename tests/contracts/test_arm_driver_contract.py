@@ -13,8 +13,11 @@ import pytest
 
 from robot.arm import ArmDescription, Joints
 from robot.errors import SailError
-from robot.protocols import ArmDriver
+from robot.protocols import ArmDriver, Recoverable
 from tests.doubles.benches import BENCHES, Bench, wait_until
+
+LATCHED = ("franka", "kinematic", "ur", "xarm")
+"""The drivers that keep to: stopped elsewhere, they take no control again by themselves."""
 
 
 @pytest.fixture(params=list(BENCHES))
@@ -221,3 +224,128 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(bench: Benc
                 driver.connect()
             assert_is_a_sentence(error)
             driver.close()
+
+
+# Stopped elsewhere: by the arm's own button, its maker's program, or a collision.
+
+latched = pytest.mark.parametrize("bench", LATCHED, indirect=True)
+
+
+def send_on_its_way(bench: Bench, driver: ArmDriver, seed: int = 0) -> Joints:
+    """Let the arm lag, send it somewhere and return where to; its gripper stays as it is."""
+    driver.write(driver.read().position)
+    bench.lag(0.25)
+    wanted = nearby(bench, driver.description, seed)
+    wanted[-1] = driver.read().position[-1]
+    driver.write(wanted)
+    return wanted
+
+
+def assert_nothing_takes_hold(bench: Bench, driver: ArmDriver, wanted: Joints) -> None:
+    """Write and stop a hundred times more: each write raises, and nothing changes on the arm."""
+    before, control, commands = bench.where(), bench.control(), bench.commands()
+    for _ in range(100):
+        with pytest.raises(SailError):
+            driver.write(wanted)
+        driver.stop()
+    bench.settle()
+    np.testing.assert_array_equal(bench.where(), before)
+    assert bench.control() == control
+    assert bench.commands() == commands
+
+
+@latched
+def test_stopped_elsewhere_it_says_so_and_takes_hold_no_more(bench: Bench, driver: ArmDriver) -> None:
+    wanted = send_on_its_way(bench, driver)
+    bench.halt_elsewhere()
+    with pytest.raises(SailError) as error:
+        driver.write(wanted)
+    assert_is_a_sentence(error)
+    assert_nothing_takes_hold(bench, driver, wanted)
+
+
+@latched
+def test_reading_notices_a_stop_given_elsewhere_once_and_goes_on_to_read(bench: Bench, driver: ArmDriver) -> None:
+    wanted = send_on_its_way(bench, driver)
+    bench.halt_elsewhere()
+    with pytest.raises(SailError) as error:
+        driver.read()
+    assert_is_a_sentence(error)
+    assert same(bench, driver.read().position, bench.where())
+    assert_nothing_takes_hold(bench, driver, wanted)
+
+
+@latched
+@pytest.mark.parametrize("reading", [True, False])
+def test_it_does_not_go_on_when_the_stop_is_taken_away_elsewhere(
+    bench: Bench, driver: ArmDriver, reading: bool
+) -> None:
+    wanted = send_on_its_way(bench, driver)
+    bench.halt_elsewhere()
+    with pytest.raises(SailError):
+        driver.read() if reading else driver.write(wanted)
+    stopped = bench.where()
+    bench.release_elsewhere()
+    bench.settle()
+    np.testing.assert_array_equal(bench.where(), stopped)
+    assert_nothing_takes_hold(bench, driver, wanted)
+
+
+@latched
+def test_connecting_anew_takes_control_again(bench: Bench, driver: ArmDriver) -> None:
+    wanted = send_on_its_way(bench, driver)
+    bench.halt_elsewhere()
+    with pytest.raises(SailError):
+        driver.write(wanted)
+    bench.release_elsewhere()
+    driver.close()
+    driver.connect()
+    assert_follows_without_a_jump(bench, driver)
+
+
+@latched
+@pytest.mark.parametrize("released", [True, False])
+def test_a_person_lets_it_go_on_from_where_it_stands(bench: Bench, driver: ArmDriver, released: bool) -> None:
+    assert isinstance(driver, Recoverable)
+    wanted = send_on_its_way(bench, driver)
+    bench.halt_elsewhere()
+    with pytest.raises(SailError):
+        driver.write(wanted)
+    if released:
+        bench.release_elsewhere()
+    stopped = bench.where()
+    driver.recover()
+    bench.settle()
+    driver.stop()
+    np.testing.assert_array_equal(bench.where(), stopped)
+    assert_follows_without_a_jump(bench, driver)
+
+
+def assert_follows_without_a_jump(bench: Bench, driver: ArmDriver) -> None:
+    bench.lag(0.25)
+    before = bench.where()
+    driver.write(driver.read().position)
+    assert same(bench, bench.where(), before)
+    bench.lag(1.0)
+    wanted = nearby(bench, driver.description, 2)
+    driver.write(wanted)
+    wait_until(lambda: same(bench, bench.where(), wanted))
+
+
+@latched
+def test_where_nothing_is_to_be_cleared_nothing_is_done(bench: Bench, driver: ArmDriver) -> None:
+    assert isinstance(driver, Recoverable)
+    send_on_its_way(bench, driver)
+    before, control, commands = bench.where(), bench.control(), bench.commands()
+    driver.recover()
+    np.testing.assert_array_equal(bench.where(), before)
+    assert (bench.control(), bench.commands()) == (control, commands)
+    assert_follows_without_a_jump(bench, driver)
+
+
+@latched
+def test_without_a_connection_there_is_nothing_to_recover(bench: Bench) -> None:
+    driver = bench.make()
+    assert isinstance(driver, Recoverable)
+    with pytest.raises(SailError, match="not connected"):
+        driver.recover()

@@ -23,6 +23,7 @@ from hardware.arms.ur import URArm
 from hardware.arms.xarm import XArm
 from robot.protocols import ArmDriver
 from tests.doubles import (
+    dashboard_client,
     dynamixel_sdk,
     franky,
     kinematic,
@@ -45,7 +46,9 @@ class Bench:
 
     `make` gives another driver of the same arm. `where` returns the true joint positions, (J,); `lag` lets the arm come
     only a share of the way with each command; `load` makes it hang so far below its target, in rad; `settle` lets time pass; `cut` cuts the wire; `commands` counts what
-    reached the arm's joints. `modules` are the packages' doubles by the names they are imported under, `extra` the
+    reached the arm's joints. `halt_elsewhere` stops the arm as its own button, its maker's program or a collision does,
+    and `release_elsewhere` takes that away again there; `control` says who holds the arm, in values that can be
+    compared. `gripper` is the double of one that is not part of the arm's. `modules` are the packages' doubles by the names they are imported under, `extra` the
     extra that brings them. `resolution` is how exactly the joints of the arm can be told where to go; a gripper in m is told to a
     millimetre or so.
     """
@@ -58,9 +61,13 @@ class Bench:
     cut: Callable[[], None]
     commands: Callable[[], int]
     remove: Callable[[], None]
+    halt_elsewhere: Callable[[], None]
+    release_elsewhere: Callable[[], None]
+    control: Callable[[], object]
     modules: Mapping[str, ModuleType] = field(default_factory=dict)
     extra: str = ""
     resolution: float = 1e-9
+    gripper: Any = None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -92,7 +99,14 @@ def _over_body(make: Callable[[], ArmDriver], body: Body, remove: Callable[[], N
 
 def kinematic_bench(folder: Path) -> Iterator[Bench]:
     body = Body(kinematic.SIZE)
-    yield _over_body(lambda: kinematic.KinematicArm(body), body, lambda: setattr(body, "reachable", False))
+    yield _over_body(
+        lambda: kinematic.KinematicArm(body),
+        body,
+        lambda: setattr(body, "reachable", False),
+        halt_elsewhere=body.halt,
+        release_elsewhere=lambda: setattr(body, "halted", False),
+        control=lambda: body.halted,
+    )
 
 
 def franka_bench(folder: Path) -> Iterator[Bench]:
@@ -104,6 +118,9 @@ def franka_bench(folder: Path) -> Iterator[Bench]:
         arm.body,
         lambda: franky._arms.pop("arm"),
         where=lambda: np.append(arm.body.position, arm.width),
+        halt_elsewhere=arm.reflex,
+        release_elsewhere=arm.clear,
+        control=lambda: (arm.mode, arm.sessions, len(arm.targets)),
         modules={"franky": franky},
         extra="franka",
     )
@@ -115,13 +132,30 @@ def ur_bench(folder: Path) -> Iterator[Bench]:
     controller.body.place(np.array([0.0, -1.5, 1.5, -1.5, -1.5, 0.3]))
     ur.controllers["127.0.0.1"] = controller
     gripper = robotiq.Gripper()
+
+    def halt() -> None:
+        controller.halt(ur.PROTECTIVE)
+        controller.stopped_s -= 6.0  # longer ago than the controller wants before it unlocks
+
+    def release() -> None:
+        controller.unlock()
+        controller.play()
+
     yield _over_body(
         lambda: URArm("127.0.0.1", gripper="robotiq-2f85", gripper_port=gripper.port),
         controller.body,
         lambda: ur.controllers.clear(),
         where=lambda: np.append(controller.body.position, (1 - gripper.values["POS"] / 255) * 0.085),
-        modules={"rtde_control": rtde_control, "rtde_receive": rtde_receive},
+        halt_elsewhere=halt,
+        release_elsewhere=release,
+        control=lambda: (controller.program, controller.target, controller.scripts),
+        modules={
+            "rtde_control": rtde_control,
+            "rtde_receive": rtde_receive,
+            "dashboard_client": dashboard_client,
+        },
         extra="ur",
+        gripper=gripper,
     )
     gripper.close()
     ur.controllers.clear()
@@ -136,6 +170,9 @@ def xarm_bench(folder: Path) -> Iterator[Bench]:
         box.body,
         lambda: xarm_wrapper._boxes.pop("arm"),
         where=lambda: np.append(box.body.position, box.pulses / 850 * 0.085),
+        halt_elsewhere=box.halt,
+        release_elsewhere=lambda: setattr(box, "state", 2),
+        control=lambda: (box.mode, box.state, box.entries, box.enabled),
         modules={"xarm.wrapper": xarm_wrapper},
         extra="xarm",
     )
@@ -163,6 +200,11 @@ def _servo_bench(
         counts = np.array([bus.get(servo, bus.layout.position) for servo in ids])
         return (counts - 2048) * directions * (2 * np.pi / 4096)
 
+    def set_torque(on: int) -> None:
+        for servo in ids:
+            bus.set(servo, bus.layout.goal, bus.get(servo, bus.layout.position))
+            bus.set(servo, (bus.layout.torque, 1), on)
+
     yield Bench(
         make=make,
         where=where,
@@ -172,6 +214,9 @@ def _servo_bench(
         cut=lambda: setattr(bus, "reachable", False),
         commands=lambda: bus.commands,
         remove=lambda: buses.clear(),
+        halt_elsewhere=lambda: set_torque(0),
+        release_elsewhere=lambda: set_torque(1),
+        control=lambda: [bus.get(servo, (bus.layout.torque, 1)) for servo in ids],
         modules={module.__name__.rpartition(".")[2]: module},
         extra=extra,
         resolution=2 * np.pi / 4096,

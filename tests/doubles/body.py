@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 class Body:
     """Hold joints, float64 (J,), that come `share` of the way to their target with every command.
 
-    `sag` is how far below its target a loaded body hangs.
+    `sag` is how far below its target a loaded body hangs; `halted` is whether somebody stopped it.
     """
 
     def __init__(self, size: int) -> None:
@@ -19,6 +19,7 @@ class Body:
         self.sag = 0.0
         self.commands = 0
         self.reachable = True
+        self.halted = False
 
     def place(self, position: NDArray[np.float64]) -> None:
         """Put the body somewhere, as a hand would."""
@@ -30,6 +31,11 @@ class Body:
         self.commands += 1
         self.target = np.array(target, np.float64)
         self.settle()
+
+    def halt(self) -> None:
+        """Stop where it is, as by a button that no driver knows of."""
+        self.halted = True
+        self.target = self.position.copy()
 
     def settle(self) -> None:
         """Let some time pass."""

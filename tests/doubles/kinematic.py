@@ -20,6 +20,7 @@ class KinematicArm:
         self.body = body
         self._open = False
         self._moving = False
+        self._stopped = ""
         self.description = ArmDescription(
             name="kinematic",
             joint_names=(*(f"joint{number}" for number in range(1, SIZE)), "gripper"),
@@ -35,26 +36,41 @@ class KinematicArm:
     def connect(self) -> None:
         self._see()
         self._open = True
+        self._stopped = ""
 
     def read(self) -> JointState:
         self._ready()
+        if self._moving and self.body.halted and not self._stopped:
+            raise self._give_up()
         return JointState(self.body.position.copy(), time.monotonic())
 
     def write(self, position: Joints) -> None:
         self._ready()
         if position.shape != (SIZE,) or not np.all(np.isfinite(position)):
             raise ValueError(f"A command must be {SIZE} finite joint positions, got {position}.")
+        if self._stopped or self.body.halted:
+            raise self._give_up()
         self.body.aim(position)
         self._moving = True
 
     def stop(self) -> None:
-        if self._open and self._moving:
+        if self._open and self._moving and not self._stopped:
             self._moving = False
             self.body.target = self.body.position.copy()
+
+    def recover(self) -> None:
+        self._ready()
+        if self._stopped and self.body.halted:
+            self.body.halted = False
+        self._stopped = ""
 
     def close(self) -> None:
         self.stop()
         self._open = False
+
+    def _give_up(self) -> SailError:
+        self._stopped = self._stopped or "The arm was stopped elsewhere: look at it, then clear the fault."
+        return SailError(self._stopped)
 
     def _ready(self) -> None:
         if not self._open:

@@ -7,10 +7,14 @@ import threading
 
 
 class Gripper:
-    """Serve GET and SET on a free port until closed; `values` holds the gripper's variables."""
+    """Serve GET and SET on a free port until closed; `values` holds the gripper's variables.
+
+    POS reads where the fingers are and sets where they go, `wanted`, which they do while GTO is 1 and it is active.
+    """
 
     def __init__(self, active: bool = True) -> None:
         self.values = {"POS": 0, "STA": 3 if active else 0, "SPE": 0, "FOR": 0, "GTO": 0}
+        self.wanted = 0
         self.heard: list[str] = []
         outer = self
 
@@ -34,7 +38,12 @@ class Gripper:
         if word == "GET":
             return f"{rest[0]} {self.values[rest[0]]}\n"
         for name, value in zip(rest[::2], rest[1::2], strict=True):
-            self.values[name] = int(value)
+            if name == "POS":
+                self.wanted = int(value)
+            else:
+                self.values[name] = int(value)
+        if self.values["GTO"] and self.values["STA"] == 3:
+            self.values["POS"] = self.wanted
         return "ack"
 
     def close(self) -> None:

@@ -30,11 +30,8 @@ class RTDEReceiveInterface:
     def getSafetyMode(self):
         return self._last.safety
 
-    def isEmergencyStopped(self):
-        return self._last.safety in (6, 7)
-
-    def isProtectiveStopped(self):
-        return self._last.safety == 3
+    def getRuntimeState(self):
+        return self._last.program
 
     def disconnect(self):
         return None

@@ -49,6 +49,7 @@ class ServerProcess:
     arm: str
     folder: Path
     port: int = 0
+    stderr: int | None = None
     process: subprocess.Popen[str] = field(init=False)
     address: str = ""
 
@@ -68,7 +69,8 @@ class ServerProcess:
     def start(self) -> None:
         command = [sys.executable, "-m", "tests.faults.serve", self.arm, str(self.port), str(self.record)]
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+            told = log if self.stderr is None else self.stderr
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=told, text=True)
         self.address = line_of(self.process)
         assert self.address, self.log.read_text()
 
@@ -120,6 +122,27 @@ def line_of(process: subprocess.Popen[str], timeout_s: float = 60.0) -> str:
     ready, _, _ = select.select([process.stdout], [], [], timeout_s)
     assert ready, "the process said nothing"
     return process.stdout.readline().strip()
+
+
+@contextmanager
+def unread_pipe() -> Iterator[int]:
+    """Lend the end of a pipe whose other end nobody reads."""
+    ours, theirs = os.pipe()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def fill(pipe: int) -> None:
+    """Write to a pipe until it takes no more."""
+    os.set_blocking(pipe, False)
+    for size in (65536, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(pipe, b"x" * size)
+    os.set_blocking(pipe, True)
 
 
 @contextmanager

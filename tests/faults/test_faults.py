@@ -15,16 +15,28 @@ import numpy as np
 import pytest
 import zmq
 
-from hardware.client import ArmClient, ArmRefusedError
+from hardware.client import ArmClient, ArmRefusedError, StoppedError
 from hardware.clocks import now
 from hardware.messages import KINDS, Message, pack
+from hardware.reasons import Code
 from hardware.remote import RemoteRobot, StaleError
 from hardware.rulings import Decision
 from hardware.safety import State
 from hardware.servo_record import STATES
+from robot.data import Action
 from robot.errors import SailError
 from tests.faults.arms import ARMS
-from tests.faults.driving import check_record, driving, periods_in_motion, seconds_to_brake, server_of, sway
+from tests.faults.driving import (
+    ServerProcess,
+    check_record,
+    driving,
+    fill,
+    periods_in_motion,
+    seconds_to_brake,
+    server_of,
+    sway,
+    unread_pipe,
+)
 from tests.faults.serve import SETTINGS
 from tests.faults.wire import FAULTS, faulty_wire
 from tests.unit.hardware.serving import until
@@ -79,8 +91,12 @@ def test_a_server_that_is_killed_is_started_again_and_trusts_nobody(arm: str, tm
                 observe_on(robot)
             server.start()
             until(lambda: not robot.client.held)
-            with pytest.raises(ArmRefusedError, match="say hello again"):
+            # The client says hello by itself and sees the arm again, which nobody arms.
+            until(lambda: (report := robot.client.report) and report.state is State.DISARMED)
+            observe_again(robot)
+            with pytest.raises(ArmRefusedError) as refused:
                 robot.client.arm()
+            assert refused.value.code is Code.NO_LEASE
             with ArmClient(server.address, timeout_s=10.0) as fresh:
                 assert is_in(fresh, State.DISARMED)
                 fresh.acquire()
@@ -89,6 +105,16 @@ def test_a_server_that_is_killed_is_started_again_and_trusts_nobody(arm: str, tm
         finally:
             robot.close()
     check_record(server.record, description)
+
+
+def act_on(robot: RemoteRobot, action: Action) -> None:
+    while True:
+        robot.act(action)
+
+
+def observe_again(robot: RemoteRobot) -> None:
+    until(lambda: max(robot.ages().values()) < 0.4)
+    robot.observe()
 
 
 def observe_on(robot: RemoteRobot) -> None:
@@ -128,6 +154,80 @@ def test_a_bad_wire_leaves_every_limit_kept_and_the_server_well(arm: str, fault:
             assert (status["garbage"] > 0) == (fault == "corrupt")
             until(lambda: direct.status()["at_rest"])
     check_record(server.record, description)
+
+
+@on_every_arm
+def test_a_command_that_nobody_can_mean_moves_nothing(arm: str, tmp_path: Path) -> None:
+    with server_of(arm, tmp_path) as server, ArmClient(server.address, timeout_s=10.0) as client:
+        client.acquire()
+        client.arm()
+        description = client.welcome.description
+        moved = 0
+        for absurd in (1e300, -1e300, 1e12, np.inf, np.nan):
+            points = np.stack([until(lambda: client.report).sent, np.full(description.size, absurd)])
+            for times_s in (now() + np.array([0.2, 0.4]), np.array([-1e300, now() + 0.4]), np.array([now(), 1e300])):
+                ruling = client.submit(times_s, points)
+                moved += ruling.decision is not Decision.REJECT
+                assert ruling.reasons[0].code in (Code.MALFORMED, Code.TOO_FAR), ruling
+        assert moved == 0 and is_in(client, State.HOLDING)
+        # And what can be meant is carried out as before.
+        assert client.submit(*sway(client.welcome, description.home, now(), now(), 1.0)).decision is not Decision.REJECT
+    rows = check_record(server.record, description)
+    assert np.all(np.isfinite(rows[:, 6 : 6 + 2 * description.size]))
+
+
+@on_every_arm
+def test_a_log_that_nobody_reads_keeps_no_stop_waiting(arm: str, tmp_path: Path) -> None:
+    with unread_pipe() as stderr:
+        server = ServerProcess(arm, tmp_path, stderr=stderr)
+        fill(stderr)
+        try:
+            with ArmClient(server.address, timeout_s=10.0) as client:
+                client.acquire()
+                client.arm()
+                description = client.welcome.description
+                enemy, lines = zmq.Context(), []
+                for number in range(40):
+                    line = enemy.socket(zmq.DEALER)
+                    line.setsockopt(zmq.LINGER, 0)
+                    line.connect(f"tcp://127.0.0.1:{server.port + number % 3}")
+                    line.send_multipart([b"garbage"])
+                    lines.append(line)
+                client.submit(*sway(client.welcome, description.home, now(), now(), 3.0))
+                until(lambda: is_in(client, State.RUNNING))
+                time.sleep(0.3)
+                stopped_s = now()
+                client.stop("a person")
+                until(lambda: is_in(client, State.FAULT) and client.status()["at_rest"])
+                assert client.status()["garbage"] > 0
+                enemy.destroy(0)
+        finally:
+            server.kill()
+    rows = check_record(server.record, description)
+    braking = np.flatnonzero((rows[:, 3] == STATES.index(State.FAULT)) & (rows[:, 1] > stopped_s))
+    assert rows[braking[0], 2] - stopped_s < 0.5
+    assert periods_in_motion(rows[braking], description.size) <= seconds_to_brake(description) * SETTINGS.servo_hz + 2
+
+
+@on_every_arm
+@pytest.mark.parametrize("name", ["stopped-1", "[/x]", "past FAULT", "\x1b[2Jcoming to rest"])
+def test_what_a_client_calls_itself_decides_nothing(arm: str, name: str, tmp_path: Path) -> None:
+    with server_of(arm, tmp_path) as server, ArmClient(server.address, name=name, timeout_s=10.0) as holder:
+        holder.acquire()
+        robot = RemoteRobot(server.address, timeout_s=5.0, state_age_s=0.5, camera_age_s=0.5)
+        try:
+            with pytest.raises(ArmRefusedError) as refused:
+                robot.reset(0)
+            assert refused.value.code is Code.HELD
+            holder.release()
+            robot.reset(0)
+            holder.stop()
+            spec = robot.spec.action
+            with pytest.raises(StoppedError) as stopped:
+                act_on(robot, Action(np.zeros(spec.size, np.float32)))
+            assert stopped.value.by_operator
+        finally:
+            robot.close()
 
 
 @on_every_arm

@@ -189,7 +189,7 @@ def test_wrong_names_and_sizes_are_refused() -> None:
 
 @pytest.mark.skipif(not PANDA.exists(), reason="the Panda's model is not here")
 def test_the_panda_draws_a_square_over_its_table() -> None:
-    from hardware.arms.franka import HOME, MODELS
+    from hardware.arms.franka_models import HOME, MODELS
 
     arm = ArmKinematics(PANDA, [f"joint{number}" for number in range(1, 8)], "tool", 0.2 * MODELS["panda"]["velocity"])
     start = arm.forward(HOME)

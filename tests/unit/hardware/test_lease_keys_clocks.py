@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import stat
 import sys
 import threading
@@ -82,6 +83,10 @@ def test_an_arm_is_remembered_and_another_at_its_address_refused(tmp_path: Path)
         arms.check("tcp://here:7710", told("9", "abc"))
     with pytest.raises(SailError, match=r"calibration at tcp://here:7710 was 'abc' and is '' now"):
         arms.check("tcp://here:7710", told("7", ""))
+    with pytest.raises(SailError) as refusal:  # what is to be pasted into a shell is one word there
+        arms.check("tcp://here:7710", told("9; rm -rf ~ $(reboot)", "abc"))
+    words = shlex.split(str(refusal.value).partition("name the arm by ")[2].rstrip("."))
+    assert words == ["robot.robot=kinematic#9; rm -rf ~ $(reboot)"]
     arms.check("tcp://here:7710", told("9", "abc"), sure=True)
     arms.check("tcp://here:7710", told("9", "abc"))
     path.write_text("[1]")

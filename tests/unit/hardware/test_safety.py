@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hardware.arms.franka import FrankaArm
+from hardware.reasons import Code, Reason
 from hardware.rulings import Command, Decision, Proposal
 from hardware.safety import Governor, SafetySettings, State
 from robot.arm import JointState
@@ -40,7 +43,7 @@ def carry_out(arm: Bench, operations: list[object]) -> None:
         elif isinstance(operation, tuple):
             arm.step(operation[1])
         elif operation == "stop":
-            governor.stop("a person said so")
+            governor.stop(Reason("a person said so", Code.STOPPED))
         elif operation == "clear":
             governor.clear()
         elif operation == "arm":
@@ -52,7 +55,7 @@ def carry_out(arm: Bench, operations: list[object]) -> None:
         elif operation == "nonsense":
             arm.offer([0.1], [[np.nan, np.inf, 0.0]])
         elif operation == "shoved":
-            governor.fail("somebody pushed the arm")
+            governor.fail(Reason("somebody pushed the arm", Code.ASTRAY))
         else:
             arm.beating = operation == "beating"
         arm.step(3)
@@ -73,7 +76,7 @@ def test_after_a_stop_the_arm_comes_to_rest_and_stays(operations: list[object], 
     arm = bench()
     arm.arm()
     carry_out(arm, operations)
-    arm.governor.stop("a person said so")
+    arm.governor.stop(Reason("a person said so", Code.STOPPED))
     carry_out(arm, [*later, "home", "arm", "beating"])
     assert arm.governor.state is State.FAULT
     arm.step(250)
@@ -173,6 +176,10 @@ def test_a_later_chunk_keeps_the_waypoints_that_come_before_it() -> None:
         ([9.0], [[0, -0.5, 0.04]], None, "more than 5 s ahead"),
         ([0.1], [[0, -0.5, 0.04]], 90.0, "observation is 10.00 s old"),
         ([0.1], [[0, -0.5, 0.04]], 101.0, "in the future"),
+        ([0.1, 0.2], [[0, -0.5, 0.04], [1e300, -0.5, 0.04]], None, "waypoint 1 has shoulder at 1e\\+300 rad"),
+        ([0.1, 0.2], [[0, -0.5, 0.04], [0, -0.5, -5.0]], None, "waypoint 1 has gripper at -5 m, more than 10 times"),
+        ([-1e300, 0.2], [[0, -0.5, 0.04]] * 2, None, "in the past"),
+        ([-70.0, 0.2], [[0, -0.5, 0.04]] * 2, None, "more than 60 s in the past"),
     ],
 )
 def test_what_cannot_be_meant_is_rejected(
@@ -184,6 +191,7 @@ def test_what_cannot_be_meant_is_rejected(
     assert ruling.decision is Decision.REJECT
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(ruling.reasons[0])
+    assert ruling.reasons[0].code is not Code.NONE
     assert arm.governor.state is State.HOLDING
 
 
@@ -230,7 +238,7 @@ def test_a_server_that_ends_takes_no_commands_and_lets_nobody_arm() -> None:
     assert arm.offer([0.2], [[0.1, -0.5, 0.04]]).reasons == ("the server ends",)
     assert arm.governor.go_home(arm.now_s) == "the server ends"
     assert arm.governor.go_home(arm.now_s, by_itself=True) == ""
-    arm.governor.disarm("the server ends")
+    arm.governor.disarm(Reason("the server ends", Code.ENDING))
     arm.step(100)
     assert arm.arm() == "the server ends"
 
@@ -360,7 +368,7 @@ def test_a_fault_ends_by_an_explicit_clear_alone_and_not_while_the_arm_moves() -
     arm.step()
     arm.offer([0.3], [[0.4, -0.5, 0.04]])
     arm.step(40)
-    arm.governor.stop("a person said so")
+    arm.governor.stop(Reason("a person said so", Code.STOPPED))
     arm.step()
     assert "coming to rest" in arm.governor.clear()
     arm.step(400)
@@ -506,3 +514,88 @@ def test_a_box_needs_to_know_where_the_tool_is() -> None:
         SafetySettings(workspace_low=(-1, -1, -1))
     with pytest.raises(ValueError, match="silence_s"):
         SafetySettings(silence_s=0.6)
+
+
+@pytest.mark.parametrize("start", [[1.019, -0.5, 0.04], [-1.019, 0.5249, 0.04], [0.0, -2.024, 0.04]])
+def test_an_arm_a_little_outside_its_limits_is_eased_in_at_the_speed_of_the_way_home(start: list[float]) -> None:
+    arm = bench()
+    description, period_s = three_joints(), arm.governor.period_s
+    arm.position = np.array(start)
+    assert arm.arm() == ""
+    assert arm.governor.state is State.RUNNING
+    arm.step()
+    np.testing.assert_allclose(arm.position[:2], start[:2], atol=1e-4)
+    refused = arm.offer([0.3], [np.clip(start, description.low, description.high)])
+    assert refused.decision is Decision.REJECT and refused.reasons[0].code is Code.EASING_IN
+    arm.step(1000)
+    assert arm.governor.state is State.HOLDING
+    np.testing.assert_allclose(arm.position, np.clip(start, description.low, description.high), atol=3e-4)
+    assert np.all(arm.position >= description.low) and np.all(arm.position <= description.high)
+    sent = np.array(arm.sent[1:])
+    speed = np.abs(np.diff(sent, axis=0)).max(axis=0) / period_s
+    assert np.all(speed[:2] <= np.maximum(0.27 * description.velocity[:2], 0.2) * (1 + 1e-6))
+    beyond = np.maximum(sent - description.high, description.low - sent)
+    assert np.all(np.diff(beyond.max(axis=1)) <= 1e-7), "it never goes farther out"
+    assert arm.offer([0.3], [[0.9 * start[0], np.clip(start[1], -1.9, 0.4), 0.04]]).decision is not Decision.REJECT
+
+
+def test_an_arm_that_is_eased_in_can_be_stopped_and_goes_on_after_a_silence() -> None:
+    arm = bench()
+    arm.position = np.array([1.019, -0.5, 0.04])
+    arm.arm()
+    arm.step(20)
+    arm.beating = False
+    arm.step(60)
+    assert arm.governor.state is State.DEGRADED and arm.governor.at_rest and arm.position[0] > 1.0
+    arm.beating = True
+    arm.step(500)
+    assert arm.governor.state is State.HOLDING and arm.position[0] <= 1.0
+    check_limits(np.array(arm.sent[1:]) - [0.02, 0, 0], three_joints(), arm.governor.period_s)
+
+
+def test_a_joint_without_torque_is_noticed_at_rest_long_before_it_hangs() -> None:
+    fast = replace(three_joints(), velocity=np.array([4.7, 4.7, 0.2]))
+    arm = Bench(Governor(fast))
+    arm.arm()
+    arm.step(10)
+    for sag in np.arange(0.0, 1.0, 0.01):
+        sunk = JointState(np.subtract(arm.position, [0.0, sag, 0.0]), arm.now_s + arm.governor.period_s)
+        arm.governor.step(arm.now_s, sunk)
+        if arm.governor.state is State.FAULT:
+            break
+    assert sag == pytest.approx(0.16, abs=0.011) and arm.governor.reason.code is Code.ASTRAY
+
+
+def test_an_arm_that_trails_a_fast_motion_by_a_tenth_of_a_second_is_no_fault() -> None:
+    fast = replace(three_joints(), velocity=np.array([2.4, 2.4, 0.2]), acceleration=np.array([40.0, 40.0, 2.0]))
+    arm = Bench(Governor(replace(fast, jerk=np.array([1500.0, 1500.0, 60.0]))))
+    arm.arm()
+    arm.step(10)
+    way = [[-0.8 * (1 - np.cos(np.pi * share)) / 2 + 0.0, -0.5, 0.04] for share in np.arange(0.1, 1.01, 0.1)]
+    assert arm.offer(np.arange(0.05, 0.51, 0.05), way).decision is not Decision.REJECT
+    before = [arm.position] * 25
+    for _ in range(250):
+        arm.now_s += arm.governor.period_s
+        arm.governor.beat(arm.now_s)
+        arm.position = arm.governor.step(arm.now_s, JointState(before[-25], arm.now_s)).position
+        before.append(arm.position)
+    assert arm.governor.state is State.HOLDING, arm.governor.reason
+    assert np.abs(np.subtract(before[25:], before[:-25]))[:, 0].max() > 0.16
+
+
+def test_a_reading_of_no_time_that_has_been_is_a_fault() -> None:
+    for time_s in (np.nan, 1e9):
+        arm = bench()
+        arm.arm()
+        arm.step()
+        arm.governor.step(arm.now_s, JointState(arm.position, time_s))
+        assert arm.governor.state is State.FAULT and arm.governor.reason.code is Code.UNREADABLE
+
+
+def test_what_a_client_calls_itself_changes_no_code() -> None:
+    arm = bench()
+    arm.arm()
+    arm.governor.disarm(Reason("stopped-1 past FAULT has the lease", Code.LENT))
+    arm.step(100)
+    ruling = arm.offer([0.2], [[0.1, -0.5, 0.04]])
+    assert "stopped-1" in ruling.reasons[0] and ruling.reasons[0].code is Code.DISARMED

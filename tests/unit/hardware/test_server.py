@@ -21,6 +21,7 @@ from hardware.heartbeat import Heartbeat
 from hardware.keys import READ_EVERY_S, authorised_clients, client_keys, make_keys, server_keys
 from hardware.kinematic_arm import KinematicArm, PaintedCamera
 from hardware.messages import Message, pack, unpack
+from hardware.reasons import Code
 from hardware.rulings import Decision
 from hardware.safety import SafetySettings, State
 from hardware.server import ArmServer
@@ -204,7 +205,7 @@ def test_a_heart_beats_on_a_fixed_grid_though_no_answer_comes() -> None:
     told: list[bool] = []
     heart = Heartbeat(
         lambda: open_line(context, f"tcp://127.0.0.1:{port}", None, 2),
-        "session",
+        lambda: "session",
         lambda: "token",
         ClockOffset(),
         lambda token, held: told.append(held),
@@ -350,11 +351,92 @@ def test_an_arm_that_cannot_be_read_is_a_fault_until_it_is_cleared() -> None:
         until(lambda: server.state == (State.FAULT, "the arm cannot be read: The cable is out."))
         until(lambda: server.servo.moment.setpoint.write is False)  # type: ignore[union-attr]
         client.clear()
+        report = client.status()
+        assert (report["state"], report["healthy"], report["code"]) == ("DISARMED", False, "unreadable")
+        assert "The cable is out." in report["reason"]
+        read_s = client.report.measured_s  # type: ignore[union-attr]
+        time.sleep(0.2)
+        assert client.report.measured_s == read_s, "a state that was not read does not get younger"  # type: ignore[union-attr]
         with pytest.raises(ArmRefusedError, match="does not say where it is"):
             client.arm()
         arm.cut = False
         until(lambda: server.servo.moment.measured is not None)  # type: ignore[union-attr]
+        assert client.status()["healthy"]
         client.arm()
+
+
+class Sulking(KinematicArm):
+    """An arm that stops itself, and can be made ready again unless something is in its way."""
+
+    sulks = blocked = False
+    recovered = 0
+
+    def write(self, position: Joints) -> None:
+        if self.sulks:
+            raise SailError("The arm is in a protective stop.")
+        super().write(position)
+
+    def recover(self) -> None:
+        assert threading.current_thread().name == "servo"
+        if self.blocked:
+            raise SailError("The arm cannot be made ready: its stop button is pressed.")
+        self.sulks = False
+        self.recovered += 1
+
+
+def test_a_clear_makes_an_arm_ready_that_stopped_itself_and_nothing_else_does() -> None:
+    arm = Sulking()
+    with served(arm) as server, armed(server) as client:
+        arm.sulks = arm.blocked = True
+        until(lambda: server.state[0] is State.FAULT)
+        assert client.report is not None and server.state[1].code is Code.UNWRITABLE
+        until(lambda: server.servo.moment.setpoint.write is False)  # type: ignore[union-attr]
+        with pytest.raises(ArmRefusedError, match="clear it first"):
+            client.arm()
+        with pytest.raises(ArmRefusedError, match="stop button is pressed"):
+            client.clear()
+        assert server.state[0] is State.FAULT and arm.sulks and arm.recovered == 0
+        arm.blocked = False
+        client.clear()
+        assert server.state[0] is State.DISARMED and arm.recovered == 1
+        client.arm()
+        assert client.submit(now() + np.array([0.3]), way(arm, 0.01)).decision is Decision.PASS
+
+
+def test_numbers_that_are_none_end_no_thread() -> None:
+    class Timeless(KinematicArm):
+        time_s = 0.0
+
+        def read(self) -> JointState:
+            state = super().read()
+            return JointState(state.position, self.time_s or state.time_s)
+
+    arm = Timeless()
+    with served(arm) as server, ArmClient(server.address, timeout_s=10.0) as client:
+        for time_s in (float("nan"), float("inf")):
+            arm.time_s = time_s
+            until(lambda: not client.status()["healthy"])
+            arm.time_s = 0.0
+            until(lambda: client.status()["healthy"])
+        feed = server._feeds[0]
+        feed.captured_s = float("nan")
+        assert client.status()["camera_ages_s"][0] >= 0
+        server._send(server._sockets["control"], b"nobody", Message("time", {"received_s": float("nan")}), 1)
+        assert client.status()["healthy"]
+
+
+def test_a_command_that_nobody_can_mean_is_rejected_and_logged(tmp_path: Path) -> None:
+    arm = KinematicArm()
+    with served(arm, log=tmp_path / "log.jsonl") as server, armed(server) as client:
+        ruling = client.submit(now() + np.array([0.3, 0.6]), np.array([way(arm, 0.01)[0], np.full(4, 1e300)]))
+        assert ruling.decision is Decision.REJECT and ruling.reasons[0].code is Code.MALFORMED
+        time.sleep(0.1)
+        np.testing.assert_array_equal(arm.position, arm.description.home)
+        with ArmClient(server.address, timeout_s=10.0) as stranger:
+            assert stranger.submit(now() + np.array([1e300]), np.full((1, 4), -1e300)).decision is Decision.REJECT
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["decision"] for line in lines] == ["reject", "reject"]
+    assert lines[0]["asked"][1][0] == 1e300
 
 
 def test_a_servo_thread_that_dies_is_a_fault_that_nothing_clears() -> None:
@@ -470,16 +552,54 @@ def test_nobody_at_the_address_is_said_in_time() -> None:
         ArmClient("here")
 
 
-def test_a_client_of_a_server_that_was_started_again_says_hello_anew() -> None:
+def test_a_client_of_a_server_that_was_started_again_says_hello_by_itself_and_arms_nothing() -> None:
     arm = KinematicArm()
     with served(arm) as server:
-        client = ArmClient(server.address, timeout_s=10.0)
         port = server.ports["control"]
-    with ArmServer(KinematicArm(), port=port, settings=PATIENT), ArmClient(f"tcp://127.0.0.1:{port}") as fresh:
-        fresh.acquire()
-        with pytest.raises(ArmRefusedError, match="say hello again"):
-            client.acquire()
-        client.close()
+        client = ArmClient(server.address, timeout_s=10.0)
+        client.acquire()
+        client.arm()
+        old = until(lambda: client.frame("front"))
+        session = client.welcome.session
+    again = KinematicArm()
+    with ArmServer(again, [PaintedCamera(again)], port=port, settings=PATIENT) as server:
+        until(lambda: client.welcome.session == server.session != session)
+        seen = until(lambda: client.report)
+        assert seen.state is State.DISARMED and not client.held
+        until(lambda: (frame := client.frame("front")) and frame.captured_s > old.captured_s)
+        with pytest.raises(ArmRefusedError, match="lease is over") as refused:
+            client.arm()
+        assert refused.value.code is Code.NO_LEASE and server.state[0] is State.DISARMED
+        client.acquire()
+        client.arm()
+        ruling = client.submit(now() + np.array([0.3]), way(again, 0.01))
+        assert ruling.decision is Decision.PASS
+        until(lambda: again.position[0] > 0.0099)
+    client.close()
+
+
+def test_a_request_to_a_server_that_was_started_again_is_said_again_to_the_new_run() -> None:
+    with served() as server:
+        client = ArmClient(server.address, timeout_s=10.0, watch=False)
+        port = server.ports["control"]
+    arm = KinematicArm()
+    with ArmServer(arm, [PaintedCamera(arm)], port=port, settings=PATIENT) as server:
+        client.acquire()
+        assert client.status()["holder"] == "client"
+    client.close()
+
+
+def test_another_arm_at_the_same_address_is_not_taken_for_the_one_before() -> None:
+    with served() as server:
+        client = ArmClient(server.address, timeout_s=10.0, watch=False)
+        port = server.ports["control"]
+    other = KinematicArm(replace(KinematicArm().description, serial="another"))
+    with (
+        ArmServer(other, [PaintedCamera(other)], port=port, settings=PATIENT),
+        pytest.raises(ArmError, match="another arm"),
+    ):
+        client.acquire()
+    client.close()
 
 
 def test_a_camera_that_fails_is_opened_again_and_never_stops_the_arm() -> None:

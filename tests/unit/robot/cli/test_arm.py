@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import select
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import zmq
 
 from hardware.client import ArmClient
+from hardware.kinematic_arm import KinematicArm, cartesian
 from hardware.messages import Message, pack
 from hardware.server import ArmServer
-from robot.cli.arm import safety_settings
+from hardware.stopping import send_stop
+from robot.cli.arm import safety_settings, status_line
 from robot.cli.compose import build, compose
 from robot.cli.main import main
 from robot.errors import SailError
-from tests.unit.hardware.serving import until
+from robot.text import visible
+from tests.faults.driving import free_ports
+from tests.hostile import HOSTILE, IDS, obeyed
+from tests.unit.hardware.serving import served, until
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
@@ -162,3 +172,151 @@ def test_the_settings_shipped_are_the_governor_s_own() -> None:
 
     assert safety_settings(compose("arm_serve").safety) == SafetySettings()
     assert set(compose("arm_serve").safety) == {field.name for field in dataclasses.fields(SafetySettings)}
+
+
+@pytest.mark.parametrize("stopped_by", ["ctrl-s", "nobody reads"])
+def test_a_terminal_that_takes_nothing_holds_up_neither_status_nor_stop_nor_the_end(
+    stopped_by: str, tmp_path: Path
+) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "robot.cli.main", "arm", "serve", "robot=kinematic", f"port={free_ports(8)}"]
+    command += ["log=", "realtime=false", "safety.silence_s=1.0", "safety.lease_s=4.0", "safety.late_s=3.0"]
+    port = int(command[6].partition("=")[2])
+    server = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    try:
+        shown = b""
+        while b"Ctrl-C ends the server" not in shown:
+            assert select.select([ours], [], [], 60)[0], shown
+            shown += os.read(ours, 65536)
+        if stopped_by == "ctrl-s":
+            os.write(ours, b"\x13")
+        with ArmClient(f"tcp://127.0.0.1:{port}", timeout_s=10.0) as client:
+            client.acquire()
+            client.arm()
+            # Every complaint is a line for a terminal that takes none.
+            for number in range(30):
+                client.stop(f"person {number} " + "x" * 1500)
+                time.sleep(0.1)
+                with contextlib.suppress(SailError):  # it may still come to rest
+                    client.clear()
+            time.sleep(3.0)
+            assert client.status()["healthy"]
+            assert "the last" in str(send_and_ask(client, port)["reason"])
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+    finally:
+        server.kill()
+        server.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def send_and_ask(client: ArmClient, port: int) -> dict[str, object]:
+    send_stop(f"tcp://127.0.0.1:{port}", "the last", timeout_s=10.0)
+    return until(lambda: (report := dict(client.status()))["state"] == "FAULT" and report)
+
+
+# What a client calls itself, and why it stops, is shown to the person at the server's terminal.
+
+
+class Terminal:
+    """Be a terminal for another process, and keep what it was sent."""
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = os.openpty()
+        self.shown = ""
+
+    def read(self) -> str:
+        while select.select([self._ours], [], [], 0.05)[0]:
+            try:
+                said = os.read(self._ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            self.shown += said.decode("utf-8", "backslashreplace")
+        return self.shown
+
+    def close(self) -> None:
+        os.close(self._ours)
+        os.close(self.theirs)
+
+
+@pytest.fixture
+def screen() -> Iterator[Terminal]:
+    made = Terminal()
+    yield made
+    made.close()
+
+
+@contextmanager
+def serving(terminal: Terminal | None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a server whose words go to a terminal, or to a pipe, and give its address."""
+    command = [sys.executable, "-m", "robot.cli.main", "arm", "serve", "arm=kinematic", "port=0", "--json", "log="]
+    command += ["realtime=false", "safety.silence_s=1.0", "safety.lease_s=4.0"]
+    words = terminal.theirs if terminal is not None else subprocess.PIPE
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, env=environment)
+    try:
+        assert server.stdout is not None
+        text = ""
+        while "}" not in text:
+            line = server.stdout.readline()
+            assert line, "the server has ended"
+            text += line
+        yield server, json.loads(text)["address"]
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.parametrize("on_terminal", [False, True], ids=["pipe", "terminal"])
+def test_no_text_from_a_client_ends_the_server_or_reaches_its_terminal(on_terminal: bool, screen: Terminal) -> None:
+    name, reason = "lab [/dev/arm0] \x1b[2J\u202e", "[/x] \x1b]0;title\x07\nforged \x9b2J"
+    terminal = screen if on_terminal else None
+    with serving(terminal) as (server, address):
+        with ArmClient(address, name=name, timeout_s=10.0, watch=False) as client:
+            client.acquire()
+            client.arm()
+            send_stop(address, reason, timeout_s=10.0)  # from somebody who has said neither hello nor who they are
+            until(lambda: client.status()["state"] == "FAULT")
+            began_s = time.monotonic()
+            while time.monotonic() < began_s + 1.0:  # the line is drawn four times a second
+                assert server.poll() is None, "the server has ended"
+                assert client.status()["state"] == "FAULT"
+                if terminal is not None:
+                    terminal.read()
+                else:
+                    time.sleep(0.05)
+            assert client.status()["holder"] == name
+        server.send_signal(signal.SIGTERM)
+        if terminal is None:
+            _, shown = server.communicate(timeout=30)
+        else:
+            until(lambda: terminal.read() and server.poll() is not None)
+            shown = terminal.read()
+            assert f"FAULT (stopped by {visible(reason)})" in shown and f"held by {visible(name)}" in shown
+        assert server.returncode == 0
+        assert "holds by itself" in shown and not obeyed(shown)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=IDS)
+def test_the_line_of_an_arm_s_state_says_who_and_why_in_one_line(text: str) -> None:
+    with served() as server:
+        report = server.desk.report().body | {"reason": text, "holder": text}
+    line = status_line(report)
+    assert line == visible(line) and len(line) < 700
+    assert line.startswith(f"DISARMED ({visible(text, 200)}) · held by {visible(text, 200)} · commands 0 passed")
+    assert "servo periods late · oldest picture" in line
+
+
+def test_what_a_server_says_is_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "lab [/dev/arm0] \x1b[2J\n"
+    with served(KinematicArm(dataclasses.replace(cartesian(), name=hostile, calibration=hostile))) as server:
+        address = f"address={server.address}"
+        send_stop(server.address, "[/x]", timeout_s=10.0)
+        for words in (["status"], ["stop"], ["clear"]):
+            assert main(["arm", *words, address, "timeout_s=10.0"]) == 0
+            shown = capsys.readouterr().out
+            assert f"{visible(hostile)}, serial number" in shown and not obeyed(shown)
+            assert ("FAULT (stopped by [/x])" in shown) is (words != ["clear"])
+        assert main(["arm", "status", address, "timeout_s=10.0", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["robot"] == hostile

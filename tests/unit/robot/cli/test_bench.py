@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import torch
 
 from planners.autoencoder import FrameAutoencoder
 from robot.bench.diffusion import OPTIONS
+from robot.cli.bench import show_figures
 from robot.cli.compose import compose
 from robot.cli.main import main
+from robot.cli.screen import Screen
 from robot.learn.page import results_page
 from robot.learn.results import ORIGIN, read_results
+from robot.text import visible
+from tests.hostile import HOSTILE, IDS, obeyed
 from tests.unit.robot.cli.test_train import SIZE, record
 
 TINY = ("planner=tiny", "inverse_dynamics=tiny")
@@ -98,3 +103,17 @@ def test_the_baseline_is_what_planners_are_trained_with() -> None:
     trained, baseline = compose("train_planner").diffusion, compose("bench_diffusion").baseline
     assert set(baseline) == set(OPTIONS)
     assert dict(baseline) == {name: trained[name] for name in baseline}
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=IDS)
+def test_figures_stand_under_what_they_share_whatever_that_is_called(text: str) -> None:
+    file = io.StringIO()
+    records = [{"what": f"{name} {text}", "both_of_them": text, "p50": value} for name, value in (("a", 1), ("b", 2))]
+    show_figures(Screen(file, width=300, is_terminal=False), text, records)
+    shown = file.getvalue()
+    assert not obeyed(shown) and "\r" not in shown
+    if len(text) < 100:
+        lines = [line.rstrip() for line in shown.split("\n")]
+        said = visible(text.replace("\n", " "))
+        assert lines == [f"{visible(text)} · both of them {said}", *lines[1:4], ""]
+        assert lines[1].split() == ["what", "p50"] and lines[2].startswith("a ") and lines[3].endswith(" 2")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import os
 import signal
@@ -17,18 +19,21 @@ import pytest
 
 from hardware.client import ArmClient
 from hardware.clocks import now
-from hardware.kinematic_arm import KinematicArm, PaintedCamera
+from hardware.kinematic_arm import KinematicArm, PaintedCamera, cartesian
+from hardware.stopping import send_stop
 from hardware.teleoperation.wishes import Wish
 from robot.cli import deploy
 from robot.cli.compose import compose
 from robot.cli.main import main
-from robot.cli.screen import screen
+from robot.cli.screen import Screen, screen
 from robot.cli.wording import told
 from robot.data import Action, Observation, Outcome, SamplerSettings, VideoPlan
 from robot.deploy import DeploySettings, Telemetry
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
 from robot.rollout import Attempt
+from robot.text import visible
+from tests.hostile import obeyed, unstyled
 from tests.unit.hardware.serving import served, until
 
 PATIENT = [
@@ -66,18 +71,25 @@ class Sideways:
 
 
 def carried_out(
-    tmp_path: Path, address: str, *words: str, planner: Any = None, as_json: bool = True, root: str = "deploy"
+    tmp_path: Path,
+    address: str,
+    *words: str,
+    planner: Any = None,
+    as_json: bool = True,
+    root: str = "deploy",
+    console: Screen | None = None,
+    instruction: str = "slide it to the right",
 ) -> int:
     settings = [f"robot.address={address}", f"store={tmp_path / 'store'}", "robot.image_size=48", *PATIENT]
-    config = compose(root, ["task=slide it to the right", "judge=none", *settings, *words])
-    task, instruction = told(str(config.task), str(config.instruction))
+    config = compose(root, ["judge=none", *settings, *words])
+    task, instruction = told(instruction, "")
     options = {str(key): value for key, value in config.get("deploy", {"max_steps": 30}).items()}
     drives = planner if planner is not None else Still() if root == "deploy" else None
     return deploy.carry_out(
         config,
         Attempt(0, task, instruction),
         DeploySettings(**options),
-        screen(as_json),
+        console or screen(as_json),
         as_json,
         drives,
         Sideways() if drives is not None else None,
@@ -334,3 +346,38 @@ def test_a_server_that_cannot_begin_says_why() -> None:
 
     with pytest.raises(SailError, match=r"ended before it served: There is no arm 'nonsense'"):
         ServerProcess(["arm=nonsense"])
+
+
+@pytest.mark.parametrize("is_terminal", [False, True], ids=["pipe", "terminal"])
+def test_what_others_call_things_is_shown_as_text_while_it_runs_and_afterwards(
+    is_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    instruction, name, reason = "move [/x] \x1b[2J", "lab [/dev/arm0]\u202e", "[/x] \x1b]0;title\x07 \x9b2J"
+    file = io.StringIO()
+    with served(KinematicArm(dataclasses.replace(cartesian(), name=name))) as server:
+        address = server.address
+
+        class Stopped(Still):
+            def plan(self, *words: Any) -> list[VideoPlan]:  # type: ignore[override]
+                send_stop(address, reason, timeout_s=10.0)
+                return super().plan(*words)
+
+        console = Screen(file, width=300, is_terminal=is_terminal)
+        options = {"planner": Stopped(), "as_json": False, "console": console, "instruction": instruction}
+        carried_out(tmp_path, address, **options)
+    shown = unstyled(file.getvalue())
+    assert not obeyed(shown)
+    assert f"“{visible(instruction)}” on {visible(name)}" in shown
+    assert visible(reason) in shown
+
+
+def test_a_dry_run_shows_the_names_of_joints_as_text(tmp_path: Path) -> None:
+    file = io.StringIO()
+    names = ("[/x]", "\x1b[2J", "\u202e", "gripper")
+    with served(KinematicArm(dataclasses.replace(cartesian(), joint_names=names))) as server:
+        words = ("deploy.max_steps=4", "deploy.dry_run=true", "robot.actions=joint_positions")
+        console = Screen(file, width=300, is_terminal=False)
+        carried_out(tmp_path, server.address, *words, planner=Still(), as_json=False, console=console)
+    shown = file.getvalue()
+    assert "would send [/x] +" in shown and r"\x1b[2J" in shown and r"\u202e" in shown and not obeyed(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from robot.cli import main as front
+from robot.cli.screen import Screen
 from robot.data import Outcome, Verdict
 from robot.episodes import viewer
 from robot.episodes.description import Heading, Origin
 from robot.episodes.store import EpisodeStore
+from robot.text import visible
+from tests.hostile import HOSTILE, obeyed, unstyled
 from tests.unit.robot.episodes.samples import episode, record
 
 
@@ -125,9 +128,7 @@ def test_the_doctor_looks_into_a_store_with_nothing_but_an_open_episode(capsys: 
 def test_the_table_leaves_columns_out_before_it_squeezes_any(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "robot.cli.episodes.screen", lambda _: Console(width=width, force_terminal=True, color_system=None)
-    )
+    monkeypatch.setattr("robot.cli.episodes.screen", lambda _: Screen(width=width, is_terminal=True))
     shown = sail(capsys)
     lines = [line for line in shown.splitlines() if line.startswith(("alone", "good", "bad"))]
     assert len(lines) == 3 and all(len(line.rstrip()) <= width and "…" not in line for line in lines)
@@ -218,3 +219,42 @@ def test_a_simulated_episode_replays_exactly_and_on_the_robot_configured(
     other = {name: getattr(recorded, name) for name in recorded.__slots__} | {"states": states}
     simulated.add(type(recorded)(**other), episode_id="other")
     sail(capsys, "replay", "other", "mode=actions", "speed=0", status=1)
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if "\ud800" not in text])
+def test_what_was_recorded_is_shown_as_text(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = EpisodeStore("data/theirs")
+    changes = {"task": text, "instruction": text, "spoken": f"say {text}", "robot": text, "config_hash": text}
+    said = [Verdict(0.5, "somebody", model=text, rationale=text)]
+    made.add(episode(**changes), said, "a[bold]", Origin(text, 0), more={"calibration": text})
+    shutil.copytree(made.path("a[bold]"), made.folder / "\x1b[2Jfoul")
+    for width in (None, 200):
+        monkeypatch.setattr("robot.cli.episodes.screen", lambda _, w=width: Screen(width=w, is_terminal=w is not None))
+        listed = sail(capsys, "list", "store=data/theirs")
+        rows = [line for line in listed.splitlines() if "a[bold]" in line or r"\x1b[2Jfoul" in line]
+        assert len(rows) == 3 and "1 cannot be read" in rows[2] and not obeyed(listed)
+        shown = unstyled(sail(capsys, "show", "a[bold]"))
+        assert not obeyed(shown) and "\r" not in shown and "a[bold] in data/theirs" in shown
+        for line in (
+            f"instruction  “{visible(text)}”",
+            f"told         “say {visible(text)}”",
+            f"robot        {visible(text)}, seed 5",
+            f"verdict      somebody: 0.50 {visible(text)}",
+            f"calibration  {visible(text)}",
+            f"run          {visible(text)}, iteration 0",
+        ):
+            assert line.rstrip() in [one.rstrip() for one in shown.split("\n")]
+        assert not obeyed(sail(capsys, "stats"))
+        assert r"\x1b[2Jfoul" in sail(capsys, "doctor", "store=data/theirs", status=1)
+    assert json.loads(sail(capsys, "show", "a[bold]", "--json"))["instruction"] == text
+
+
+def test_a_replay_of_what_somebody_else_named_says_so_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    EpisodeStore("data/theirs").add(episode(), episode_id="b[bold]")
+    shown = sail(capsys, "replay", "b[bold]", "save=clip[bold].mp4")
+    assert "The pictures are in clip[bold].mp4" in shown and Path("clip[bold].mp4").exists()
+    out = sail(capsys, "export", "format=lerobot", "out=set[bold]", "store=data/theirs")
+    assert "in set[bold]; open it" in out
+    assert "1 episodes added to back[bold]" in sail(capsys, "import", "set[bold]", "store=back[bold]")

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from robot.cli import recording
 from robot.cli.recording import episode_name, form_of, record_missing, requests_for
-from robot.cli.screen import Meter
+from robot.cli.screen import Meter, Screen
 from robot.data import Episode
 from robot.episodes.store import EpisodeStore
 from sim.collect import Request
@@ -23,7 +22,7 @@ CHANGES = {"noise": 0.2, "max_steps": 50, "image_size": 64, "action_repeat": 4, 
 
 
 def silent() -> Meter:
-    return Meter(Console(file=io.StringIO()))
+    return Meter(Screen(io.StringIO()))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,18 @@ import pytest
 from robot.cli.assembly import exploration_of, without_demonstrations
 from robot.cli.compose import compose, config_hash
 from robot.cli.evaluate import tasks_asked
-from robot.cli.improve import run_folder, seen_demonstrations
+from robot.cli.improve import Narrator, run_folder, seen_demonstrations
 from robot.cli.main import main
-from robot.cli.screen import meter, screen
-from robot.cli.wording import is_arm, task_of
+from robot.cli.screen import Screen, meter, screen
+from robot.cli.wording import is_arm, task_of, told
 from robot.data import Verdict
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
+from robot.learn.journal import Journal
+from robot.learn.sail import LoopEvent
+from robot.text import visible
 from tests.fakes import toy_episode
+from tests.hostile import HOSTILE, IDS
 
 
 def test_an_arm_takes_any_words_and_the_simulator_one_of_the_fifty() -> None:
@@ -86,3 +92,26 @@ def test_a_store_s_own_demonstrations_are_mixed_in_where_they_worked(tmp_path: P
 def test_a_run_without_a_store_of_demonstrations_is_called_as_before() -> None:
     assert config_hash(compose("improve")) != config_hash(compose("improve", ["demonstrations_from=here"]))
     assert np.unique([config_hash(compose("improve", [f"robot.known={name}", "robot=arm"])) for name in "ab"]).size == 1
+
+
+@pytest.mark.parametrize("words", ["../../etc/passwd", "\x1b[2J", "[/x]", "—", "fold it " * 100, "-rf /", ".hidden"])
+def test_whatever_words_a_task_is_asked_for_in_a_file_can_be_called_after_it(words: str, tmp_path: Path) -> None:
+    task, instruction = told(words, "")
+    assert instruction == " ".join(words.split())
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", task) and len(task) <= 100
+    (tmp_path / f"{task}-20261124-101112-000000").mkdir()
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=IDS)
+def test_the_loop_tells_of_words_as_text(text: str, tmp_path: Path) -> None:
+    file = io.StringIO()
+    console = Screen(file, width=300, is_terminal=False)
+    with meter(console, every=1) as progress:
+        narrator = Narrator(console, progress, Journal(tmp_path), text)
+        explored = {"rollouts": 1, "successes": 1, "arms": [{"instruction": text, "successes": 1}]}
+        narrator.hear(LoopEvent("run_started", 0, {"resumed": False}))
+        narrator.hear(LoopEvent("rollouts_finished", 0, {"successes": 1, "rollouts": 2, "exploration": explored}))
+        narrator.say(text)
+    lines = file.getvalue().split("\n")
+    assert lines[0] == f"“{visible(text)}” in {tmp_path}" and lines[2:] == [visible(text), ""]
+    assert lines[1].startswith("iteration 0: success 50 % (") and lines[1].endswith(f"(best: “{visible(text)}”)")

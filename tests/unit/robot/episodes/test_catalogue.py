@@ -125,3 +125,21 @@ def test_ten_thousand_episodes_are_listed_fast(store: EpisodeStore) -> None:
     began = time.process_time()
     assert len(Catalogue(store.folder).entries()) == 10_003
     assert time.process_time() - began < 0.5
+
+
+def test_what_is_no_text_is_listed_as_what_cannot_be_read_and_hides_nothing_else(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    for name in ("good", "foul", "judged"):
+        store.add(episode(), episode_id=name)
+    foul = store.path("foul") / "episode.json"
+    foul.write_text(foul.read_text().replace('"reach the goal"', r'"\ud800"'))
+    store.append_verdict("judged", Verdict(1.0, "somebody"))
+    labels = store.path("judged") / "labels.jsonl"
+    labels.write_text(labels.read_text().replace('"somebody"', r'"\ud800"'))
+    shutil.copytree(store.path("good"), tmp_path / "\udcff\x1b[2J")
+    for _ in range(2):  # read, and then from the table
+        entries = {entry.id: entry for entry in Catalogue(tmp_path).entries()}
+        assert set(entries) == {"good", "foul", "judged", r"\udcff\x1b[2J"}
+        assert [name for name, entry in entries.items() if not entry.problem] == ["good"]
+    with pytest.raises(SailError, match="not JSON"):
+        store.about("foul")

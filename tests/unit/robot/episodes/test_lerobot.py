@@ -158,3 +158,13 @@ def test_other_versions_and_paths_outside_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(info | {"data_path": "../../elsewhere.parquet"}))
     with pytest.raises(SailError, match="outside itself"):
         list(LeRobotSource(tmp_path / "set"))
+
+
+@pytest.mark.parametrize("camera", ["../../../../outside", "a/b", "a\\b", "\x1b[2J", "\u202e"])
+def test_a_camera_s_name_leads_to_no_file_outside_the_set(camera: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    one = episode(4, size=16)
+    foul = dataclasses.replace(one, frames={camera: one.frames["top"]}, episode_id="a")
+    with pytest.raises(SailError, match="cannot name a folder"):
+        export_lerobot([foul], tmp_path / "in" / "set")
+    assert not any((tmp_path / "in").iterdir()) and [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pty
 import sys
@@ -12,6 +13,7 @@ import pytest
 from robot.errors import SailError
 from robot.judges.person import Person, ask_at_terminal, verdict_of
 from tests.fakes import toy_episode
+from tests.hostile import HOSTILE, IDS, obeyed
 
 
 def test_each_episode_is_asked_about_and_each_key_has_its_probability() -> None:
@@ -54,3 +56,19 @@ def test_at_a_terminal_the_first_key_that_is_an_answer_counts(
     os.close(theirs)
     told = capsys.readouterr().err
     assert "Did it?" in told and "failure" in told
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=IDS)
+def test_a_question_quotes_what_was_recorded_as_text(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs, ours = pty.openpty()
+    with os.fdopen(ours, "r", closefd=True) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        typing = threading.Timer(0.1, os.write, (theirs, b"s"))
+        typing.start()
+        [verdict] = Person().judge([dataclasses.replace(toy_episode([True]), instruction=text, episode_id=text)])
+        typing.join()
+    os.close(theirs)
+    told = capsys.readouterr().err
+    assert verdict.success and told.count("\n") == 3 and not obeyed(told) and "\r" not in told

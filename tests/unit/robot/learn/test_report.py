@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import re
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from robot.learn.pictures import (
 )
 from robot.learn.report import ReportRow, chosen_examples, interval_text, write_report
 from robot.revision import git_revision
+from robot.text import visible
+from tests.hostile import HOSTILE, obeyed
 
 STEP_S = 0.025
 SIZE = 32
@@ -164,3 +168,27 @@ def test_a_contact_sheet_refuses_what_it_cannot_lay_out(tmp_path: Path):
 def test_the_revision_of_a_folder_outside_git_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_revision(tmp_path) == "unknown"
+
+
+NAMES = [*HOSTILE, "$\\frac{", "a $1 and a $2", "{}", "{title} {body}", "<script>x</script>", "</title><b>"]
+
+
+@pytest.mark.parametrize("text", NAMES, ids=[ascii(text[:12]) for text in NAMES])
+def test_whatever_things_are_called_the_report_is_drawn_and_quotes_it(text: str, tmp_path: Path):
+    episode = dataclasses.replace(make_episode(8, spoken=f"told {text}"), instruction=text)
+    rows = [ReportRow(0, 1, 10), ReportRow(1, 7, 10)]
+    said = text.replace("\ud800", "")  # a configuration comes out of a file in UTF-8
+    page = write_report(tmp_path, text, text, rows, {"best": episode}, f"one: {said}\ntwo\n", text, text, (1, text))
+    shown = page.read_text(encoding="utf-8")
+    quoted = html.escape(visible(text))
+    assert f"<title>{quoted} · SAIL</title>" in shown and f"<h1>{quoted}</h1>" in shown
+    assert f"<p class=lead>“{quoted}”" in shown and f"Told: “told {quoted}”." in shown
+    assert f"<pre>{quoted}</pre>" in shown and shown.count(f"<code>{quoted}</code>") == 2
+    assert "<pre>one: " in shown and "\ntwo\n</pre>" in shown
+    assert shown.count("<title>") == shown.count("<h1>") == 1 and "<script>" not in shown and "<b>best</b>" in shown
+    assert not obeyed(shown)
+
+
+def test_a_curve_s_name_is_no_formula(tmp_path: Path):
+    curves = {name: [CurvePoint(i, i, 10) for i in range(3)] for name in ("$\\frac{", "a $1 and a $2", "\x1b[2J")}
+    assert draw_learning_curve(curves, "$\\nothing$", tmp_path / "c.png", "so $ it $ is").stat().st_size > 0

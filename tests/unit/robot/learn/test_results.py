@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from robot.errors import SailError
 from robot.learn.page import results_page, write_results
 from robot.learn.report import interval_text
 from robot.learn.results import add_results, read_results
+from tests.hostile import HOSTILE, IDS, obeyed
 
 
 def record(method: str, iteration: int, task: str, successes: int, rollouts: int, seed: int = 0) -> dict[str, object]:
@@ -163,3 +165,19 @@ def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path: Path, content: str
     path.write_text(content, encoding="utf-8")
     with pytest.raises(SailError, match=complaint):
         read_results(path)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=IDS)
+def test_names_stay_in_their_cell_and_are_no_html(text: str, tmp_path: Path):
+    said = f"<b onclick=x>|{text}`` <!-- 3 < 5"
+    success = [record(said, i, said, 1, 2) for i in (0, 1)] + [record("other", 0, said, 1, 2)]
+    own = [{"variant": said, said: 1, "size": {said: [said]}}]
+    runs = [run(said, said, hardware=said), run("sail evaluate", said, hardware="h")]
+    for number, records in enumerate((success, own)):
+        path = write(tmp_path, f"f{number}", records, what=said, runs=runs, **{said: said})  # type: ignore[arg-type]
+        page = results_page([read_results(path)])
+        shown = re.sub("(`+) .*? \\1(?!`)", "", page)  # what is code is no HTML
+        assert "<b" not in shown and "<!" not in shown and "&lt;b onclick" in shown and "3 < 5" in shown
+        assert not obeyed(page) and "\r" not in page
+        for table in re.findall(r"(?:^\|.*\n)+", page, re.M):
+            assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
