@@ -106,17 +106,6 @@ class CameraFeed(threading.Thread):
                 self._camera.close()
             self._socket.close(0)
 
-    def _take(self, image: Image, captured_s: float) -> None:
-        """Publish a frame, or say why it is none; of the last one once more there is nothing to say."""
-        refusal = self._admission.refusal(image, captured_s)
-        if refusal is None:
-            self._publish(image, float(captured_s))
-            self.problem = ""
-            return
-        if refusal:
-            self._say(refusal)
-        self._ending.wait(REFUSED_WAIT_S)
-
     def _say(self, problem: str) -> None:
         """Take note of what is wrong; it may be a maker's words, and goes to other programs and their terminals."""
         self.problem = "".join(letter if letter.isprintable() else " " for letter in problem)[:MOST_SAID]
@@ -128,20 +117,28 @@ class CameraFeed(threading.Thread):
             self._camera.close()
         self._ending.wait(RETRY_S)
 
-    def _publish(self, image: Image, captured_s: float) -> None:
+    def _take(self, image: Image, captured_s: float) -> None:
+        """Publish a frame, or say why it is none; of the last one once more there is nothing to say."""
+        refusal = self._admission.refusal(image, captured_s)
+        if refusal is not None:
+            if refusal:
+                self._say(refusal)
+            self._ending.wait(REFUSED_WAIT_S)
+            return
         array: NDArray[np.uint8] = image if self._encoding == "raw" else encode_jpeg(image, self._quality)
         self.frames += 1
         body = {
             "camera": self._camera.name,
-            "captured_s": captured_s,
+            "captured_s": float(captured_s),
             "number": self.frames,
             "encoding": self._encoding,
         }
         message = Message("image", body, (array,), self._session, self.frames, -1, now())
         with contextlib.suppress(zmq.Again):
             self._socket.send_multipart(pack(message), zmq.NOBLOCK)
-        self.captured_s = captured_s
-        self._latest_s.append(captured_s)
+        self.captured_s = float(captured_s)
+        self._latest_s.append(self.captured_s)
+        self.problem = ""
 
 
 def encode_jpeg(image: Image, quality: int = 90) -> NDArray[np.uint8]:
