@@ -49,7 +49,11 @@ class RemoteRobot:
 
     `action` makes the kind of action, `hardware.actions.JointPositions` or `Displacement`. `reset` homes the arm and,
     where the server has a scene to reset, has it drawn from the seed.
+
+    `takes_any_words`: whether any words will do as its task.
     """
+
+    takes_any_words = True
 
     def __init__(
         self,
@@ -258,8 +262,7 @@ class RemoteRobot:
         """
         return min(self.client.clock.error_s, LONGEST_DELAY_S) if self.client.clock.known else 0.0
 
-    @property
-    def state(self) -> str:
+    def condition(self) -> str:
         """Return the state of the arm's governor, with its reason where there is one."""
         report = self.client.report
         if report is None:
