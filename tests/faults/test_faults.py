@@ -23,15 +23,11 @@ from hardware.rulings import Decision
 from hardware.safety import State
 from hardware.servo_record import STATES
 from robot.errors import SailError
-from tests.faults.arms import ARMS
+from tests.faults.arms import on_every_arm
 from tests.faults.driving import check_record, driving, periods_in_motion, seconds_to_brake, server_of, sway
 from tests.faults.serve import SETTINGS
 from tests.faults.wire import FAULTS, faulty_wire
 from tests.unit.hardware.serving import until
-
-on_every_arm = pytest.mark.parametrize(
-    "arm", [name if name == "kinematic" else pytest.param(name, marks=pytest.mark.slow) for name in ARMS]
-)
 
 
 def is_in(client: ArmClient, *states: State) -> bool:
