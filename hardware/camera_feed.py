@@ -1,4 +1,4 @@
-"""One thread a camera: read a frame, publish it, never wait for anybody."""
+"""One thread a camera: read a frame, hand it on to be published, never wait for anybody."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import contextlib
 import io
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import zmq
 from numpy.typing import NDArray
 
 from hardware.clocks import now
@@ -27,12 +26,12 @@ RATE_OVER = 31
 
 
 class CameraFeed(threading.Thread):
-    """Publish one camera's frames on a socket of its own. A camera that fails is opened again every second."""
+    """Hand on one camera's frames. A camera that fails is opened again every second."""
 
     def __init__(
         self,
         camera: Camera,
-        socket: zmq.Socket[bytes],
+        publish: Callable[[Sequence[bytes]], None],
         session: str,
         complaints: Complaints,
         encoding: str = "raw",
@@ -40,11 +39,11 @@ class CameraFeed(threading.Thread):
         ready: Callable[[], bool] = lambda: True,
         realtime: bool = False,
     ) -> None:
-        """Take a bound PUB socket, which this thread owns from now on."""
+        """Take a function that publishes the parts of a message, and returns at once."""
         if encoding not in ENCODINGS:
             raise ValueError(f"The encoding of images is one of {', '.join(ENCODINGS)}, got {encoding!r}.")
         super().__init__(name=f"camera {camera.name}", daemon=True)
-        self._camera, self._socket, self._session, self._complaints = camera, socket, session, complaints
+        self._camera, self._publish, self._session, self._complaints = camera, publish, session, complaints
         self._encoding, self._quality, self._arm_is_ready = encoding, quality, ready
         self._realtime = realtime
         self._ending = threading.Event()
@@ -85,7 +84,7 @@ class CameraFeed(threading.Thread):
                     if not opened:
                         self._camera.open()
                         opened = True
-                    self._publish(*self._camera.read())
+                    self._take(*self._camera.read())
                     self.problem = ""
                 except SailError as error:
                     self._fails(str(error))
@@ -96,7 +95,6 @@ class CameraFeed(threading.Thread):
         finally:
             with contextlib.suppress(Exception):
                 self._camera.close()
-            self._socket.close(0)
 
     def _fails(self, problem: str) -> None:
         self.problem = problem
@@ -105,7 +103,7 @@ class CameraFeed(threading.Thread):
             self._camera.close()
         self._ending.wait(RETRY_S)
 
-    def _publish(self, image: Image, captured_s: float) -> None:
+    def _take(self, image: Image, captured_s: float) -> None:
         self.captured_s = captured_s
         self._latest_s.append(captured_s)
         self.frames += 1
@@ -117,8 +115,7 @@ class CameraFeed(threading.Thread):
             "encoding": self._encoding,
         }
         message = Message("image", body, (array,), self._session, self.frames, -1, now())
-        with contextlib.suppress(zmq.Again):
-            self._socket.send_multipart(pack(message), zmq.NOBLOCK)
+        self._publish(pack(message))
 
 
 def encode_jpeg(image: Image, quality: int = 90) -> NDArray[np.uint8]:
