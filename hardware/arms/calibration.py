@@ -11,8 +11,10 @@ the least and greatest count that the joint may take, found by moving it by hand
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,3 +139,28 @@ def within_calibration(low: Joints, high: Joints, calibration: ServoCalibration)
             "calibrate anew."
         )
     return low, high
+
+
+def write_calibration(path: Path, content: Mapping[str, Any], overwrite: bool) -> None:
+    """Write a calibration's content, all of it or nothing; raise SailError where there is one and it is to stay."""
+    spare = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        spare.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        _put(spare, path, overwrite)
+    except OSError as problem:
+        raise SailError(f"The calibration {path} cannot be written ({problem}).") from None
+    finally:
+        with contextlib.suppress(OSError):
+            spare.unlink()
+
+
+def _put(spare: Path, path: Path, overwrite: bool) -> None:
+    """Give a finished file its name, in another's place or not."""
+    if overwrite:
+        spare.replace(path)
+        return
+    try:
+        os.link(spare, path)  # which, other than a move, takes no other's place
+    except FileExistsError:
+        raise SailError(f"There is a calibration {path} already: overwrite=true puts this one in its place.") from None

@@ -46,6 +46,22 @@ SPEED: Final = 131 * 0.229 * 2 * np.pi / 60.0
 DRIVE_MODE, SECONDARY_ID = Register(10, 1), Register(12, 1)
 REVERSE, TORQUE_BY_GOAL = 1 << 0, 1 << 3
 """Bits of the drive mode."""
+REVERSED: Final = {"wx250s": (3, 5, 7), "vx300s": (2, 4, 7)}
+"""Servos that turn the other way; from the makers' motor settings."""
+NOBODY: Final = 255
+"""The secondary id of a servo that follows none."""
+WITHOUT_CURRENT: Final = (1060, 1070, 1080, 1090, 1160)
+"""Models that measure no current: XL430, XC430 and their twins; from the control tables in Robotis's package."""
+WAYS: Final = {
+    "waist": "turn to the left, seen from behind the arm",
+    "shoulder": "lean the upper arm forwards",
+    "elbow": "bend the forearm down",
+    "forearm_roll": "turn clockwise, seen from behind the arm",
+    "wrist_angle": "bend the hand down",
+    "wrist_rotate": "turn clockwise, seen from behind the arm",
+    "gripper": "open",
+}
+"""What a joint does when its position grows; from the axes of the makers' model."""
 PWM_LIMIT, CURRENT_LIMIT, GOAL_PWM, GOAL_CURRENT = Register(36, 2), Register(38, 2), Register(100, 2), Register(102, 2)
 FULL_PWM: Final = 885
 CURRENT_UNIT_A: Final = 0.00269
@@ -93,6 +109,8 @@ X_SERIES: Final = ServoKind(
     baud_code=3,
     rates=(1_000_000, 57_600, 115_200, 2_000_000, 9_600),
     ram=64,
+    models=range(1000, 2000),
+    model=Register(0, 2),
     identity=Register(7, 1),
     baud=Register(8, 1),
     delay=Register(9, 1),
@@ -112,6 +130,8 @@ X_SERIES: Final = ServoKind(
     velocity_rad_s=0.229 * 2 * np.pi / 60.0,
     signed=twos_complement,
     offset_of=lambda value: twos_complement(value, 4),
+    offset_bits=lambda offset: offset & 0xFFFFFFFF,
+    sets_middle=False,  # in position control an offset of more than a quarter of a turn counts for nothing
     troubles={
         0: "a supply voltage out of its range",
         2: "overheating",
@@ -130,6 +150,12 @@ X_SERIES: Final = ServoKind(
         16: "PWM",
     },
     position_modes=(POSITION, CURRENT_BASED),
+    names={
+        Register(11, 1): "operating mode",
+        Register(9, 1): "return delay",
+        DRIVE_MODE: "drive mode",
+        SECONDARY_ID: "secondary id",
+    },
     request_bytes=14,
     reply_bytes=11,
     found_ids=found_ids,
@@ -149,6 +175,8 @@ class DynamixelArm(ServoArm):
     kind = X_SERIES
     joints = JOINTS
     followers = FOLLOWERS
+    ways = WAYS
+    zero_pose = "upper arm upright, forearm and hand level and straight ahead, gripper half open"
 
     def __init__(
         self,
@@ -168,6 +196,7 @@ class DynamixelArm(ServoArm):
         check_grip(gripper_torque, gripper_current_a)
         self._grip_pwm = round(gripper_torque * FULL_PWM)
         self._grip_current = round(gripper_current_a / CURRENT_UNIT_A)
+        self._reversed = REVERSED[model]
         low, high, rest = MODELS[model]
         low, high = within_calibration(low, high, fitted)
         size = len(NAMES)
@@ -193,14 +222,14 @@ class DynamixelArm(ServoArm):
         leader = self.followers.get(servo)
         if leader is not None and (secondary := settings.raw(SECONDARY_ID)) != leader:
             raise SailError(
-                f"The {name} follows {secondary} and not {leader}: it would work against its twin; restore the makers' "
-                "settings with their configuration tool."
+                f"The {name} follows {secondary} and not {leader}: it would work against its twin; `sail arm setup "
+                "modes=true` restores the makers' settings while the arm has no torque."
             )
         drive_mode = settings.raw(DRIVE_MODE)
         if leader is not None and not (drive_mode ^ self.bus.register(leader, DRIVE_MODE)) & REVERSE:
             raise SailError(
-                f"The {name} turns the same way as servo {leader}, against which it is mounted: restore the makers' "
-                "drive modes with their configuration tool."
+                f"The {name} turns the same way as servo {leader}, against which it is mounted: `sail arm setup "
+                "modes=true` restores the makers' drive modes while the arm has no torque."
             )
         if drive_mode & TORQUE_BY_GOAL:
             raise SailError(
@@ -210,6 +239,20 @@ class DynamixelArm(ServoArm):
         # A profile left by another program would smooth, and so delay, what the governor has smoothed already.
         self.bus.settle(servo, PROFILE_VELOCITY, 0)
         self.bus.settle(servo, PROFILE_ACCELERATION, 0)
+
+    def wanted(self, servo: int, model_number: int) -> dict[Register, int]:
+        """Return what a servo of this arm is to keep.
+
+        That is position control, in which a gripper's current is limited where its servo measures it, no delay before
+        its answers, and the makers' direction and leader.
+        """
+        measures = servo == self.servos["gripper"] and model_number not in WITHOUT_CURRENT
+        return {
+            self.kind.mode: CURRENT_BASED if measures else POSITION,
+            self.kind.delay: 0,
+            DRIVE_MODE: REVERSE if servo in self._reversed else 0,
+            SECONDARY_ID: self.followers.get(servo, NOBODY),
+        }
 
     def limit_gripper(self) -> None:
         """Limit the gripper's PWM, and its current in the mode that does so; both are lost with the power.

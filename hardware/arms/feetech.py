@@ -37,6 +37,15 @@ JOINTS: Final = {
 }
 """Joint → id, as the makers number the servos."""
 NAMES: Final = tuple(JOINTS)
+WAYS: Final = {
+    "shoulder_pan": "turn to the right, seen from behind the arm",
+    "shoulder_lift": "lean the upper arm forwards",
+    "elbow_flex": "bend the forearm down",
+    "wrist_flex": "bend the hand down",
+    "wrist_roll": "turn anticlockwise, seen from behind the arm",
+    "gripper": "open",
+}
+"""What a joint does when its position grows; from the axes of the makers' model."""
 MODELS: Final = ("so100", "so101")
 LOW: Final = joints(-1.91986, -1.74533, -1.69, -1.65806, -2.79253, -0.174533)
 HIGH: Final = joints(1.91986, 1.74533, 1.69, 1.65806, 2.79253, 1.74533)
@@ -59,6 +68,11 @@ def sign_and_magnitude(value: int, size: int) -> int:
 def offset_of(value: int) -> int:
     """Return the homing offset, which has bit 11 as its sign; it is taken off what the encoder reads."""
     return -(value & 0x7FF) if value & 0x800 else value & 0x7FF
+
+
+def offset_bits(offset: int) -> int:
+    """Return the bits of a homing offset, −2047 … 2047."""
+    return -offset | 0x800 if offset < 0 else offset
 
 
 def found_ids(package: Any, port: Any, packets: Any) -> tuple[list[int], bool]:
@@ -86,6 +100,8 @@ STS: Final = ServoKind(
     baud_code=0,
     rates=(1_000_000, 500_000, 250_000, 128_000, 115_200, 57_600, 38_400),
     ram=40,
+    models=(777, 2825),  # STS3215 and STS3250
+    model=Register(3, 2),
     identity=Register(5, 1),
     baud=Register(6, 1),
     delay=Register(7, 1),
@@ -105,6 +121,8 @@ STS: Final = ServoKind(
     velocity_rad_s=2 * np.pi / COUNTS_PER_TURN,
     signed=sign_and_magnitude,
     offset_of=offset_of,
+    offset_bits=offset_bits,
+    sets_middle=True,
     troubles={
         0: "a supply voltage out of its range",
         1: "a failed position sensor",
@@ -117,6 +135,14 @@ STS: Final = ServoKind(
     refusal=0,
     modes={0: "position", 1: "wheel", 2: "PWM", 3: "step, in which every goal is a distance"},
     position_modes=(0,),
+    names={
+        Register(33, 1): "operating mode",
+        Register(7, 1): "return delay",
+        MOST_TORQUE: "largest torque",
+        PROTECTION_CURRENT: "protection current",
+        OVERLOAD: "overload torque",
+        Register(31, 2): "offset",
+    },
     request_bytes=8,
     reply_bytes=6,
     found_ids=found_ids,
@@ -135,6 +161,8 @@ class FeetechArm(ServoArm):
 
     kind = STS
     joints = JOINTS
+    ways = WAYS
+    zero_pose = "upper arm upright, forearm and hand level and straight ahead, gripper shut"
 
     def __init__(
         self,
@@ -179,6 +207,10 @@ class FeetechArm(ServoArm):
             calibration=fitted.hash,
         )
         super().__init__(port, description, fitted, rate_hz)
+
+    def wanted(self, servo: int, model_number: int) -> dict[Register, int]:
+        """Return what a servo of this arm is to keep: position control, and no delay before its answers."""
+        return {self.kind.mode: self.kind.position_modes[0], self.kind.delay: 0}
 
     def limit_gripper(self) -> None:
         """Set the gripper's largest torque, which is lost with the power and may be set at any time.

@@ -48,6 +48,10 @@ class ServoArm:
     """Joint → the servo's id, as the makers number them."""
     followers: ClassVar[Mapping[int, int]] = {}
     """Servos that follow another by themselves: follower → leader."""
+    ways: ClassVar[Mapping[str, str]]
+    """Joint → what it does when its position grows."""
+    zero_pose: ClassVar[str]
+    """How the arm stands where every joint is at zero."""
 
     def __init__(
         self, port: str, description: ArmDescription, calibration: ServoCalibration, rate_hz: float = 100.0
@@ -105,6 +109,10 @@ class ServoArm:
                 f"{self._where}: {self.bus.label(servo)} is in operating mode {kind.mode_of(mode)} and not in one that "
                 "goes to a position: `sail arm setup modes=true` sets it while the arm has no torque."
             )
+
+    def wanted(self, servo: int, model_number: int) -> dict[Register, int]:
+        """Return what a servo is to keep in which register, by its id and by what it says of its model."""
+        raise NotImplementedError
 
     def limit_gripper(self) -> None:
         """Let the gripper press no harder than is good for it until its power goes; a family of servos says how."""
@@ -304,7 +312,13 @@ class ServoArm:
             self.bus.set_register(servo, self.kind.torque, 0)
 
 
+def parts(arm: ServoArm) -> dict[str, int]:
+    """Return every servo of an arm by what it is called: its joint, or that of the servo that it follows."""
+    named = labels(arm.servos, arm.followers)
+    return {named[servo]: servo for servo in sorted(named)}
+
+
 def labels(servos: Mapping[str, int], followers: Mapping[int, int]) -> dict[int, str]:
     """Return what servos are called in a sentence: by their joint, and a follower by that of its leader."""
     named = {servo: joint for joint, servo in servos.items()}
-    return named | {follower: f"{named.get(leader, '')}'s second" for follower, leader in followers.items()}
+    return named | {follower: f"{named.get(leader, '')}_second" for follower, leader in followers.items()}

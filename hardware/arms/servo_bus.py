@@ -66,6 +66,7 @@ class ServoBus:
         """Open the port; raise SailError where it cannot be, or the package is missing."""
         kind = self.kind
         rate = baud_rate or kind.baud_rate
+        self.close()
         package = maker_package(kind.module, kind.extra, self._where)
         port = package.PortHandler(self._port_name)
         try:
@@ -137,7 +138,7 @@ class ServoBus:
         if error & self.kind.refusal:
             why = self._words(self._packets.getRxPacketError(error & self.kind.refusal))
             raise SailError(
-                f"{self._where}: {self.label(servo)} refuses {value} for register {register.address} ({why})."
+                f"{self._where}: {self.label(servo)} refuses {value} as {self.kind.name_of(register)} ({why})."
             )
 
     def set_blindly(self, servo: int, register: Register, value: int) -> None:
@@ -159,14 +160,14 @@ class ServoBus:
             return False
         if register.address < self.kind.ram and self.register(servo, self.kind.torque):
             raise SailError(
-                f"{self._where}: {self.label(servo)} has torque, so its register {register.address} stays as it is: "
+                f"{self._where}: {self.label(servo)} has torque, so its {self.kind.name_of(register)} stays as it is: "
                 "put the arm into its rest pose and switch its power off and on."
             )
         with self._unlocked(servo, register):
             self.set_register(servo, register, value)
         if (kept := self.register(servo, register)) != value:
             raise SailError(
-                f"{self._where}: {self.label(servo)} keeps {kept} in register {register.address} and not {value}."
+                f"{self._where}: {self.label(servo)} keeps {kept} as {self.kind.name_of(register)} and not {value}."
             )
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,13 +38,18 @@ def spanning(*registers: Register) -> Register:
 class ServoKind:
     """Describe a family of servos.
 
+    `models` are the numbers by which its servos say what they are; `baud_code` stands for `baud_rate`, and `rates` are
+    those that a servo may be found at.
+
     `block` is read in one exchange every period and holds `position` and `velocity`. Registers below `ram` outlive the
     power and are worn by writing; where there is a `lock`, they are kept only while it is off. `least` and `most` are
-    the servo's own position limits. `signed` turns the bits of a register of so many bytes into a number, and
-    `offset_of` those of the offset. `velocity_rad_s` is one unit of the velocity, `full_torque` all of a
+    the servo's own position limits. `signed` turns the bits of a register of so many bytes into a number. `offset_of`
+    turns those of the offset into one and `offset_bits` back; `sets_middle`: whether it may move the middle of a turn
+    to anywhere. `velocity_rad_s` is one unit of the velocity, `full_torque` all of a
     `torque_limit`, which is lost with the power. `error` holds a bit for each of `troubles`; of the error byte that
     comes with every answer, `alert` are the bits that say so too, and `refusal` those that say that an instruction was
     not carried out. `modes` says what the operating modes are called; those of `position_modes` go to a position.
+    `names` says what registers are called in a sentence.
     `request_bytes` and `reply_bytes` are the smallest packet with an address and a size in it and the smallest answer.
     `found_ids` asks all servos at once and returns the ids that answered, and whether answers collided.
     """
@@ -56,6 +61,8 @@ class ServoKind:
     baud_code: int
     rates: tuple[int, ...]
     ram: int
+    models: Collection[int]
+    model: Register
     identity: Register
     baud: Register
     delay: Register
@@ -75,11 +82,14 @@ class ServoKind:
     velocity_rad_s: float
     signed: Callable[[int, int], int]
     offset_of: Callable[[int], int]
+    offset_bits: Callable[[int], int]
+    sets_middle: bool
     troubles: Mapping[int, str]
     alert: int
     refusal: int
     modes: Mapping[int, str]
     position_modes: tuple[int, ...]
+    names: Mapping[Register, str]
     request_bytes: int
     reply_bytes: int
     found_ids: Callable[[Any, Any, Any], tuple[list[int], bool]]
@@ -102,6 +112,10 @@ class ServoKind:
     def mode_of(self, number: int) -> str:
         """Return an operating mode in words, such as "3 (step)"."""
         return f"{number} ({self.modes[number]})" if number in self.modes else str(number)
+
+    def name_of(self, register: Register) -> str:
+        """Return what a register is called in a sentence."""
+        return self.names.get(register, f"register {register.address}")
 
     def round_bytes(self, servos: int, looked_at: int = 0) -> int:
         """Return the bytes of a period: every servo read, so many looked at by themselves, every servo commanded."""

@@ -1,4 +1,4 @@
-"""`sail arm`: serve an arm, make keys, and stop, clear, look at or drive an arm that is served."""
+"""`sail arm`: serve an arm, make keys, stop, clear, look at or drive an arm that is served, and make one ready."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from hardware.stopping import Stopped, send_stop
 from robot.arm import ArmDescription
 from robot.cli.compose import build, compose, plain
 from robot.cli.screen import print_json, screen
+from robot.cli.servos import calibrate, setup
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import told
 from robot.errors import SailError
@@ -296,4 +297,6 @@ SUBJECTS: Mapping[str, Callable[[DictConfig, bool], int]] = {
     "clear": _clear,
     "status": _status,
     "teleoperate": _teleoperate,
+    "calibrate": calibrate,
+    "setup": setup,
 }

@@ -150,6 +150,9 @@ _VERBS = (
             ("sail arm clear", "go on after a stop or a fault"),
             ("sail arm serve arm=metaworld task=drawer-close", "a simulated arm that the starter planner knows"),
             ('sail arm teleoperate task="close the drawer"', "record a demonstration by hand"),
+            ("sail arm setup arm=so101", "number the servos of a new arm, one at a time"),
+            ("sail arm calibrate arm=so101", "find its zeros, ways and directions, moving it by hand"),
+            ("sail arm calibrate arm=so101 from=my_arm.json", "or take over the calibration that LeRobot made"),
             ("sail arm keys name=laptop", "keys, which other addresses than 127.0.0.1 need"),
         ),
         subjects={
@@ -159,6 +162,8 @@ _VERBS = (
             "clear": "end a FAULT, once you know why it was",
             "status": "say what the arm does and who drives it",
             "teleoperate": "drive it by keyboard or SpaceMouse and record a demonstration",
+            "calibrate": "find a servo arm's zeros, ways and directions, and write them down",
+            "setup": "number a servo arm's servos one at a time, or set their operating modes",
         },
         configs={
             "serve": "arm_serve",
@@ -167,6 +172,8 @@ _VERBS = (
             "clear": "arm_ask",
             "status": "arm_ask",
             "teleoperate": "arm_teleoperate",
+            "calibrate": "arm_calibrate",
+            "setup": "arm_setup",
         },
         aliases={"serve": {"robot": "arm", "task": "arm.driver.task"}},
         tasks_are_ours=False,
