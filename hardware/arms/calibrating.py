@@ -45,13 +45,11 @@ def blank(arm: str, ids: Mapping[str, int], serial: str = "") -> dict[str, Any]:
 
 def see_that_it_is_limp(arm: ServoArm) -> None:
     """Raise SailError where a servo of a connected arm has torque: the arm could not be moved by hand."""
-    kind = arm.kind
-    for servo, answer in arm.bus.gather((*arm.servos.values(), *arm.followers), kind.vital).items():
-        if answer.raw(kind.torque):
-            raise SailError(
-                f"The {arm.bus.label(servo)} has torque, so the arm cannot be moved by hand: put it into its rest "
-                "pose and switch its power off and on."
-            )
+    if energised := arm.energised():
+        raise SailError(
+            f"The {energised[0]} has torque, so the arm cannot be moved by hand: put it into its rest pose and switch "
+            "its power off and on."
+        )
 
 
 def set_middles(arm: ServoArm) -> None:

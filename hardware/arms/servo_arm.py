@@ -140,6 +140,16 @@ class ServoArm:
         """Return what the servos read, int64 (J,), before any calibration; raise SailError as `read` does."""
         return self._measured()[0]
 
+    def energised(self) -> list[str]:
+        """Return what the servos are called that have torque; raise SailError where one does not answer."""
+        self._see_that_it_is_connected()
+        answers = self.bus.gather((*self._calibration.ids, *self.followers), self.kind.vital)
+        return [self.bus.label(servo) for servo, answer in answers.items() if answer.raw(self.kind.torque)]
+
+    def is_limp(self) -> bool:
+        """Return whether the arm can be moved by hand; raise SailError where a servo does not answer."""
+        return not self.energised()
+
     def write(self, position: Joints) -> None:
         """Command joint positions, (J,); the first command turns the torque on, and moves nothing before it.
 

@@ -38,7 +38,10 @@ def only_servo(arm: ServoArm) -> Found:
         bus.open(rate)
         servos, collided = bus.found_ids()
         if collided:
-            raise SailError(f"More than one servo answers at {rate} baud: connect one at a time.")
+            raise SailError(
+                f"More than one servo answers at {rate} baud, or what comes is garbled: connect one at a time, and "
+                "check its cable."
+            )
         found += [Found(servo, rate, bus.register(servo, arm.kind.model)) for servo in servos]
     if not found:
         raise SailError("No servo answers at any rate: check its cable, and that the adapter has power.")

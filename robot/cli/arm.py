@@ -283,7 +283,7 @@ def _teleoperate(config: DictConfig, as_json: bool) -> int:
     from robot.rollout import Attempt
 
     if config.takeover == NOBODY:
-        raise SailError("Somebody must drive: takeover=keyboard or takeover=spacemouse.")
+        raise SailError("Somebody must drive: takeover=keyboard, takeover=spacemouse or takeover=leader.")
     task, instruction = told(str(config.task), str(config.instruction))
     attempt = Attempt(int(config.seed), task, instruction)
     settings = DeploySettings(max_steps=int(config.max_steps), stop_on_success=bool(config.stop_on_success))

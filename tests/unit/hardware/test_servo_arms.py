@@ -258,6 +258,7 @@ def test_servos_without_torque_are_rebooted_and_none_that_hold(bench: Bench) -> 
     driver.recover()
     assert sorted(bus.reboots) == [2, 5, 9]
     assert set(bus.energised()) == held
+    assert bus.get(9, (100, 2)) == 310  # a rebooted gripper is limited anew
     driver.write(driver.read().position)
     assert len(bus.energised()) == len(bus.chain)
     bus.reboots.clear()
@@ -266,6 +267,16 @@ def test_servos_without_torque_are_rebooted_and_none_that_hold(bench: Bench) -> 
     with pytest.raises(SailError, match="still holds, so it is not restarted"):
         driver.recover()
     assert not bus.reboots and 4 in bus.energised()
+
+
+@on("dynamixel")
+def test_nothing_is_commanded_while_a_second_servo_does_not_hold(bench: Bench) -> None:
+    driver, bus = connected(bench), bus_of(bench)
+    start = driver.read().position
+    bus.refuses = 3  # it takes no torque from its leader
+    with pytest.raises(SailError, match=r"shoulder_second \(servo 3\) has lost its torque"):
+        driver.write(start)
+    assert_left_alone(driver, bus, start)
 
 
 @on("feetech")
