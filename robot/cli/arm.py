@@ -1,4 +1,4 @@
-"""`sail arm`: serve an arm, make keys, and stop, clear, look at or drive an arm that is served."""
+"""`sail arm`: serve an arm, make keys, stop, clear, look at or drive an arm that is served, and make one ready."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from robot.arm import ArmDescription
 from robot.cli.compose import build, compose, plain
 from robot.cli.notices import Notices, leave, show_log_patiently
 from robot.cli.screen import bold, print_json, screen
+from robot.cli.servos import calibrate, setup
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import told
 from robot.errors import SailError
@@ -291,7 +292,7 @@ def _teleoperate(config: DictConfig, as_json: bool) -> int:
     from robot.rollout import Attempt
 
     if config.takeover == NOBODY:
-        raise SailError("Somebody must drive: takeover=keyboard or takeover=spacemouse.")
+        raise SailError("Somebody must drive: takeover=keyboard, takeover=spacemouse or takeover=leader.")
     task, instruction = told(str(config.task), str(config.instruction))
     attempt = Attempt(int(config.seed), task, instruction)
     settings = DeploySettings(max_steps=int(config.max_steps), stop_on_success=bool(config.stop_on_success))
@@ -305,4 +306,6 @@ SUBJECTS: Mapping[str, Callable[[DictConfig, bool], int]] = {
     "clear": _clear,
     "status": _status,
     "teleoperate": _teleoperate,
+    "calibrate": calibrate,
+    "setup": setup,
 }

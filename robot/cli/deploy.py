@@ -17,17 +17,19 @@ import torch
 from omegaconf import DictConfig
 
 from hardware.remote import RemoteRobot
+from hardware.teleoperation.following import Following
 from hardware.teleoperation.keyboard import Keyboard
 from hardware.teleoperation.spacemouse import SpaceMouse
 from hardware.teleoperation.takeover import Takeover
 from hardware.teleoperation.wishes import WishSource
 from robot.cli.assembly import check_fit
 from robot.cli.compose import build, compose, config_hash
+from robot.cli.leading import LEADER, following
 from robot.cli.screen import Screen, bold, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import told
 from robot.data import Observation, Outcome, RobotSpec, Verdict
-from robot.deploy import Deployed, Deployment, DeploySettings, Telemetry
+from robot.deploy import Chooser, Deployed, Deployment, DeploySettings, Telemetry
 from robot.episodes.description import Heading
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError, UnknownNameError
@@ -73,7 +75,7 @@ def carry_out(
     try:
         if planner is not None:
             check_fit(planner, robot.spec)
-        with device(str(config.takeover), robot.spec, float(config.takeover_share)) as takeover:
+        with device(str(config.takeover), robot.spec, float(config.takeover_share), config.leader, robot) as takeover:
             console.print(f"“{attempt.instruction}” on", bold(robot.spec.name))
             first = begin(robot, attempt.seed, settings.dry_run, console)
             store = EpisodeStore(Path(config.store))
@@ -90,7 +92,7 @@ def carry_out(
                     recording=recording,
                     takeover=takeover,
                     is_stopped=stopped,
-                    state=lambda: str(getattr(robot, "state", "")),
+                    state=lambda: state_of(robot, takeover),
                     age_s=lambda observation: age_of(robot, observation),
                     on_tick=show,
                 )
@@ -170,20 +172,33 @@ def heading(attempt: Attempt, spec: RobotSpec, config: DictConfig) -> Heading:
 
 
 @contextmanager
-def device(name: str, spec: RobotSpec, share: float) -> Iterator[Takeover | None]:
-    """Lend what lets a person take over by the device named, open, or nothing for `none`."""
+def device(name: str, spec: RobotSpec, share: float, leader: DictConfig, robot: Robot) -> Iterator[Chooser | None]:
+    """Lend what lets a person take over by the device named, open, or nothing for `none`.
+
+    `leader` describes the arm that the robot follows with `leader`.
+    """
     if name == NOBODY:
         yield None
         return
-    if name not in SOURCES:
-        raise UnknownNameError("device to take over with", name, [NOBODY, *SOURCES])
-    source = SOURCES[name]()
-    takeover = Takeover(source, spec.action, share)
-    source.open()
+    if name not in (*SOURCES, LEADER):
+        raise UnknownNameError("device to take over with", name, [NOBODY, *SOURCES, LEADER])
+    source: Following | WishSource
+    takeover: Chooser
+    if name == LEADER:
+        source = takeover = following(leader, robot, SOURCES["keyboard"]())
+    else:
+        source = SOURCES[name]()
+        takeover = Takeover(source, spec.action, share)
     try:
+        source.open()
         yield takeover
     finally:
         source.close()
+
+
+def state_of(robot: Robot, takeover: Chooser | None) -> str:
+    """Return the state that a robot is in, where it has one, and what a leader is to be told."""
+    return " · ".join(filter(None, (str(getattr(robot, "state", "")), str(getattr(takeover, "note", "")))))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO
@@ -18,6 +18,7 @@ from robot.text import visible
 
 if TYPE_CHECKING:
     from rich.spinner import Spinner
+    from rich.table import Table
     from rich.text import Text
 
 Style = Literal["", "bold", "dim", "green", "red", "yellow"]
@@ -90,18 +91,24 @@ class Screen:
 
         The head of a column is a text, or several that stand one below the other.
         """
-        from rich.table import Table
+        self._console.print(_table(columns, rows, left))
 
-        made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if len(columns) < 9 else 1))
-        for place, head in enumerate(columns):
-            made.add_column(
-                _lines([head] if isinstance(head, str) else head),
-                justify="left" if place < left else "right",
-                no_wrap=place == 0 or place >= left,
-            )
-        for row in rows:
-            made.add_row(*(_lines([cell]) for cell in row))
-        self._console.print(made)
+    @contextmanager
+    def live_table(self, columns: Sequence[str]) -> Iterator[Callable[[Iterable[Sequence[str]]], None]]:
+        """Lend what shows rows in a table that changes, taken away afterwards; where there is no terminal, nothing."""
+        from rich.live import Live
+
+        if not self.is_terminal:
+            yield lambda rows: None
+            return
+        with Live(
+            console=self._console, auto_refresh=False, transient=True, redirect_stdout=_is_shown(sys.stdout)
+        ) as live:
+            yield lambda rows: live.update(_table(columns, rows), refresh=True)
+
+    def ask(self, question: str) -> str:
+        """Show a question and return what is answered, a line of standard input; raise EOFError where nobody is."""
+        return self._console.input(_lines([question]))
 
     @contextmanager
     def status(self, text: str = "") -> Iterator[Status]:
@@ -124,6 +131,21 @@ class Status:
     def update(self, *lines: str) -> None:
         """Show other text in its place, in one line or several."""
         self._spinner.update(text=_lines(lines, LONGEST))
+
+
+def _table(columns: Sequence[str | Sequence[str]], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if len(columns) < 9 else 1))
+    for place, head in enumerate(columns):
+        made.add_column(
+            _lines([head] if isinstance(head, str) else head),
+            justify="left" if place < left else "right",
+            no_wrap=place == 0 or place >= left,
+        )
+    for row in rows:
+        made.add_row(*(_lines([cell]) for cell in row))
+    return made
 
 
 def _line(pieces: Sequence[object], sep: str, style: Style) -> Text:
