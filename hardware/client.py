@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import zmq
@@ -20,6 +19,11 @@ from hardware.camera_feed import decode_jpeg
 from hardware.clocks import ClockOffset, now
 from hardware.heartbeat import Heartbeat
 from hardware.keys import ClientKeys
+from hardware.lines import ArmError as ArmError
+from hardware.lines import ArmRefusedError as ArmRefusedError
+from hardware.lines import host_and_port as host_and_port
+from hardware.lines import open_line as open_line
+from hardware.lines import secure
 from hardware.messages import Message, MessageError, MismatchError, pack, unpack
 from hardware.reports import ArmReport, Frame, Welcome, read_report, read_welcome
 from hardware.rulings import Decision, Ruling
@@ -29,14 +33,6 @@ from robot.errors import SailError
 MOST_BEATS = 2
 """Beats that may wait to be sent: old ones say nothing of now."""
 MAX_STATE_BYTES = 65_536
-
-
-class ArmError(SailError):
-    """Say that the server does not answer, or why it refused."""
-
-
-class ArmRefusedError(ArmError):
-    """Say why the server did not do what it was asked."""
 
 
 class Line:
@@ -372,40 +368,6 @@ class ArmClient:
                 self._report = read_report(message, self.clock.offset_s, self.welcome.description.size)
         with self._news:
             self._news.notify_all()
-
-
-def host_and_port(address: str) -> tuple[str, int]:
-    """Return the host, as it is written in an address, and the control port; raise ArmError for no address."""
-    try:
-        url = urlsplit(address)
-        host, port = url.hostname, url.port
-    except ValueError:
-        host = port = None
-    if host is None or not port or url.scheme != "tcp":
-        raise ArmError(f"{address!r} is no address of an arm: write tcp://HOST:PORT.")
-    return f"[{host}]" if ":" in host else host, port
-
-
-def open_line(
-    context: zmq.Context[Any], url: str, keys: ClientKeys | None, most_waiting: int = 16
-) -> zmq.Socket[bytes]:
-    """Return a DEALER socket to a server's socket; more than `most_waiting` messages do not wait to be sent."""
-    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.IPV6, int("[" in url))
-    socket.setsockopt(zmq.MAXMSGSIZE, 1_048_576)
-    socket.setsockopt(zmq.SNDHWM, most_waiting)
-    secure(socket, keys)
-    socket.connect(url)
-    return socket
-
-
-def secure(socket: zmq.Socket[bytes], keys: ClientKeys | None) -> None:
-    """Give a socket a client's keys, where there are any."""
-    if keys is not None:
-        socket.curve_secretkey = keys.own.secret
-        socket.curve_publickey = keys.own.public
-        socket.curve_serverkey = keys.server
 
 
 def _waiting(socket: zmq.Socket[bytes]) -> list[Message]:
