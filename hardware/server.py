@@ -32,8 +32,9 @@ from hardware.complaints import Complaints
 from hardware.desk import Desk, Later, done, identity, refused
 from hardware.doorkeeper import LOOK_S, Doorkeeper
 from hardware.doors import Door, PublishingDoor, in_url, listeners
+from hardware.envelope import stop_in
 from hardware.keys import AuthorisedClients, ServerKeys
-from hardware.messages import Message, MessageError, MismatchError, pack, stop_in, unpack
+from hardware.messages import Message, MessageError, MismatchError, pack, unpack
 from hardware.pictures import Pictures
 from hardware.precedence import REQUESTS, STOPS, take_precedence, urgent_wire
 from hardware.reasons import NOTHING, Code, Reason

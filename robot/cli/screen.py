@@ -189,7 +189,7 @@ def print_json(value: Any) -> None:
 
 def print_text(text: str) -> None:
     """Print lines of our own on stdout, such as help."""
-    print("\n".join(map(visible, text.split("\n"))))
+    print("\n".join(map(visible, text.split("\n"))), flush=True)
 
 
 class Meter:

@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 
 from hardware.client import ArmClient
+from hardware.clocks import now
 from hardware.doorkeeper import MOST_GROWTH_MIB
 from hardware.doors import MAX_SUBSCRIPTION_BYTES
 from hardware.keys import ClientKeys
 from hardware.safety import State
+from hardware.servo_record import STATES, read_record
 from hardware.stopping import send_stop
+from robot.bench.stops import enter_stop
 from robot.errors import SailError
 from tests.faults.arms import on_every_arm
 from tests.faults.crowd import crowd
-from tests.faults.driving import ServerProcess, check_record, server_of
+from tests.faults.driving import ServerProcess, check_record, server_of, sway
 from tests.faults.serve import make_all_keys
 from tests.faults.zmtp import connected, frame
 from tests.unit.hardware.serving import until
@@ -100,6 +103,28 @@ def test_a_stop_gets_in_though_connections_take_every_descriptor(arm: str, keyed
 @on_every_arm
 def test_a_stop_gets_in_though_idle_clients_take_every_descriptor(arm: str, tmp_path: Path) -> None:
     stop_beside(arm, tmp_path, "idle", 400, False, 256, most=3)
+
+
+@on_every_arm
+def test_an_arm_brakes_soon_after_enter(arm: str, tmp_path: Path) -> None:
+    """Bounded as a busy machine can keep to; `sail bench arm` measures it."""
+    with server_of(arm, tmp_path) as server, ArmClient(server.address, timeout_s=10.0) as client:
+        took_s = []
+        client.acquire()
+        for _ in range(3):
+            client.arm()
+            client.home()
+            description = client.welcome.description
+            client.submit(*sway(client.welcome, description.home, now(), now(), 3.0))
+            client.wait(lambda report: report.state is State.RUNNING, 20, "run")
+            entered_s = enter_stop(server.address)
+            rows = read_record(server.record)
+            braking = (rows[:, 1] > entered_s) & (rows[:, 3] == STATES.index(State.FAULT))
+            took_s.append(float(rows[braking][0, 1]) - entered_s)
+            until(lambda: client.status()["at_rest"])
+            client.clear()
+        assert min(took_s) < 0.3, took_s
+    check_record(server.record, description)
 
 
 def flood(server: ServerProcess, port: int, kind: str, chunks: Iterable[bytes], connections: int) -> float:

@@ -302,8 +302,8 @@ def rng_floats(rng: random.Random, count: int) -> np.ndarray:
 
 @pytest.mark.slow
 @on_every_arm
-def test_a_hundred_thousand_hostile_messages_do_no_harm(arm: str, tmp_path: Path) -> None:
-    bombard(arm, tmp_path, 100_000)
+def test_two_hundred_thousand_hostile_messages_do_no_harm(arm: str, tmp_path: Path) -> None:
+    bombard(arm, tmp_path, 200_000)
 
 
 @on_every_arm

@@ -166,6 +166,27 @@ def test_a_stop_is_said_again_in_the_words_of_an_older_server() -> None:
         send_stop("tcp://127.0.0.1:9", "a person", timeout_s=0.2)
 
 
+def test_a_stop_that_gets_lost_is_said_again_on_another_line() -> None:
+    context = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.LINGER, 0)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    lines: list[bytes] = []
+
+    def serve() -> None:
+        while len(lines) < 2:
+            assert socket.poll(10_000)
+            lines.append(socket.recv_multipart()[0])
+        socket.send_multipart([lines[1], *pack(Message("done", {"state": "FAULT", "detail": "it rests"}))])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    stopped = send_stop(f"tcp://127.0.0.1:{port - 2}", "a person", timeout_s=10.0)
+    thread.join(10)
+    context.destroy(0)
+    assert stopped.detail == "it rests" and lines[0] != lines[1]
+
+
 def test_a_client_that_falls_silent_loses_the_arm() -> None:
     arm = KinematicArm()
     with served(arm, settings=SafetySettings(late_s=3.0, state_age_s=3.0)) as server:
