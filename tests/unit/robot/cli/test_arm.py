@@ -119,7 +119,7 @@ def test_a_stop_is_sent_before_anything_is_asked(capsys: pytest.CaptureFixture[s
         context.destroy(0)
     told = " ".join(capsys.readouterr().out.split())
     assert order[0] == "stop" and "hello" in order
-    assert "The server has the stop: the arm ?[31mcomes to rest" in told and "Look at it" in told
+    assert "The server has the stop: the arm \\x1b[31mcomes to rest" in told and "Look at it" in told
 
 
 def test_a_stop_loads_nothing_but_sockets_before_it_is_sent() -> None:
@@ -140,7 +140,7 @@ def test_a_stop_loads_nothing_but_sockets_before_it_is_sent() -> None:
     address, timeout_s, *packages = asked.split()
     assert (address, timeout_s) == ("tcp://127.0.0.1:7710", "3.0")
     assert {name for name in packages if not name.startswith(("__editable__", "_distutils"))} == {"msgpack", "zmq"}
-    quick = {"clocks", "envelope", "lines", "stopping"}
+    quick = {"clocks", "envelope", "lines", "reasons", "stopping"}
     assert {name.split(".")[1] for name in ours.split() if name.startswith("hardware.")} == quick
     assert "robot.cli.verbs" not in ours and "robot.data" not in ours
 
