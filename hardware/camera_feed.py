@@ -1,4 +1,8 @@
-"""One thread a camera: read a frame, hand it on to be published, never wait for anybody."""
+"""One thread a camera: read a frame, hand it on to be published, never wait for anybody.
+
+What is no frame, for its picture or its time, is not published, and `problem` says why: so the age that the server
+states, and a client sees, is that of the newest picture which can be driven by.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware.cameras.admission import REFUSED_WAIT_S, Admission
+from hardware.cameras.capture import WatchedCamera
 from hardware.clocks import now
 from hardware.complaints import Complaints
 from hardware.messages import Message, pack
@@ -21,6 +27,8 @@ from robot.protocols import Camera
 
 ENCODINGS = ("raw", "jpeg")
 RETRY_S = 1.0
+MOST_LOST = 2**31
+MOST_SAID = 500
 RATE_OVER = 31
 """Over how many frames the rate is measured."""
 
@@ -46,6 +54,7 @@ class CameraFeed(threading.Thread):
         self._camera, self._publish, self._session, self._complaints = camera, publish, session, complaints
         self._encoding, self._quality, self._arm_is_ready = encoding, quality, ready
         self._realtime = realtime
+        self._admission = Admission(camera, clock=now)
         self._ending = threading.Event()
         self.captured_s = float("-inf")
         self.frames = 0
@@ -62,9 +71,11 @@ class CameraFeed(threading.Thread):
 
     @property
     def lost(self) -> int:
-        """Return how many frames the camera made that never came, where somebody counts them."""
-        health = getattr(self._camera, "health", None)
-        return 0 if health is None else int(health().lost)
+        """Return how many frames the camera made that never came, 0 where nobody counts them, or nobody can have."""
+        with contextlib.suppress(Exception):  # a camera of the user's own may say anything
+            if isinstance(self._camera, WatchedCamera):
+                return min(max(int(self._camera.health().lost), 0), MOST_LOST)
+        return 0
 
     def end(self) -> None:
         """Ask the thread to end; it does so after the frame it waits for."""
@@ -84,38 +95,47 @@ class CameraFeed(threading.Thread):
                     if not opened:
                         self._camera.open()
                         opened = True
-                    self._take(*self._camera.read())
-                    self.problem = ""
-                except SailError as error:
-                    self._fails(str(error))
-                    opened = False
+                    image, captured_s = self._camera.read()
+                    self._take(image, captured_s)
                 except Exception as error:
-                    self._fails(repr(error))
+                    self._fails(str(error) if isinstance(error, SailError) else repr(error))
                     opened = False
         finally:
             with contextlib.suppress(Exception):
                 self._camera.close()
 
+    def _say(self, problem: str) -> None:
+        """Take note of what is wrong; it may be a maker's words, and goes to other programs and their terminals."""
+        self.problem = "".join(letter if letter.isprintable() else " " for letter in problem)[:MOST_SAID]
+        self._complaints.note(f"camera {self._camera.name} fails", self.problem)
+
     def _fails(self, problem: str) -> None:
-        self.problem = problem
-        self._complaints.note(f"camera {self._camera.name} fails", problem)
+        self._say(problem)
         with contextlib.suppress(Exception):
             self._camera.close()
         self._ending.wait(RETRY_S)
 
     def _take(self, image: Image, captured_s: float) -> None:
-        self.captured_s = captured_s
-        self._latest_s.append(captured_s)
-        self.frames += 1
+        """Publish a frame, or say why it is none; of the last one once more there is nothing to say."""
+        refusal = self._admission.refusal(image, captured_s)
+        if refusal is not None:
+            if refusal:
+                self._say(refusal)
+            self._ending.wait(REFUSED_WAIT_S)
+            return
         array: NDArray[np.uint8] = image if self._encoding == "raw" else encode_jpeg(image, self._quality)
+        self.frames += 1
         body = {
             "camera": self._camera.name,
-            "captured_s": captured_s,
+            "captured_s": float(captured_s),
             "number": self.frames,
             "encoding": self._encoding,
         }
         message = Message("image", body, (array,), self._session, self.frames, -1, now())
         self._publish(pack(message))
+        self.captured_s = float(captured_s)
+        self._latest_s.append(self.captured_s)
+        self.problem = ""
 
 
 def encode_jpeg(image: Image, quality: int = 90) -> NDArray[np.uint8]:

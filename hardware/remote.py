@@ -16,7 +16,7 @@ from hardware.keys import ClientKeys
 from hardware.reasons import NOTHING, Code, told_reason
 from hardware.reports import ArmReport, Frame
 from hardware.rulings import Decision, Ruling, follows
-from hardware.safety import State
+from hardware.safety import SafetySettings, State, home_speeds
 from hardware.views import SquareView
 from robot.arm import Joints
 from robot.data import Action, Observation, RobotSpec
@@ -49,7 +49,11 @@ class RemoteRobot:
 
     `action` makes the kind of action, `hardware.actions.JointPositions` or `Displacement`. `reset` homes the arm and,
     where the server has a scene to reset, has it drawn from the seed.
+
+    `takes_any_words`: whether any words will do as its task.
     """
+
+    takes_any_words = True
 
     def __init__(
         self,
@@ -212,6 +216,17 @@ class RemoteRobot:
             time.sleep(left_s)
         return sent
 
+    def sent_positions(self) -> Joints:
+        """Return where the joints were sent last, float64 (J,); raise StaleError where the arm has not said it yet."""
+        report = self.client.report
+        if report is None:
+            raise StaleError("The arm has not said where it is yet.")
+        return report.sent
+
+    def easing_speeds(self) -> Joints:
+        """Return how fast the joints go home by default, float64 (J,), in their units a second."""
+        return home_speeds(self.client.welcome.description, SafetySettings())
+
     def succeeded(self) -> bool | None:
         """Return a simulated scene's ground truth since its last reset; None where nobody knows, as on a real arm."""
         report = self.client.report
@@ -258,8 +273,7 @@ class RemoteRobot:
         """
         return min(self.client.clock.error_s, LONGEST_DELAY_S) if self.client.clock.known else 0.0
 
-    @property
-    def state(self) -> str:
+    def condition(self) -> str:
         """Return the state of the arm's governor, with its reason where there is one."""
         report = self.client.report
         if report is None:

@@ -90,6 +90,9 @@ def remote_arm(
     return arm
 
 
+remote_arm.takes_any_words = True  # type: ignore[attr-defined]
+
+
 def action_kind(
     actions: str, metres_per_unit: float, lead_m: float = 0.15, kinematics: ToolKinematics | None = None
 ) -> ActionFactory:
@@ -135,7 +138,9 @@ def metaworld_at_the_end_of_a_wire(
         "timeout_s": timeout_s,
     }
     if address:
-        return remote_arm(address, key=key, server_key=server_key, **options)
+        arm = remote_arm(address, key=key, server_key=server_key, **options)
+        arm.takes_any_words = False
+        return arm
     words = [
         "arm=metaworld",
         f"arm.driver.task={task}",
@@ -253,7 +258,9 @@ class ServerProcess:
 
 
 class _WithItsServer(RemoteRobot):
-    """Be an arm whose server was started for it and ends with it."""
+    """Be the arm of a MetaWorld task whose server was started for it and ends with it."""
+
+    takes_any_words = False
 
     def __init__(self, server: ServerProcess, options: dict[str, Any]) -> None:
         self.server = server

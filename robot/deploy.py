@@ -18,9 +18,10 @@ import numpy as np
 
 from robot.data import Action, Observation, Outcome, RobotSpec, VideoPlan
 from robot.planning_ahead import PlanningThread, Question, ReadyPlan
-from robot.protocols import InverseDynamics, Planner, Recording, Robot
+from robot.protocols import InverseDynamics, KnowsSuccess, Planner, Recording, Robot
 from robot.rollout import FAULTS, Attempt, plan_seed, steps_per_frame
 
+STOPPED = "the operator stopped it"
 GRIP = "grip"
 OPEN = -1.0
 ENDING_WORDS = {"success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "unsure": Outcome.TIMEOUT}
@@ -148,8 +149,9 @@ class Deployment:
     """Carry out one episode on one robot. `planner` None: a person drives, and every action is the person's.
 
     `recording`: where it is written down; None for a dry run. `takeover`: lets a person take over. `is_stopped` is
-    asked at every step, and true is the operator's stop. `state` says what state the robot is in, `age_s` how old, in
-    s, what was last sensed is. `on_tick` is told of every step.
+    asked at every step, and true is the operator's stop; so is whatever breaks once it is true, as a robot that was
+    halted takes no more actions. `state` says what state the robot is in, `age_s` how old, in s, what was last sensed
+    is. `on_tick` is told of every step.
     """
 
     robot: Robot
@@ -205,6 +207,8 @@ class Deployment:
                     return ended
         except FAULTS as problem:
             self._measure(began_s, observation)
+            if self.is_stopped():
+                return self._ended(Outcome.OPERATOR_STOP, STOPPED)
             stopped = bool(getattr(problem, "by_operator", False))
             outcome = Outcome.OPERATOR_STOP if stopped else Outcome.INFRASTRUCTURE_FAULT
             return self._ended(outcome, str(problem))
@@ -216,7 +220,7 @@ class Deployment:
         """Decide what is done now and do it; `self._pending` is recorded with the observation after it."""
         self._pending = None
         if self.is_stopped():
-            return self._ended(Outcome.OPERATOR_STOP, "the operator stopped it")
+            return self._ended(Outcome.OPERATOR_STOP, STOPPED)
         if self.telemetry.steps >= self.settings.max_steps:
             return self._ended(Outcome.TIMEOUT, f"{self.settings.max_steps} steps are over")
         self._plan(attempt, observation)
@@ -228,7 +232,7 @@ class Deployment:
             if choice.drop_plan:
                 self._drop()
             if choice.word == "stop":
-                return self._ended(Outcome.OPERATOR_STOP, "the operator stopped it", choice.word)
+                return self._ended(Outcome.OPERATOR_STOP, STOPPED, choice.word)
             if choice.word in ENDING_WORDS:
                 return self._ended(ENDING_WORDS[choice.word], f"a person said {choice.word}", choice.word)
             person = choice.intervention
@@ -274,8 +278,7 @@ class Deployment:
         if self._pending is None:
             return observation, None
         asked, sent, person = self._pending
-        knows = getattr(self.robot, "succeeded", None)
-        success: bool | None = None if knows is None else knows()
+        success = self.robot.succeeded() if isinstance(self.robot, KnowsSuccess) else None
         if self.recording is not None:
             intervention = person if self.takeover is not None else None
             self.recording.step(asked, sent, observation, success, intervention=intervention)

@@ -53,6 +53,66 @@ class Robot(Protocol):
 
 
 @runtime_checkable
+class Haltable(Protocol):
+    """What a `Robot` has beside, that can be brought to rest; one without stands still when nothing is sent."""
+
+    def halt(self) -> None:
+        """Bring the robot to rest, where it holds; every action is refused by SailError until the next reset.
+
+        It may be called at any time, again, and from another thread while `reset`, `act` or `observe` is at work, which
+        may then raise SailError. It returns once the robot rests, or after a few seconds. Never raises.
+        """
+        ...
+
+
+@runtime_checkable
+class Ageing(Protocol):
+    """What a `Robot` has beside whose senses may be late; of one without nothing ages."""
+
+    def ages(self) -> Mapping[str, float]:
+        """Return how old, in s, the newest of each thing sensed is, by name."""
+        ...
+
+
+@runtime_checkable
+class Previewing(Protocol):
+    """What a `Robot` has beside that can say where an action would send it."""
+
+    def preview(self, action: Action) -> Mapping[str, float]:
+        """Return where an action would send each joint from here, by its name and in its unit; nothing is sent."""
+        ...
+
+
+@runtime_checkable
+class KnowsSuccess(Protocol):
+    """What a `Robot` has beside whose scene knows whether the task has been done, as a simulated one does."""
+
+    def succeeded(self) -> bool | None:
+        """Return whether the task has been done since the last reset; None where that is not known."""
+        ...
+
+
+@runtime_checkable
+class SaysCondition(Protocol):
+    """What a `Robot` has beside that can say what state it is in."""
+
+    def condition(self) -> str:
+        """Return in a few words, for a person, what state the robot is in now."""
+        ...
+
+
+@runtime_checkable
+class TakesAnyWords(Protocol):
+    """A robot, its class or what makes it, that says whether any words will do as its task.
+
+    Where it is true there is no list of tasks, and what belongs to MetaWorld's means nothing: neither its instructions
+    nor its demonstrations. What does not say so is one of MetaWorld's robots.
+    """
+
+    takes_any_words: bool
+
+
+@runtime_checkable
 class RobotPool(Protocol):
     """Several robots of one kind that act at the same time, such as simulators in worker processes."""
 

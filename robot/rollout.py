@@ -29,7 +29,7 @@ from robot.data import (
     VideoPlan,
 )
 from robot.errors import SailError
-from robot.protocols import InverseDynamics, Planner, Recording, Robot, RobotPool
+from robot.protocols import InverseDynamics, KnowsSuccess, Planner, Recording, Robot, RobotPool
 
 FAULTS = (OSError, EOFError, RuntimeError, SailError)
 """What a pool may raise when a robot breaks. A ValueError is a bad action, the caller's mistake, and goes through."""
@@ -128,7 +128,7 @@ def steps_per_frame(stride_s: float, rate_hz: float) -> int:
 class SingleRobot:
     """Present one `Robot` as a pool of one.
 
-    Success comes from its method `succeeded() -> bool | None`, where it has one; None stands for not knowing.
+    Success comes from the robot where it knows (`KnowsSuccess`); None stands for not knowing.
     """
 
     def __init__(self, robot: Robot) -> None:
@@ -159,8 +159,7 @@ class SingleRobot:
     def _answer(self, action: Action) -> Feedback:
         sent = self._robot.act(action)
         observation = self._robot.observe()
-        succeeded = getattr(self._robot, "succeeded", None)
-        knows = None if succeeded is None else succeeded()
+        knows = self._robot.succeeded() if isinstance(self._robot, KnowsSuccess) else None
         return Feedback(sent, observation, None if knows is None else bool(knows))
 
     @staticmethod

@@ -4,6 +4,8 @@ Three things look alike to whoever only sees pictures: a still scene, a camera t
 and one that sends nothing. Where the device numbers its frames, a number that stands still means that it hangs,
 whatever is in the picture. Where it does not, pictures that stay the same bit for bit for longer than a set time are
 taken for a camera that hangs: a living one has noise. A frame's age counts from when it was new.
+
+A frame that is none, for its picture or its time, is refused, and what is wrong with it is said (see `admission`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
+from hardware.cameras.admission import REFUSED_WAIT_S, STILL_S, Admission
 from hardware.cameras.lens import Intrinsics, intrinsics_of, rate_of
 from robot.data import Image
 from robot.errors import SailError
@@ -46,6 +49,15 @@ class Frame:
     image: Image
     time_s: float
     count: int
+
+
+@runtime_checkable
+class WatchedCamera(Camera, Protocol):
+    """A camera that says how it does."""
+
+    def health(self) -> Health:
+        """Return how the camera does now; never waits."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +93,7 @@ class CapturedCamera:
         self,
         camera: Camera,
         rate_hz: float = 0.0,
-        frozen_after_s: float = 0.5,
+        frozen_after_s: float = STILL_S,
         first_wait_s: float = FIRST_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -91,6 +103,7 @@ class CapturedCamera:
         self._first_wait_s = first_wait_s
         self._clock = clock
         self._frame: Frame | None = None
+        self._admission = Admission(camera, frozen_after_s, clock)
         self._health = Health(age_s=float("inf"))
         self._last: tuple[Image, float] | None = None
         self._same_since_s = 0.0
@@ -181,7 +194,11 @@ class CapturedCamera:
             try:
                 image, time_s = self._camera.read()
                 wait_s = self._first_wait_s
-                self._take(image, time_s)
+                if (refusal := self._admission.refusal(image, time_s)) is None:
+                    self._take(np.array(image), float(time_s))  # a copy: a camera may use its buffer again
+                else:
+                    self._refuse(refusal)
+                    ended.wait(REFUSED_WAIT_S)
             except SailError as problem:
                 self._note(problem=str(problem))
                 wait_s = self._open_anew(wait_s, ended)
@@ -213,7 +230,7 @@ class CapturedCamera:
         last, before = self._last, self._number
         self._last = (image, time_s)
         if self._numbered is not None:
-            number = self._number = self._numbered.frame_number
+            number = self._number = int(self._numbered.frame_number)
             repeated = is_old = number == before
             lost = max(number - before - 1, 0) if before is not None else 0
         else:
@@ -227,6 +244,13 @@ class CapturedCamera:
             self._hang()
         else:
             self._show(image, time_s)
+
+    def _refuse(self, refusal: str) -> None:
+        """Say why a frame is none; the last one once more is a repeated one, of which there is nothing to say."""
+        if refusal:
+            self._note(problem=refusal)
+        else:
+            self._note(repeated=self._health.repeated + 1)
 
     def _show(self, image: Image, time_s: float) -> None:
         image.flags.writeable = False

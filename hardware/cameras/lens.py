@@ -1,7 +1,8 @@
-"""What a camera's lens does: focal lengths and principal point."""
+"""What a camera's settings say of it, checked, and what a camera says of itself, where what cannot be is not known."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 
@@ -26,12 +27,33 @@ def checked_intrinsics(camera: str, values: Sequence[float] | None) -> Intrinsic
     return fx, fy, cx, cy
 
 
+def checked_rate_hz(camera: str, rate_hz: float) -> float:
+    """Return a rate as it was written in a camera's settings; raise SailError for what cannot be."""
+    if not 0.0 < rate_hz < math.inf:
+        raise SailError(f"rate_hz of camera {camera!r} must be a positive number of pictures a second, got {rate_hz}.")
+    return float(rate_hz)
+
+
+def checked_latency_s(camera: str, latency_s: float) -> float:
+    """Return a latency as it was written in a camera's settings; raise SailError for what cannot be."""
+    if not 0.0 <= latency_s < math.inf:
+        raise SailError(
+            f"latency_s of camera {camera!r} must be how many seconds before it came a picture was taken, 0 or more, "
+            f"got {latency_s}."
+        )
+    return float(latency_s)
+
+
 def intrinsics_of(camera: Camera) -> Intrinsics | None:
-    """Return what a camera says of its lens, None where it does not."""
-    known: Intrinsics | None = getattr(camera, "intrinsics", None)
-    return known
+    """Return what a camera says of its lens, None where it does not, or says what cannot be."""
+    with contextlib.suppress(Exception):  # a camera of the user's own may say anything
+        return checked_intrinsics(camera.name, getattr(camera, "intrinsics", None))
+    return None
 
 
 def rate_of(camera: Camera) -> float:
-    """Return how many pictures a second a camera is meant to give, 0 where it does not say."""
-    return float(getattr(camera, "rate_hz", 0.0))
+    """Return how many pictures a second a camera is meant to give, 0 where it does not say, or says what cannot be."""
+    with contextlib.suppress(Exception):
+        rate_hz = float(getattr(camera, "rate_hz", 0.0))
+        return rate_hz if 0.0 < rate_hz < math.inf else 0.0
+    return 0.0

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from hardware.cameras.lens import checked_intrinsics
+from hardware.cameras.lens import checked_intrinsics, checked_latency_s, checked_rate_hz
 from hardware.extras import said
 from robot.data import Image
 from robot.errors import SailError
@@ -42,15 +42,15 @@ class OpenCVCamera:
         self._name = name
         self._source = source
         self._size = (int(size[0]), int(size[1]))
-        self._rate_hz = rate_hz
-        self._latency_s = latency_s
+        self._rate_hz = checked_rate_hz(name, rate_hz)
+        self._latency_s = checked_latency_s(name, latency_s)
         self._loop = loop
         self._intrinsics = checked_intrinsics(name, intrinsics)
         self._capture: Any = None
         self._cv2: Any = None
         self._is_file = isinstance(source, str) and "://" not in source
         self._due_s = 0.0
-        self._period_s = 1.0 / rate_hz
+        self._period_s = 1.0 / self._rate_hz
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class OpenCVCamera:
     @property
     def rate_hz(self) -> float:
         """Return how many pictures a second were asked for."""
-        return float(self._rate_hz)
+        return self._rate_hz
 
     @property
     def intrinsics(self) -> tuple[float, float, float, float] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hardware.cameras.lens import checked_intrinsics
+from hardware.cameras.lens import checked_intrinsics, checked_latency_s, checked_rate_hz
 from hardware.extras import maker_package, said
 from robot.data import Image
 from robot.errors import SailError
@@ -36,8 +36,8 @@ class RealSenseCamera:
         self._name = name
         self._serial = serial
         self._size = (int(size[0]), int(size[1]))
-        self._rate_hz = rate_hz
-        self._latency_s = latency_s
+        self._rate_hz = round(checked_rate_hz(name, rate_hz))
+        self._latency_s = checked_latency_s(name, latency_s)
         self._timeout_ms = round(1000 * timeout_s)
         self._intrinsics = checked_intrinsics(name, intrinsics)
         self._pipeline: Any = None

@@ -11,12 +11,11 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
 from hardware.rulings import GRIPPER
-from hardware.safety import LEAST_HOME_SPEED, SafetySettings
 from hardware.teleoperation.takeover import Choice
 from hardware.teleoperation.wishes import WishSource
 from robot.arm import ArmDescription, Joints
@@ -48,6 +47,19 @@ class LeaderSource(Protocol):
 
     def close(self) -> None:
         """Let go of it."""
+        ...
+
+
+@runtime_checkable
+class Leadable(Protocol):
+    """What a robot driven by joint positions has beside, that knows where it was sent; float64 (Da,) each."""
+
+    def sent_positions(self) -> Joints:
+        """Return where it was sent last; raise SailError where that is not known yet."""
+        ...
+
+    def easing_speeds(self) -> Joints:
+        """Return how fast each joint may be eased, in its unit a second, all above 0."""
         ...
 
 
@@ -94,14 +106,6 @@ class Stage(enum.Enum):
     IDLE = "idle"
     EASING = "easing"
     FOLLOWING = "following"
-
-
-def home_speeds(description: ArmDescription) -> Joints:
-    """Return how fast an arm's joints go home by default, float64 (J,), which is how fast they ease to a leader."""
-    settings = SafetySettings()
-    velocity = settings.share * description.velocity
-    least = np.array([LEAST_HOME_SPEED[unit] for unit in description.units])
-    return np.asarray(np.minimum(velocity, np.maximum(settings.home_share * velocity, least)), np.float64)
 
 
 class Following:

@@ -6,17 +6,21 @@ that it was let go. So each press lasts a moment, a little longer than the usual
     w s, arrows up down     away from the base, towards it     u o   roll
     a d, arrows left right  to the left, to the right          i k   pitch
     r f, page up down       up, down                           j l   yaw
-    space                   shut or open the gripper           + -   faster, slower
-    enter                   hand back to the policy            y n ? success, failure, unsure     x  stop
+    g                       shut or open the gripper           + -   faster, slower
+    enter                   hand back to the policy            y n ? success, failure, unsure     space, x  stop
+
+Letters do the same with the shift key down or caps lock on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import sys
 import termios
+import threading
 import time
 import tty
 from collections.abc import Callable
@@ -26,23 +30,30 @@ from hardware.teleoperation.wishes import AXES, Wish
 from robot.errors import SailError
 
 KEYS: Final = {
-    "w": ("x", 1), "s": ("x", -1), "\x1b[A": ("x", 1), "\x1b[B": ("x", -1),
-    "a": ("y", 1), "d": ("y", -1), "\x1b[D": ("y", 1), "\x1b[C": ("y", -1),
+    "w": ("x", 1), "s": ("x", -1), "\x1b[A": ("x", 1), "\x1b[B": ("x", -1), "\x1bOA": ("x", 1), "\x1bOB": ("x", -1),
+    "a": ("y", 1), "d": ("y", -1), "\x1b[D": ("y", 1), "\x1b[C": ("y", -1), "\x1bOD": ("y", 1), "\x1bOC": ("y", -1),
     "r": ("z", 1), "f": ("z", -1), "\x1b[5~": ("z", 1), "\x1b[6~": ("z", -1),
     "u": ("roll", -1), "o": ("roll", 1),
     "i": ("pitch", 1), "k": ("pitch", -1),
     "j": ("yaw", 1), "l": ("yaw", -1),
 }  # fmt: skip
-WORDS: Final = {"\r": "hand back", "\n": "hand back", "y": "success", "n": "failure", "?": "unsure", "x": "stop"}
+GRIPPER: Final = "g"
+STOP: Final = "stop"
+WORDS: Final = {
+    "\r": "hand back", "\n": "hand back", "y": "success", "n": "failure", "?": "unsure", " ": STOP, "x": STOP,
+}  # fmt: skip
 SPEEDS: Final = (0.1, 0.2, 0.4, 0.7, 1.0)
 LONGEST_SEQUENCE: Final = 8
+SEQUENCE: Final = re.compile(r"\x1b(?:(?:O|\[\[?[0-9;?]*)([A-Za-z~])?)?")
+"""What a key of several bytes sends, its last one as a group. No other byte is a part of one: it may be a stop."""
 
 
 class Keyboard:
-    """Read the terminal that file descriptor `fd` is, standard input by default.
+    """Read the terminal that file descriptor `fd` is, standard input by default, from a thread of its own.
 
     `press_s` is how long one press lasts. `speed` is the place in `SPEEDS` to begin at. Signals such as Ctrl-C work as
-    ever; the terminal is given back as it was by `close`.
+    ever; the terminal is given back as it was by `close`. `on_stop` is called by the thread at every key for a stop, as
+    soon as it is pressed; set it before `open`.
     """
 
     def __init__(
@@ -56,80 +67,122 @@ class Keyboard:
         self._press_s = press_s
         self._speed = speed
         self._clock = clock
+        self.on_stop: Callable[[], None] = lambda: None
         self._kept: list[Any] | None = None
         self._rest = ""
         self._until_s: dict[tuple[str, int], float] = {}
+        self._toggles, self._word = 0, ""
+        self._problem = ""
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._ending: tuple[int, int] = (-1, -1)
 
     def open(self) -> None:
-        """Ask the terminal for keys one by one and unseen; raise SailError where there is no terminal."""
+        """Ask the terminal for keys one by one and unseen; raise SailError where there is no terminal to be read."""
         if self._kept is not None:
             return
         try:
             fd = sys.stdin.fileno() if self._fd is None else self._fd
-            self._kept = termios.tcgetattr(fd)
+            kept = termios.tcgetattr(fd)
         except (OSError, ValueError, termios.error):
             raise SailError("The keyboard needs a terminal on standard input; over ssh, use `ssh -t`.") from None
-        self._fd = fd
+        if not _is_ours(fd):
+            raise SailError("The keyboard cannot be read by a command in the background: give it in the foreground.")
+        self._fd, self._kept, self._problem = fd, kept, ""
         tty.setcbreak(fd)
+        self._ending = os.pipe()
+        self._thread = threading.Thread(target=self._run, args=(fd, self._ending[0]), name="keyboard", daemon=True)
+        self._thread.start()
 
     def read(self) -> Wish:
         """Return what the keys say now, at once; raise SailError where the terminal was closed."""
-        if self._kept is None or self._fd is None:
+        if self._kept is None:
             raise SailError("The keyboard is not open.")
         now_s = self._clock()
-        toggles, word = 0, ""
-        for key in self._pressed(self._fd):
-            if key in KEYS:
-                axis, sign = KEYS[key]
-                self._until_s.pop((axis, -sign), None)  # turning round is at once
-                self._until_s[axis, sign] = now_s + self._press_s
-            elif key == " ":
-                toggles += 1
-            elif key in "+=-":
-                self._speed = min(max(self._speed + (-1 if key == "-" else 1), 0), len(SPEEDS) - 1)
-            # A stop is not unsaid by a later word.
-            elif word != "stop":
-                word = WORDS.get(key, word)
         motion = dict.fromkeys(AXES, 0.0)
-        for (axis, sign), until_s in self._until_s.items():
-            if until_s > now_s:
-                motion[axis] = sign * SPEEDS[self._speed]
+        with self._lock:
+            if self._problem:
+                raise SailError(self._problem)
+            for (axis, sign), until_s in self._until_s.items():
+                if until_s > now_s:
+                    motion[axis] = sign * SPEEDS[self._speed]
+            toggles, word = self._toggles, self._word
+            self._toggles, self._word = 0, ""
         return Wish(tuple(motion.values()), toggles, word)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Give the terminal back as it was; closing twice is allowed."""
         kept, self._kept = self._kept, None
-        if kept is not None and self._fd is not None:
-            with contextlib.suppress(OSError, termios.error):  # a terminal that is gone needs nothing back
+        if kept is None or self._fd is None or self._thread is None:
+            return
+        reader, writer = self._ending
+        os.write(writer, b".")
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+        os.close(reader)
+        os.close(writer)
+        self._thread = None
+        with contextlib.suppress(OSError, termios.error):  # a terminal that is gone needs nothing back
+            if _is_ours(self._fd):
                 termios.tcsetattr(self._fd, termios.TCSADRAIN, kept)
 
-    def _pressed(self, fd: int) -> list[str]:
-        """Return the keys pressed since the last time, in order; what comes in several bytes as one."""
-        text, self._rest = self._rest, ""
-        while select.select([fd], [], [], 0)[0]:
-            try:
-                data = os.read(fd, 1024)
-            except OSError:
-                data = b""
-            if not data:
-                raise SailError("The terminal was closed.")
-            text += data.decode("utf-8", errors="ignore")
+    def _run(self, fd: int, ending: int) -> None:
+        """Hear the keys as they are pressed, until the end or until the terminal is closed."""
+        while ending not in (ready := select.select([fd, ending], [], [])[0]):
+            if not _is_ours(fd):
+                time.sleep(0.1)
+            elif fd in ready:
+                try:
+                    data = os.read(fd, 1024)
+                except OSError:
+                    data = b""
+                if not data:
+                    with self._lock:
+                        self._problem = "The terminal was closed."
+                    return
+                self._hear(data.decode("utf-8", errors="ignore"))
+
+    def _hear(self, text: str) -> None:
+        with self._lock:
+            keys = self._keys_in(text)
+            for key in keys:
+                self._take(key)
+        if any(WORDS.get(key) == STOP for key in keys):
+            self.on_stop()
+
+    def _take(self, key: str) -> None:
+        if key in KEYS:
+            axis, sign = KEYS[key]
+            self._until_s.pop((axis, -sign), None)  # turning round is at once
+            self._until_s[axis, sign] = self._clock() + self._press_s
+        elif key == GRIPPER:
+            self._toggles += 1
+        elif key in "+=-":
+            self._speed = min(max(self._speed + (-1 if key == "-" else 1), 0), len(SPEEDS) - 1)
+        elif self._word != STOP:  # a stop is not unsaid by a later word
+            self._word = WORDS.get(key, self._word)
+
+    def _keys_in(self, text: str) -> list[str]:
+        """Return the keys in what came, in order, letters small; what comes in several bytes as one.
+
+        Its beginning is kept where the rest of it is still on its way.
+        """
+        text, self._rest = self._rest + text, ""
         keys = []
         while text:
-            length = self._length(text)
-            if not length:
+            sequence = SEQUENCE.match(text)
+            key = text[0] if sequence is None else sequence.group()
+            if sequence is not None and not sequence.group(1) and len(key) == len(text) < LONGEST_SEQUENCE:
                 self._rest = text
                 break
-            keys.append(text[:length])
-            text = text[length:]
+            keys.append(key.lower() if len(key) == 1 else key)
+            text = text[len(key) :]
         return keys
 
-    @staticmethod
-    def _length(text: str) -> int:
-        """Return how many characters the first key has, 0 where the rest of it is still on its way."""
-        if not text.startswith("\x1b["):
-            return 1 if text != "\x1b" else 0
-        for place, letter in enumerate(text[2:LONGEST_SEQUENCE], 3):
-            if letter.isalpha() or letter == "~":
-                return place
-        return 0 if len(text) < LONGEST_SEQUENCE else 1
+
+def _is_ours(fd: int) -> bool:
+    """Return whether this process may read and set a terminal: whoever does so from the background is halted."""
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:  # it is not the terminal that this process belongs to, and nothing is forbidden
+        return True

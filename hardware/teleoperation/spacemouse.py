@@ -8,6 +8,7 @@ shuts or opens the gripper, the second hands back to the policy.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -103,16 +104,19 @@ class SpaceMouse:
         while not self._ended.wait(POLL_S):
             try:
                 state = device.read()
+                # Copied: the package writes into one and the same state.
+                motion = {axis: float(getattr(state, axis)) for axis in AXES}
+                buttons = [*(int(one) for one in state.buttons[:2]), 0, 0][:2]
+                if not all(map(math.isfinite, motion.values())):
+                    raise ValueError(f"it feels {motion}")
             except Exception as problem:
                 with self._lock:
                     self._problem = problem
                 return
-            buttons = [*(int(one) for one in state.buttons[:2]), 0, 0][:2]
             with self._lock:
                 if state.t != self._felt[0]:
                     self._felt = (state.t, self._clock())
-                # Copied: the package writes into one and the same state.
-                self._motion = {axis: float(getattr(state, axis)) for axis in AXES}
+                self._motion = motion
                 self._toggles += buttons[0] > self._pressed[0]
                 if buttons[1] > self._pressed[1]:
                     self._word = "hand back"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
@@ -49,6 +50,13 @@ class WishSource(Protocol):
     def close(self) -> None:
         """Let go of the device; closing twice is allowed."""
         ...
+
+
+@runtime_checkable
+class StopsAtOnce(WishSource, Protocol):
+    """A device that calls `on_stop`, from a thread of its own, the moment a stop is given; set it before `open`."""
+
+    on_stop: Callable[[], None]
 
 
 def with_dead_band(value: float, dead_band: float) -> float:

@@ -14,7 +14,7 @@ from policies.frame_pair import FramePair
 from policies.pose_tracking import PoseTracking
 from policies.training import finetune_frame_pair, finetune_pose_network
 from robot.cli.compose import build
-from robot.cli.wording import is_arm, task_of
+from robot.cli.wording import takes_any_words, task_of
 from robot.data import Episode, RobotSpec, SamplerSettings
 from robot.errors import SailError
 from robot.learn.attempts import Exploration
@@ -150,7 +150,7 @@ def exploration_of(config: DictConfig, instruction: str) -> Exploration | None:
     if float(node.share) == 0.0:
         return None
     # The words of MetaWorld's scenes mean nothing on an arm of this world.
-    lent = () if is_arm(config) else SEEN
+    lent = () if takes_any_words(config) else SEEN
     seen = [INSTRUCTIONS[task] for task in lent]
     borrowed = [*seen, *(text for task in lent for text in PARAPHRASES.get(task, ()) if node.paraphrases)]
     borrowed = [text for text in dict.fromkeys(borrowed) if text != instruction]

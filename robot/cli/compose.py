@@ -103,6 +103,8 @@ def _misconfigured(error: InstantiationException, cause: BaseException | None) -
     if "Error locating target" in told:
         why = cause.__cause__ if cause is not None and cause.__cause__ is not None else cause
         return f"There is no {target} to be made ({why}): is its package installed, and its name right?"
+    if "Expected a callable target" in told:
+        return "What a `_target_` names makes nothing: it must be a class, or a function that makes a component."
     if isinstance(cause, TypeError) and ("unexpected keyword argument" in str(cause) or "missing" in str(cause)):
         return f"{target} is not made with these keys: {cause}."
     return None

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from hardware.remote import RemoteRobot
 from hardware.teleoperation.following import Following
 from hardware.teleoperation.keyboard import Keyboard
 from hardware.teleoperation.spacemouse import SpaceMouse
@@ -26,15 +22,16 @@ from robot.cli.assembly import check_fit
 from robot.cli.compose import build, compose, config_hash
 from robot.cli.leading import LEADER, following
 from robot.cli.screen import Screen, bold, print_json, screen
+from robot.cli.stopping import OperatorStop
 from robot.cli.verbs import Arguments
 from robot.cli.wording import told
 from robot.data import Observation, Outcome, RobotSpec, Verdict
-from robot.deploy import Chooser, Deployed, Deployment, DeploySettings, Telemetry
+from robot.deploy import STOPPED, Chooser, Deployed, Deployment, DeploySettings, Telemetry
 from robot.episodes.description import Heading
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError, UnknownNameError
 from robot.judges.person import WORDS, verdict_of
-from robot.protocols import InverseDynamics, Planner, Recording, RewardModel, Robot
+from robot.protocols import Ageing, InverseDynamics, Planner, Previewing, Recording, RewardModel, Robot, SaysCondition
 from robot.rollout import Attempt
 
 SOURCES: dict[str, Callable[[], WishSource]] = {"keyboard": Keyboard, "spacemouse": SpaceMouse}
@@ -72,18 +69,24 @@ def carry_out(
         robot: Robot = build(config.robot, task=attempt.task)
     if not isinstance(robot, Robot):
         raise SailError("`sail deploy` drives one robot: choose robot=arm or robot=metaworld_zmq.")
+    keyboard = SOURCES["keyboard"]()
     try:
         if planner is not None:
             check_fit(planner, robot.spec)
-        with device(str(config.takeover), robot.spec, float(config.takeover_share), config.leader, robot) as takeover:
+        with (
+            OperatorStop(robot, keyboard, halts=not settings.dry_run) as stop,
+            device(config, robot, keyboard) as takeover,
+        ):
             console.print(f"“{attempt.instruction}” on", bold(robot.spec.name))
+            if stop.hears_keys:
+                console.print("Space stops, and so does Ctrl-C.", style="dim")
             first = begin(robot, attempt.seed, settings.dry_run, console)
             store = EpisodeStore(Path(config.store))
             recording, name = None, ""
             if not settings.dry_run:
                 name = f"{attempt.task}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
                 recording = store.record(heading(attempt, robot.spec, config), name)
-            with operator_stop() as stopped, live(console, robot, settings.dry_run) as show:
+            with live(console, robot, settings.dry_run) as show:
                 deployment = Deployment(
                     robot=robot,
                     planner=planner,
@@ -91,12 +94,12 @@ def carry_out(
                     settings=settings,
                     recording=recording,
                     takeover=takeover,
-                    is_stopped=stopped,
+                    is_stopped=stop.is_asked,
                     state=lambda: state_of(robot, takeover),
                     age_s=lambda observation: age_of(robot, observation),
                     on_tick=show,
                 )
-                ended = conclude(deployment, attempt, first, recording)
+                ended = conclude(deployment, attempt, first, recording, stop)
     finally:
         robot.close()
     verdict = None
@@ -106,16 +109,12 @@ def carry_out(
 
 
 def begin(robot: Robot, seed: int, dry_run: bool, console: Screen) -> Observation:
-    """Bring the robot to its start, or, in a dry run, only look; Ctrl-C then holds it and ends the command."""
+    """Bring the robot to its start, or, in a dry run, only look."""
     if dry_run:
         with console.status("looking"):
             return looked(robot)
-    try:
-        with console.status("homing the arm"):
-            return robot.reset(seed)
-    except BaseException:
-        halt(robot)
-        raise
+    with console.status("homing the arm"):
+        return robot.reset(seed)
 
 
 def looked(robot: Robot, timeout_s: float = 10.0) -> Observation:
@@ -129,33 +128,49 @@ def looked(robot: Robot, timeout_s: float = 10.0) -> Observation:
                 raise
 
 
-def conclude(deployment: Deployment, attempt: Attempt, first: Observation, recording: Recording | None) -> Deployed:
-    """Run a deployment to its end; whatever happens, bring the robot to rest and seal what was recorded."""
-    ended = Deployed(Outcome.OPERATOR_STOP, "the operator stopped it", deployment.telemetry)
+def conclude(
+    deployment: Deployment, attempt: Attempt, first: Observation, recording: Recording | None, stop: OperatorStop
+) -> Deployed:
+    """Run a deployment to its end; whatever happens, bring the robot to rest and seal what was recorded.
+
+    A second Ctrl-C ends it at once, and yet seals; a third leaves the episode open as it is.
+    """
+    ended = Deployed(Outcome.OPERATOR_STOP, STOPPED, deployment.telemetry)
+    stop.bears = 1
     try:
         ended = deployment.run(attempt, first)
     except Exception as problem:
         ended = Deployed(Outcome.INFRASTRUCTURE_FAULT, f"a defect of the program: {problem!r}", deployment.telemetry)
         raise
     finally:
-        if not deployment.settings.dry_run:
-            halt(deployment.robot)
+        stop.bears = 2
+        stop.rest()
         if recording is not None:
-            if not deployment.has_begun:
-                recording.observe(first)
-            recording.seal(ended.outcome)
+            seal(recording, None if deployment.has_begun else first, ended.outcome)
+    if stop.is_hurried:
+        raise KeyboardInterrupt
     return ended
 
 
-def halt(robot: Robot) -> None:
-    """Bring a robot to rest that knows how; others stand still when nothing is sent."""
-    if isinstance(robot, RemoteRobot):
-        robot.halt()
+def seal(recording: Recording, first: Observation | None, outcome: Outcome) -> None:
+    """Seal a recording, of nothing but a first observation where none was recorded yet; leave it where that fails."""
+    try:
+        if first is not None:
+            recording.observe(first)
+        recording.seal(outcome)
+    except BaseException:
+        recording.leave()
+        raise
 
 
 def age_of(robot: Robot, observation: Observation) -> float:
     """Return how old, in s, the oldest part of what a robot senses is; of a simulator at rest nothing ages."""
-    return max(robot.ages().values()) if isinstance(robot, RemoteRobot) else 0.0
+    return max(robot.ages().values(), default=0.0) if isinstance(robot, Ageing) else 0.0
+
+
+def condition_of(robot: Robot) -> str:
+    """Return what state a robot says it is in, nothing where it does not say."""
+    return robot.condition() if isinstance(robot, SaysCondition) else ""
 
 
 def heading(attempt: Attempt, spec: RobotSpec, config: DictConfig) -> Heading:
@@ -172,11 +187,13 @@ def heading(attempt: Attempt, spec: RobotSpec, config: DictConfig) -> Heading:
 
 
 @contextmanager
-def device(name: str, spec: RobotSpec, share: float, leader: DictConfig, robot: Robot) -> Iterator[Chooser | None]:
-    """Lend what lets a person take over by the device named, open, or nothing for `none`.
+def device(config: DictConfig, robot: Robot, keyboard: WishSource) -> Iterator[Chooser | None]:
+    """Lend what lets a person take over by the device that `takeover` names, open, or nothing for `none`.
 
-    `leader` describes the arm that the robot follows with `leader`.
+    There is one `keyboard`, which may be open already: two would take keys from each other. `leader` describes the arm
+    that the robot follows with `leader`.
     """
+    name = str(config.takeover)
     if name == NOBODY:
         yield None
         return
@@ -185,10 +202,10 @@ def device(name: str, spec: RobotSpec, share: float, leader: DictConfig, robot: 
     source: Following | WishSource
     takeover: Chooser
     if name == LEADER:
-        source = takeover = following(leader, robot, SOURCES["keyboard"]())
+        source = takeover = following(config.leader, robot, keyboard)
     else:
-        source = SOURCES[name]()
-        takeover = Takeover(source, spec.action, share)
+        source = keyboard if name == "keyboard" else SOURCES[name]()
+        takeover = Takeover(source, robot.spec.action, float(config.takeover_share))
     try:
         source.open()
         yield takeover
@@ -198,27 +215,7 @@ def device(name: str, spec: RobotSpec, share: float, leader: DictConfig, robot: 
 
 def state_of(robot: Robot, takeover: Chooser | None) -> str:
     """Return the state that a robot is in, where it has one, and what a leader is to be told."""
-    return " · ".join(filter(None, (str(getattr(robot, "state", "")), str(getattr(takeover, "note", "")))))
-
-
-@contextmanager
-def operator_stop() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into an operator's stop, which the loop asks about; a second one interrupts at once."""
-    asked = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return " · ".join(filter(None, (condition_of(robot), str(getattr(takeover, "note", "")))))
 
 
 @contextmanager
@@ -228,6 +225,10 @@ def live(console: Screen, robot: Robot, dry_run: bool) -> Iterator[Callable[[Tel
     with console.status() as status:
 
         def show(telemetry: Telemetry) -> None:
+            with contextlib.suppress(OSError):  # a screen that is gone ends nothing
+                put(telemetry)
+
+        def put(telemetry: Telemetry) -> None:
             lines = [live_line(telemetry)]
             if dry_run and telemetry.action is not None:
                 lines.append(f"  would send {would_send(robot, telemetry)}")
@@ -265,7 +266,7 @@ def would_send(robot: Robot, telemetry: Telemetry) -> str:
     action = telemetry.action
     assert action is not None
     said = ", ".join(f"{name} {value:+.2f}" for name, value in zip(robot.spec.action.names, action.values, strict=True))
-    if isinstance(robot, RemoteRobot):
+    if isinstance(robot, Previewing):
         joints = ", ".join(f"{name} {value:.3f}" for name, value in robot.preview(action).items())
         said += f" → {joints}"
     return said

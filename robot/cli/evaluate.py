@@ -12,7 +12,7 @@ from robot.cli.compose import build, compose
 from robot.cli.provenance import Origin
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.verbs import Arguments
-from robot.cli.wording import is_arm, task_of
+from robot.cli.wording import takes_any_words, task_of
 from robot.data import Episode
 from robot.errors import SailError
 from robot.learn.evaluation import EvaluationRecord, evaluate
@@ -56,7 +56,7 @@ def tasks_asked(config: DictConfig) -> dict[str, str]:
         raise SailError("Say what to evaluate: either task=NAME, or tasks= with names, seen, unseen, tuning or all.")
     if int(config.rollouts) < 1:
         raise SailError(f"rollouts must be at least 1, got {config.rollouts}.")
-    if is_arm(config):
+    if takes_any_words(config):
         if config.tasks:
             raise SailError('On an arm one task is evaluated at a time: task="close the drawer".')
         task, instruction = task_of(config)

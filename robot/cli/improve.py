@@ -28,7 +28,7 @@ from robot.cli.recording import episode_name, record_missing, requests_for, stor
 from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.verbs import Arguments
-from robot.cli.wording import is_arm, task_of
+from robot.cli.wording import takes_any_words, task_of
 from robot.data import Episode, Outcome
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
@@ -87,7 +87,7 @@ def improve(
     planner = PlannerInForce(build(config.planner))
     inverse_dynamics = InverseDynamicsInForce(build(config.inverse_dynamics))
     task = task_of(config)[0]
-    if is_arm(config) and not config.demonstrations_from:
+    if takes_any_words(config) and not config.demonstrations_from:
         narrator.say(
             "No demonstrations are mixed in, and successes keep their own tempo: on an arm those of MetaWorld would "
             "mislead. demonstrations_from=data/teleoperated, say, names a store of yours."
@@ -159,7 +159,7 @@ def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode
     """
     if config.demonstrations_from:
         return demonstrations_in(EpisodeStore(Path(config.demonstrations_from)))
-    if is_arm(config):
+    if takes_any_words(config):
         return ()
     robot = plain(config.robot)
     options: dict[str, object] = {name: robot[name] for name in ("image_size", "action_repeat") if name in robot}

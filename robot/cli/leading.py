@@ -7,9 +7,8 @@ import sys
 import numpy as np
 from omegaconf import DictConfig
 
-from hardware.remote import RemoteRobot
 from hardware.safety import LEAST_HOME_SPEED
-from hardware.teleoperation.following import Following, home_speeds
+from hardware.teleoperation.following import Following, Leadable
 from hardware.teleoperation.leader import Leader
 from hardware.teleoperation.wishes import WishSource
 from robot.arm import Joints
@@ -49,17 +48,14 @@ def leader_driver(config: DictConfig) -> ArmDriver:
 
 def place_of(robot: Robot) -> Joints:
     """Return where a robot driven by joint positions was sent last, or is, float64 (Da,), in its actions' order."""
-    if isinstance(robot, RemoteRobot):
-        report = robot.latest()[0]
-        if report is None:
-            raise SailError("The arm has not said where it is yet.")
-        return report.sent
+    if isinstance(robot, Leadable):
+        return robot.sent_positions()
     names, observation = robot.spec.proprio_names, robot.observe()
     return np.array([observation.proprio[names.index(name)] for name in robot.spec.action.names], np.float64)
 
 
 def speeds_of(robot: Robot) -> Joints:
     """Return how fast a robot eases to its leader, float64 (Da,): as it goes home, where its limits are known."""
-    if isinstance(robot, RemoteRobot):
-        return home_speeds(robot.client.welcome.description)
+    if isinstance(robot, Leadable):
+        return robot.easing_speeds()
     return np.array([LEAST_HOME_SPEED.get(unit, 0.0) for unit in robot.spec.action.units])

@@ -95,13 +95,18 @@ def _dispatch(words: list[str]) -> int:
 def _check_settings(verb: Verb, arguments: Arguments) -> None:
     """Complain about a misspelt key, component or task at once, before the libraries that take seconds to import."""
     from robot.cli.compose import compose
-    from robot.cli.wording import is_arm
+    from robot.cli.wording import takes_any_words
     from sim.tasks import tasks_of
 
     config = compose(verb.configs[arguments.subject], arguments.overrides)
     for key in ("task", "tasks", "play_tasks"):
-        if config.get(key) and verb.tasks_are_ours and not is_arm(config):
+        if not config.get(key) or not verb.tasks_are_ours:
+            continue
+        try:
             tasks_of(str(config[key]))
+        except UnknownNameError:
+            if not takes_any_words(config):
+                raise
 
 
 def parse(verb: Verb, words: Sequence[str]) -> Arguments:

@@ -28,7 +28,7 @@ class Verb:
     `subjects` maps a subject to its summary; a verb without any takes none. `configs` maps a subject ("" where there
     is none) to the root YAML file that holds its keys. `flags` maps a flag to what it does. `words` maps a subject to
     the key that a bare word after it is taken for. `aliases` maps a subject to other names of its keys.
-    `tasks_are_ours`: `task=` must name one of the fifty, unless the robot is an arm of this world.
+    `tasks_are_ours`: `task=` must name one of the fifty, unless the robot takes any words.
     """
 
     name: str

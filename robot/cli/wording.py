@@ -1,23 +1,36 @@
-"""What a task is called and what it asks for: one of the fifty by its name, or on an arm any words."""
+"""What a task is called and what it asks for: one of the fifty by its name, or any words where a robot takes them."""
 
 from __future__ import annotations
 
+import pkgutil
 import re
 
 from omegaconf import DictConfig
 
 from robot.errors import SailError
+from robot.protocols import TakesAnyWords
 from sim.tasks import INSTRUCTIONS, check_task
 
-ARM = "hardware.remote_arm.remote_arm"
 LONGEST_NAME = 100
 """Characters of a task's name, at most: files and folders are called after it."""
 
 
-def is_arm(config: DictConfig) -> bool:
-    """Return whether a configuration's robot is an arm of this world, which knows no list of tasks."""
+def takes_any_words(config: DictConfig) -> bool:
+    """Return whether a configuration's robot knows no list of tasks: what makes it says so (see `TakesAnyWords`).
+
+    What the configuration names is imported for that. Raises SailError where it cannot be.
+    """
     robot = config.get("robot")
-    return isinstance(robot, DictConfig) and str(robot.get("_target_", "")) == ARM
+    target = str(robot.get("_target_", "")) if isinstance(robot, DictConfig) else ""
+    if not target:
+        return False
+    try:
+        named = pkgutil.resolve_name(target)
+    except Exception as problem:
+        raise SailError(
+            f"There is no {target} to be made ({problem}): is its package installed, and its name right?"
+        ) from problem
+    return isinstance(named, TakesAnyWords) and named.takes_any_words is True
 
 
 def told(task: str, instruction: str) -> tuple[str, str]:
@@ -41,14 +54,14 @@ def name_of(words: str) -> str:
 
 
 def task_of(config: DictConfig) -> tuple[str, str]:
-    """Return what a run's task is called and what it asks for: one of the fifty, or on an arm any words.
+    """Return what a run's task is called and what it asks for: one of the fifty, or any words if the robot takes them.
 
     Raises SailError for an unknown task or an instruction of blanks.
     """
     said = str(config.get("instruction", ""))
     if said and not said.strip():
         raise SailError("The instruction is empty: say in words what the robot should do, or leave the key out.")
-    if is_arm(config):
+    if str(config.task) not in INSTRUCTIONS and takes_any_words(config):
         return told(str(config.task), said)
     check_task(config.task)
     return str(config.task), said.strip() or INSTRUCTIONS[config.task]

@@ -6,8 +6,11 @@ the same time. So where a test asks what an arm is, it is first waited for until
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -18,9 +21,21 @@ from hardware.kinematic_arm import KinematicArm, PaintedCamera, cartesian
 from hardware.remote import RemoteRobot
 from hardware.server import ArmServer
 from robot.data import Action, Observation
-from robot.protocols import ArmDriver, Camera, Robot
+from robot.errors import SailError
+from robot.protocols import (
+    Ageing,
+    ArmDriver,
+    Camera,
+    Haltable,
+    KnowsSuccess,
+    Previewing,
+    Robot,
+    SaysCondition,
+    TakesAnyWords,
+)
 from sim.metaworld import MetaWorldRobot
 from tests.fakes import ToyRobot
+from tests.own_robot import OwnRobot
 from tests.unit.hardware.serving import PATIENT, until
 
 
@@ -43,6 +58,7 @@ def kinematic(action: ActionFactory, rate_hz: float) -> Robot:
 
 ROBOTS: dict[str, Callable[[], Robot]] = {
     "fake": ToyRobot,
+    "somebody's own": OwnRobot,
     "arm over a wire, displacements": lambda: kinematic(partial(Displacement, metres_per_unit=0.02), 40.0),
     "arm over a wire, joint positions": lambda: kinematic(JointPositions, 20.0),
     "simulator": lambda: MetaWorldRobot("drawer-close", image_size=24),
@@ -100,6 +116,26 @@ def same(first: Observation, second: Observation, real_time: bool = False) -> bo
         and all(np.array_equal(image, second.images[name]) for name, image in first.images.items())
         and np.array_equal(np.array(first.state), np.array(second.state))
     )
+
+
+Capability = TypeVar("Capability")
+
+
+def as_one(robot: Robot, capability: type[Capability]) -> Capability:
+    """Return a robot that has a capability; the others are not asked for it."""
+    if not isinstance(robot, capability):
+        pytest.skip(f"it is not {capability.__name__}")
+    return robot
+
+
+def where(robot: Robot) -> dict[str, float]:
+    """Return where each joint of a robot is, once it stands still."""
+    observation = observed(robot)
+    if isinstance(robot, RemoteRobot):
+        report = robot.client.report
+        assert report is not None
+        return dict(zip(robot.client.welcome.description.joint_names, map(float, report.position), strict=True))
+    return dict(zip(robot.spec.proprio_names, map(float, observation.proprio), strict=True))
 
 
 def middling(robot: Robot, seed: int = 0) -> Action:
@@ -215,3 +251,96 @@ def test_what_was_observed_stays_as_it_was(robot: Robot) -> None:
     for name, image in kept[0].items():
         np.testing.assert_array_equal(held.images[name], image)
     np.testing.assert_array_equal(held.proprio, kept[1])
+
+
+# What only some can do, and say
+
+
+def test_what_the_robots_can_do_is_what_is_expected_of_them(robot: Robot) -> None:
+    kinds = (Haltable, Ageing, Previewing, KnowsSuccess, SaysCondition)
+    can = {kind.__name__ for kind in kinds if isinstance(robot, kind)}
+    everything = {kind.__name__ for kind in kinds}
+    assert can == (everything if real_time(robot) or isinstance(robot, OwnRobot) else {"KnowsSuccess"})
+    assert isinstance(robot, TakesAnyWords) == ("Haltable" in can)
+
+
+def test_halted_it_rests_and_takes_no_action_until_the_next_reset(robot: Robot) -> None:
+    haltable = as_one(robot, Haltable)
+    robot.reset(0)
+    for _ in range(3):
+        robot.act(Action(robot.spec.action.high))
+    haltable.halt()
+    rests = observed(robot)
+    with pytest.raises(SailError):
+        robot.act(middling(robot))
+    haltable.halt()  # halting again is allowed
+    assert same(observed(robot), rests, real_time(robot))
+    robot.reset(0)
+    robot.act(middling(robot))
+
+
+def test_it_may_be_halted_from_another_thread_in_the_midst_of_acting(robot: Robot) -> None:
+    haltable = as_one(robot, Haltable)
+    robot.reset(0)
+    problems: list[SailError] = []
+
+    def act_on() -> None:
+        try:
+            for _ in range(2000):
+                robot.act(middling(robot))
+                time.sleep(0.001)
+        except SailError as problem:
+            problems.append(problem)
+
+    acting = threading.Thread(target=act_on)
+    acting.start()
+    time.sleep(0.2)
+    haltable.halt()
+    acting.join(30)
+    assert problems and not acting.is_alive()
+    rests = observed(robot)
+    time.sleep(0.1)
+    assert same(observed(robot), rests, real_time(robot))
+
+
+def test_halted_before_its_first_reset_or_twice_it_raises_nothing() -> None:
+    for make in (ROBOTS["somebody's own"], ROBOTS["arm over a wire, displacements"]):
+        fresh = make()
+        as_one(fresh, Haltable).halt()
+        as_one(fresh, Haltable).halt()
+        fresh.close()
+
+
+def test_it_says_how_old_everything_is_that_it_senses(robot: Robot) -> None:
+    ageing = as_one(robot, Ageing)
+    robot.reset(0)
+    robot.observe()
+    ages = ageing.ages()
+    assert set(robot.spec.cameras) < set(ages)  # and where the robot itself is
+    assert all(0.0 <= age_s < 30.0 for age_s in ages.values())
+
+
+def test_a_preview_moves_nothing_and_is_where_the_robot_then_goes(robot: Robot) -> None:
+    previewing = as_one(robot, Previewing)
+    robot.reset(0)
+    before = observed(robot)
+    there = previewing.preview(middling(robot))
+    assert all(map(np.isfinite, there.values()))
+    assert same(observed(robot), before, real_time(robot))
+    robot.act(middling(robot))
+    assert where(robot) == pytest.approx(there, abs=1e-3)
+
+
+def test_success_is_known_or_not(robot: Robot) -> None:
+    robot.reset(0)
+    assert as_one(robot, KnowsSuccess).succeeded() in (None, False)
+
+
+def test_its_condition_is_a_few_words(robot: Robot) -> None:
+    robot.reset(0)
+    condition = as_one(robot, SaysCondition).condition()
+    assert isinstance(condition, str) and 0 < len(condition) < 200
+
+
+def test_whether_any_words_will_do_is_yes_or_no(robot: Robot) -> None:
+    assert as_one(robot, TakesAnyWords).takes_any_words is True

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from hardware.cameras.capture import CapturedCamera, NumberedCamera
+from hardware.cameras.lens import intrinsics_of, rate_of
 from hardware.cameras.opencv import OpenCVCamera
 from hardware.cameras.realsense import RealSenseCamera
 from robot.errors import SailError
@@ -70,6 +74,23 @@ class HandFed:
         self.frames.put((image, time_s, number))
 
 
+class Waiting(HandFed):
+    """A camera that hands on the very thing that was put in."""
+
+    def read(self) -> tuple[np.ndarray, float]:
+        while not self.ended:
+            with contextlib.suppress(queue.Empty):
+                image, time_s, self.number = self.frames.get(timeout=0.02)
+                return image, time_s
+        raise SailError("Camera 'hand' is not open.")
+
+
+class WaitingNumbered(Waiting):
+    @property
+    def frame_number(self) -> int:
+        return self.number
+
+
 class HandFedNumbered(HandFed):
     @property
     def frame_number(self) -> int:
@@ -120,6 +141,116 @@ def test_a_lens_is_told_through_every_wrapping_and_checked() -> None:
         OpenCVCamera("front", 0, intrinsics=[615.2, 0.0, 319.5, 239.5])
 
 
+# What is no frame
+
+
+def after(thread: CapturedCamera, camera: HandFed, image: object, time_s: object, number: int = 0) -> CapturedCamera:
+    """Put a frame in and wait until it has been looked at."""
+    camera.put(image, time_s, number)  # type: ignore[arg-type]
+    taken(thread, camera)
+    return thread
+
+
+TIMES = [
+    (float("nan"), "whose time is no number: .*nan"),
+    (float("inf"), "whose time is no number: inf"),
+    (-float("inf"), "whose time is no number: -inf"),
+    (np.float32("nan"), "whose time is no number: .*nan"),
+    (None, "whose time is no number: None"),
+    ("now", "whose time is no number: 'now'"),
+    (100.5, "are 0.5 s in the future"),
+    (1.7e9, r"are 1.7e\+09 s in the future"),  # the time of day
+    (99.5, "has gone back by 0.4 s"),
+]
+PICTURES = [
+    (np.zeros((64, 48, 3), np.uint8), r"pictures of uint8 \(48, 64, 3\), and gave uint8 \(64, 48, 3\)"),
+    (np.zeros((48, 64), np.uint8), r"and gave uint8 \(48, 64\)"),
+    (np.zeros((48, 64, 4), np.uint8), r"and gave uint8 \(48, 64, 4\)"),
+    (np.zeros((48, 64, 3), np.float32), r"and gave float32 \(48, 64, 3\)"),
+    (None, "and gave NoneType"),
+]
+
+
+@pytest.mark.parametrize(
+    ("image", "time_s", "said"),
+    [(picture(1), time_s, said) for time_s, said in TIMES] + [(image, 99.95, said) for image, said in PICTURES],
+)
+def test_what_is_no_frame_is_refused_and_said(captured, image: object, time_s: object, said: str) -> None:
+    thread, camera = captured(Waiting())
+    after(thread, camera, picture(0), 99.9)
+    after(thread, camera, image, time_s)
+    health = thread.health()
+    assert re.search(said, health.problem) and health.reopened == 0
+    assert health.frames == 1 and health.age_s == pytest.approx(0.1)
+    assert thread.newest().time_s == 99.9
+    np.testing.assert_array_equal(thread.newest().image, picture(0))
+    after(thread, camera, picture(2), 100.0)
+    assert thread.health().problem == "" and thread.health().frames == 2
+
+
+def test_a_camera_that_gives_nothing_but_refused_frames_is_frozen_and_says_why(captured, clock: Clock) -> None:
+    thread, camera = captured(Waiting())
+    after(thread, camera, picture(0), float("nan"))
+    clock.now_s = 100.6
+    health = thread.health()
+    assert health.frozen and "whose time is no number" in health.problem and health.age_s == float("inf")
+    with pytest.raises(SailError, match="whose time is no number"):
+        thread.read()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_time_that_stands_still_is_a_hang_whatever_the_picture(captured, clock: Clock, number: int) -> None:
+    thread, camera = captured(WaitingNumbered() if number else Waiting())
+    after(thread, camera, picture(0), 100.0, 0)
+    after(thread, camera, picture(1), 100.0, number)
+    assert thread.health().problem == "" and thread.health().repeated == 1  # it may only have been asked too early
+    clock.now_s = 100.6
+    after(thread, camera, picture(2), 100.0, 2 * number)
+    health = thread.health()
+    assert health.frozen and "time of its pictures stands still" in health.problem
+    assert health.age_s == pytest.approx(0.6) and health.frames == 1
+    after(thread, camera, picture(3), 100.6, 3 * number)
+    assert thread.health().problem == "" and not thread.health().frozen
+
+
+@pytest.mark.parametrize("make", [OpenCVCamera, RealSenseCamera])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -0.1])
+def test_settings_that_would_give_pictures_no_time_or_no_rate_are_refused(make: Any, wrong: float) -> None:
+    for key in ("latency_s", "rate_hz"):
+        with pytest.raises(SailError, match=f"{key} of camera 'front' must be"):
+            make("front", "123", **{key: wrong})
+    with pytest.raises(SailError, match="rate_hz"):
+        make("front", "123", rate_hz=0)
+
+
+def test_a_camera_may_use_its_buffer_again(captured) -> None:
+    thread, camera = captured(Waiting())
+    buffer = picture(0)
+    after(thread, camera, buffer, 99.8)
+    buffer[:] = picture(1)
+    after(thread, camera, buffer, 99.9)
+    assert thread.health().repeated == 0 and thread.health().frames == 2
+    buffer[:] = 0
+    np.testing.assert_array_equal(thread.newest().image, picture(1))
+
+
+@pytest.mark.parametrize("claim", [float("nan"), float("inf"), -3.0, "many", None])
+def test_what_a_camera_says_of_itself_and_cannot_be_is_not_known(claim: object) -> None:
+    camera = HandFed()
+    camera.rate_hz, camera.intrinsics = claim, (claim, claim, claim, claim)  # type: ignore[attr-defined]
+    assert rate_of(camera) == 0.0 and intrinsics_of(camera) is None
+
+    class Raising(HandFed):
+        @property
+        def rate_hz(self) -> float:
+            raise RuntimeError("not open yet")
+
+        intrinsics = rate_hz
+
+    assert rate_of(Raising()) == 0.0 and intrinsics_of(Raising()) is None
+    assert rate_of(CapturedCamera(Raising())) == 0.0
+
+
 def taken(thread: CapturedCamera, camera: HandFed) -> None:
     """Wait until every frame that was put in has been looked at."""
     wait_until(lambda: camera.frames.empty())
@@ -136,9 +267,9 @@ def test_the_newest_frame_is_there_at_once_with_its_time_and_age(captured, clock
     thread, camera = captured()
     assert thread.newest() is None
     assert thread.health().age_s == float("inf")
+    clock.now_s = 100.25
     for number in range(3):
         camera.put(picture(number), 100.0 + number / 10)
-    clock.now_s = 100.25
     wait_until(lambda: thread.newest() is not None and thread.newest().count == 3)
     frame = thread.newest()
     np.testing.assert_array_equal(frame.image, picture(2))
@@ -187,7 +318,8 @@ def test_a_hanging_camera_with_numbered_frames_is_told_though_its_picture_may_ch
     assert health.frozen and "repeats one picture" in health.problem
     assert health.age_s == pytest.approx(1.0) and health.frames == 1
     np.testing.assert_array_equal(thread.newest().image, picture(0))
-    camera.put(picture(3), 101.0, 8)
+    clock.now_s = 101.1
+    camera.put(picture(3), 101.1, 8)
     wait_until(lambda: thread.newest().count == 2)
     taken(thread, camera)
     assert not thread.health().frozen and thread.health().problem == ""
@@ -207,15 +339,17 @@ def test_without_numbers_sameness_for_long_is_a_hang_and_for_a_moment_is_not(cap
     health = thread.health()
     assert health.repeated == 6
     assert health.age_s == pytest.approx(0.7)  # since it was new, not since it came last
+    clock.now_s = 100.8
     camera.put(picture(1), 100.8)
     wait_until(lambda: not thread.health().frozen)
     assert thread.newest().time_s == pytest.approx(100.8)
 
 
-def test_lost_frames_are_counted_by_number_or_by_time(captured) -> None:
+def test_lost_frames_are_counted_by_number_or_by_time(captured, clock: Clock) -> None:
+    clock.now_s = 100.6
     thread, camera = captured(HandFedNumbered())
     for number in (1, 2, 5, 6, 10):
-        camera.put(picture(number), 100.0, number)
+        camera.put(picture(number), 100.0 + number / 30, number)
     taken(thread, camera)
     assert thread.health().lost == 2 + 3
 
@@ -226,7 +360,7 @@ def test_lost_frames_are_counted_by_number_or_by_time(captured) -> None:
     assert thread.health().lost == 2
 
 
-def test_a_camera_that_fails_is_opened_anew_until_it_works(captured) -> None:
+def test_a_camera_that_fails_is_opened_anew_until_it_works(captured, clock: Clock) -> None:
     thread, camera = captured(HandFedNumbered())
     camera.put(picture(0), 100.0, 500)
     wait_until(lambda: thread.newest() is not None)
@@ -234,6 +368,7 @@ def test_a_camera_that_fails_is_opened_anew_until_it_works(captured) -> None:
     camera.frames.put(SailError("Camera 'hand' was pulled out."))
     wait_until(lambda: thread.health().reopened == 1)
     assert camera.opened == 2 and camera.refuses == 0 and camera.closed >= 1
+    clock.now_s = 101.0
     camera.put(picture(1), 101.0, 500)  # counts anew: neither lost nor repeated
     wait_until(lambda: thread.newest().count == 2)
     taken(thread, camera)
@@ -244,7 +379,7 @@ def test_an_error_of_the_package_itself_ends_nothing(captured) -> None:
     thread, camera = captured()
     camera.frames.put(KeyError("depth"))
     wait_until(lambda: thread.health().reopened == 1)
-    camera.put(picture(1), 101.0)
+    camera.put(picture(1), 100.0)
     wait_until(lambda: thread.newest() is not None)
 
 
@@ -291,22 +426,22 @@ def test_as_a_camera_it_gives_each_new_frame_once_and_never_an_old_one(captured,
     thread, camera = captured(HandFedNumbered(), frozen_after_s=0.5)
     assert isinstance(thread, Camera) and thread.size == SIZE
     for number in range(3):
-        camera.put(picture(number), 100.0 + number, number)
+        camera.put(picture(number), 99.0 + number / 10, number)
     taken(thread, camera)
     np.testing.assert_array_equal(thread.read()[0], picture(2))  # those between were skipped
-    threading.Timer(0.1, camera.put, (picture(3), 103.0, 3)).start()
+    threading.Timer(0.1, camera.put, (picture(3), 99.3, 3)).start()
     image, time_s = thread.read()
     np.testing.assert_array_equal(image, picture(3))
-    assert time_s == 103.0
+    assert time_s == 99.3
     threading.Timer(0.1, setattr, (clock, "now_s", 101.0)).start()
     with pytest.raises(SailError, match="nothing new for 1.0 s"):
         thread.read()
-    camera.put(picture(4), 104.0, 4)
+    camera.put(picture(4), 99.4, 4)
     taken(thread, camera)
     np.testing.assert_array_equal(thread.read()[0], picture(4))
 
 
-def test_it_may_be_closed_and_opened_again(captured) -> None:
+def test_it_may_be_closed_and_opened_again(captured, clock: Clock) -> None:
     thread, camera = captured()
     camera.put(picture(0), 100.0)
     thread.read()
@@ -315,6 +450,7 @@ def test_it_may_be_closed_and_opened_again(captured) -> None:
     with pytest.raises(SailError, match="not open"):
         thread.read()
     camera.ended = False
+    clock.now_s = 200.0
     thread.open()
     camera.put(picture(0), 200.0)  # the same picture, and yet a new one: nothing is known of the time between
     assert thread.read()[1] == 200.0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from unittest.mock import patch
@@ -17,7 +17,16 @@ import pytest
 from hardware.teleoperation.keyboard import KEYS, SPEEDS, Keyboard
 from hardware.teleoperation.spacemouse import STALE_S, SpaceMouse
 from hardware.teleoperation.takeover import Takeover
-from hardware.teleoperation.wishes import AXES, OPEN, SHUT, Displacements, Wish, WishSource, with_dead_band
+from hardware.teleoperation.wishes import (
+    AXES,
+    OPEN,
+    SHUT,
+    Displacements,
+    StopsAtOnce,
+    Wish,
+    WishSource,
+    with_dead_band,
+)
 from robot.data import Action, ActionSpec
 from robot.errors import SailError
 from tests.doubles import pyspacemouse
@@ -89,34 +98,41 @@ def terminal() -> Iterator[tuple[int, int]]:
             os.close(end)
 
 
+class Heard(Keyboard):
+    """A keyboard that counts how much it has heard."""
+
+    heard = 0
+
+    def _hear(self, text: str) -> None:
+        super()._hear(text)
+        self.heard += len(text)
+
+
 @pytest.fixture
-def keyboard(terminal: tuple[int, int], clock: Clock) -> Iterator[Keyboard]:
-    keyboard = Keyboard(terminal[1], press_s=0.12, clock=clock)
+def keyboard(terminal: tuple[int, int], clock: Clock) -> Iterator[Heard]:
+    keyboard = Heard(terminal[1], press_s=0.12, clock=clock)
     keyboard.open()
     yield keyboard
     keyboard.close()
 
 
-def press(terminal: tuple[int, int], keys: str) -> None:
-    """Press keys and wait until they have come through the terminal."""
+def press(keyboard: Heard, terminal: tuple[int, int], keys: str) -> None:
+    """Press keys and wait until they have been heard."""
+    heard = keyboard.heard + len(keys)
     os.write(terminal[0], keys.encode())
-
-    def waiting() -> int:
-        return int.from_bytes(fcntl.ioctl(terminal[1], termios.FIONREAD, bytes(4)), sys.byteorder)
-
-    wait_until(lambda: waiting() >= len(keys))
+    wait_until(lambda: keyboard.heard == heard)
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", [*KEYS, *(key.upper() for key in KEYS if key.isalpha())])
 def test_every_key_moves_its_axis_and_only_for_a_moment(
-    key: str, keyboard: Keyboard, terminal: tuple[int, int], clock: Clock
+    key: str, keyboard: Heard, terminal: tuple[int, int], clock: Clock
 ) -> None:
-    assert isinstance(keyboard, WishSource)
+    assert isinstance(keyboard, StopsAtOnce) and isinstance(keyboard, WishSource)
     assert keyboard.read() == Wish()
-    press(terminal, key)
-    axis, sign = KEYS[key]
+    press(keyboard, terminal, key)
+    axis, sign = KEYS[key.lower() if key.isalpha() else key]
     wished = [sign * SPEEDS[1] if name == axis else 0.0 for name in AXES]
-    wait_until(lambda: list(keyboard.read().motion) == wished)
+    assert list(keyboard.read().motion) == wished
     clock.now_s += 0.11
     assert list(keyboard.read().motion) == wished
     clock.now_s += 0.02
@@ -124,43 +140,74 @@ def test_every_key_moves_its_axis_and_only_for_a_moment(
 
 
 def test_a_key_held_down_moves_on_and_two_at_once_move_both(
-    keyboard: Keyboard, terminal: tuple[int, int], clock: Clock
+    keyboard: Heard, terminal: tuple[int, int], clock: Clock
 ) -> None:
     for _ in range(20):
-        press(terminal, "wa")
+        press(keyboard, terminal, "wa")
         assert keyboard.read().motion[:2] == (SPEEDS[1], SPEEDS[1])
         clock.now_s += 0.033
-    press(terminal, "s")  # the other way, at once
+    press(keyboard, terminal, "s")  # the other way, at once
     assert keyboard.read().motion[0] == -SPEEDS[1]
 
 
-def test_speed_gripper_and_words(keyboard: Keyboard, terminal: tuple[int, int]) -> None:
-    press(terminal, "++++++++w")
-    assert keyboard.read().motion[0] == SPEEDS[-1]
-    press(terminal, "---------w")
-    assert keyboard.read().motion[0] == SPEEDS[0]
-    press(terminal, "  \n")
-    wish = keyboard.read()
+@pytest.mark.parametrize("capital", [False, True], ids=["small", "capital"])
+def test_speed_gripper_and_words(keyboard: Heard, terminal: tuple[int, int], capital: bool) -> None:
+    def typed(keys: str) -> Wish:
+        press(keyboard, terminal, keys.upper() if capital else keys)
+        return keyboard.read()
+
+    assert typed("++++++++w").motion[0] == SPEEDS[-1]
+    assert typed("---------w").motion[0] == SPEEDS[0]
+    wish = typed("gg\n")
     assert wish.toggles == 2 and wish.word == "hand back"
-    for key, word in (("y", "success"), ("n", "failure"), ("?", "unsure"), ("x", "stop")):
-        press(terminal, key)
-        assert keyboard.read().word == word
-    press(terminal, "xy")
-    assert keyboard.read().word == "stop"
-    press(terminal, "QZ\x1b[15~~")
-    assert keyboard.read().word == "" and not keyboard.read().toggles
+    for key, word in (("y", "success"), ("n", "failure"), ("?", "unsure"), ("x", "stop"), (" ", "stop")):
+        assert typed(key).word == word
+    assert typed("xy").word == "stop" and typed(" n").word == "stop"
+    wish = typed("qz")
+    assert wish.word == "" and not wish.toggles
 
 
-def test_a_key_of_several_bytes_may_come_in_two_pieces(keyboard: Keyboard, terminal: tuple[int, int]) -> None:
-    press(terminal, "\x1b[")
-    assert not keyboard.read().is_at_hand
-    press(terminal, "Bw")
+@pytest.mark.parametrize(
+    "key", ["\x1b[15~", "\x1bOP", "\x1b[[A", "\x1b[1;5A", "\x1b[Z", "\x1b[200~", "\x1b[?1;2c"], ids=repr
+)
+def test_the_end_of_a_key_of_several_bytes_is_no_letter(key: str, keyboard: Heard, terminal: tuple[int, int]) -> None:
+    press(keyboard, terminal, f"{key}~~")
+    assert keyboard.read() == Wish()
+
+
+@pytest.mark.parametrize("keys", ["\x1b[Bw", "\x1bOBw"])
+def test_a_key_of_several_bytes_may_come_in_pieces(keys: str, keyboard: Heard, terminal: tuple[int, int]) -> None:
+    for byte in keys[:-2]:
+        press(keyboard, terminal, byte)
+        assert not keyboard.read().is_at_hand
+    press(keyboard, terminal, keys[-2:])
     assert keyboard.read().motion[0] == SPEEDS[1]  # down, and then the other way
+
+
+# A letter ends such a key, whose beginning nobody types; anything else is a key by itself.
+BEFORE = [(before, key) for before in ("", "w", "\x1b", "é", "wasd+") for key in (" ", "x", "X")]
+BEFORE += [(before, " ") for before in ("\x1b[", "\x1bO", "\x1b[1;", "\x1b[[")]
+
+
+@pytest.mark.parametrize(("before", "key"), BEFORE, ids=repr)
+def test_a_stop_is_told_at_once_whatever_came_before(
+    key: str, before: str, keyboard: Heard, terminal: tuple[int, int]
+) -> None:
+    told: list[float] = []
+    keyboard.on_stop = lambda: told.append(time.monotonic())
+    press(keyboard, terminal, before)
+    assert not told
+    os.write(terminal[0], key.encode())
+    pressed_s = time.monotonic()
+    wait_until(lambda: bool(told))  # and nobody has read
+    assert told[0] - pressed_s < 1.0
+    assert keyboard.read().word == "stop"
 
 
 def test_the_terminal_is_given_back_as_it_was(terminal: tuple[int, int]) -> None:
     before = termios.tcgetattr(terminal[1])
     keyboard = Keyboard(terminal[1])
+    keyboard.open()
     keyboard.open()
     during = termios.tcgetattr(terminal[1])
     assert not during[3] & termios.ECHO and not during[3] & termios.ICANON
@@ -170,12 +217,29 @@ def test_the_terminal_is_given_back_as_it_was(terminal: tuple[int, int]) -> None
     assert termios.tcgetattr(terminal[1]) == before
     with pytest.raises(SailError, match="not open"):
         keyboard.read()
+    assert not [thread for thread in threading.enumerate() if thread.name == "keyboard"]
 
 
-def test_a_terminal_that_goes_away_is_told(keyboard: Keyboard, terminal: tuple[int, int]) -> None:
+def test_it_may_be_opened_again(terminal: tuple[int, int]) -> None:
+    keyboard = Heard(terminal[1])
+    for _ in range(3):
+        keyboard.open()
+        press(keyboard, terminal, "w")
+        assert keyboard.read().is_at_hand
+        keyboard.close()
+
+
+def test_a_terminal_that_goes_away_is_told(keyboard: Heard, terminal: tuple[int, int]) -> None:
     os.close(terminal[0])
-    with pytest.raises(SailError, match="terminal was closed"):
-        keyboard.read()
+
+    def is_told() -> bool:
+        try:
+            keyboard.read()
+        except SailError as problem:
+            return "terminal was closed" in str(problem)
+        return False
+
+    wait_until(is_told)
 
 
 def test_no_terminal_is_told_in_one_sentence() -> None:
@@ -184,6 +248,16 @@ def test_no_terminal_is_told_in_one_sentence() -> None:
         Keyboard(read).open()
     os.close(read)
     os.close(write)
+
+
+def test_a_command_in_the_background_leaves_the_terminal_alone(
+    terminal: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = termios.tcgetattr(terminal[1])
+    monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp() + 1)
+    with pytest.raises(SailError, match="in the background"):
+        Keyboard(terminal[1]).open()
+    assert termios.tcgetattr(terminal[1]) == before
 
 
 # The SpaceMouse
@@ -234,6 +308,26 @@ def test_its_buttons_count_once_a_press(device: pyspacemouse.SpaceMouseDevice) -
     wait_until(lambda: seen() == (1, ["hand back"]))
     device._state.buttons = [1, 0]
     wait_until(lambda: seen()[0] == 2)
+    mouse.close()
+
+
+@pytest.mark.parametrize(("what", "value"), [("x", float("nan")), ("yaw", None), ("buttons", ["?"])])
+def test_what_a_spacemouse_cannot_feel_moves_nothing_and_is_told(
+    what: str, value: object, device: pyspacemouse.SpaceMouseDevice
+) -> None:
+    mouse = SpaceMouse()
+    mouse.open()
+    setattr(device._state, what, value)
+
+    def is_told() -> bool:
+        try:
+            return not all(map(np.isfinite, mouse.read().motion))
+        except SailError as error:
+            return "gone" in str(error)
+
+    wait_until(is_told)
+    with pytest.raises(SailError, match="gone"):
+        mouse.read()
     mouse.close()
 
 

@@ -119,7 +119,8 @@ def test_a_robot_driven_by_displacements_does_not_follow(tmp_path: Path, monkeyp
 
 def test_the_live_line_says_what_a_leader_is_to_be_told() -> None:
     class Holding:
-        state = "HOLDING"
+        def condition(self) -> str:
+            return "HOLDING"
 
     class Far:
         note = "bring the leader nearer: its elbow is 1.30 rad from the arm's"

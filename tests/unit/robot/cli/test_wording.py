@@ -8,29 +8,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from robot.cli.assembly import exploration_of, without_demonstrations
-from robot.cli.compose import compose, config_hash
+from robot.cli.compose import build, compose, config_hash, plain
 from robot.cli.evaluate import tasks_asked
 from robot.cli.improve import Narrator, run_folder, seen_demonstrations
+from robot.cli.keys import group_options
 from robot.cli.main import main
 from robot.cli.screen import Screen, meter, screen
-from robot.cli.wording import is_arm, task_of, told
+from robot.cli.wording import takes_any_words, task_of, told
 from robot.data import Verdict
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
 from robot.learn.journal import Journal
 from robot.learn.sail import LoopEvent
+from robot.protocols import TakesAnyWords
 from robot.text import visible
 from tests.fakes import toy_episode
 from tests.hostile import HOSTILE, IDS
+from tests.unit.hardware.serving import served
 
 
 def test_an_arm_takes_any_words_and_the_simulator_one_of_the_fifty() -> None:
     arm = compose("improve", ["robot=arm", "task=Fold the towel!"])
-    assert is_arm(arm) and task_of(arm) == ("fold-the-towel", "Fold the towel!")
+    assert takes_any_words(arm) and task_of(arm) == ("fold-the-towel", "Fold the towel!")
     assert run_folder(arm).name.startswith("fold-the-towel-seed0-")
-    assert is_arm(compose("improve", ["robot=franka"]))
+    assert takes_any_words(compose("improve", ["robot=franka"]))
     assert tasks_asked(compose("evaluate", ["robot=arm", "task=fold it"])) == {"fold-it": "fold it"}
     assert task_of(compose("improve", ["task=door-close"])) == ("door-close", "close the door")
     for robot in ("metaworld", "metaworld_zmq"):
@@ -38,6 +42,58 @@ def test_an_arm_takes_any_words_and_the_simulator_one_of_the_fifty() -> None:
             task_of(compose("improve", [f"robot={robot}", "task=Fold the towel!"]))
     with pytest.raises(SailError, match="one task"):
         tasks_asked(compose("evaluate", ["robot=arm", "tasks=seen"]))
+
+
+def test_a_robot_of_somebody_s_own_takes_any_words_if_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["robot._target_=tests.own_robot.OwnRobot", "task=Fold the towel!"]
+    own = compose("improve", words)
+    assert takes_any_words(own) and task_of(own) == ("fold-the-towel", "Fold the towel!")
+    assert tasks_asked(compose("evaluate", words)) == {"fold-the-towel": "Fold the towel!"}
+    exploration = exploration_of(own, "Fold the towel!")
+    assert exploration is not None and list(exploration.bandit.instructions) == ["Fold the towel!"]
+    for verb in ("improve", "evaluate"):  # what does not fit is its camera, not its task
+        assert main([verb, *words, "planner=tiny", "inverse_dynamics=tiny"]) == 2
+        assert "camera 'corner2', and the robot has only top" in capsys.readouterr().err
+    silent = compose("improve", ["robot._target_=tests.fakes.ToyRobot", "task=Fold the towel!"])
+    assert not takes_any_words(silent)
+    with pytest.raises(SailError, match="no task 'Fold"):
+        task_of(silent)
+
+
+@pytest.mark.parametrize("target", ["tests.own_robot.Nobody", "nowhere.Robot", "robot.cli.wording", "…", "7.x"])
+def test_a_robot_that_is_nowhere_is_told_and_not_its_task(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", f"robot._target_={target}", "task=fold the towel", "planner=tiny"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and (target in told or "no task 'fold the towel'" in told)
+
+
+def test_what_makes_no_robot_is_told_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["robot._target_=robot.text", "task=reach", "planner=tiny", "inverse_dynamics=tiny"]
+    assert main(["evaluate", *words]) == 2
+    told = capsys.readouterr().err
+    assert "names makes nothing" in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", group_options("robot"))
+def test_what_is_built_takes_the_words_that_its_configuration_says(option: str) -> None:
+    config = compose("improve", [f"robot={option}"])
+    with served() as server:
+        here = {
+            "address": server.address,
+            "cameras": ["front"],
+            "known": "",
+            "kinematics": None,
+            "size": 1,
+            "workers": 1,
+        }
+        if option == "metaworld":
+            here["cameras"] = ["corner2"]
+        settings = {key: here.get(key, value) for key, value in plain(config.robot).items()}
+        built = build(OmegaConf.create(settings), task="reach")
+        try:
+            assert (isinstance(built, TakesAnyWords) and built.takes_any_words) == takes_any_words(config)
+        finally:
+            built.close()
 
 
 def test_what_was_improved_in_own_words_is_evaluated_in_them() -> None:
