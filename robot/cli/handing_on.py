@@ -71,6 +71,8 @@ def take_in(arguments: Arguments) -> int:
             else:
                 # Their pictures have lost what they lose already; ours are kept as they come.
                 store.add(replace(episode, episode_id=name), quality=LOSSLESS, more={"source": str(config.source)})
+                if labels := source.labels(number):
+                    store.append_labels(name, labels)
                 added += 1
             progress.advance(name)
         progress.end()
