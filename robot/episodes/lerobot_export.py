@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 
 from robot.data import Episode
 from robot.episodes import lerobot_format as form
+from robot.episodes.description import measured_rate_hz
 from robot.episodes.labels import Label
 from robot.episodes.lerobot_columns import Columns, features_of, known_of, rows_of, shared, table_of
-from robot.episodes.lerobot_layout import Layout, check_fit
+from robot.episodes.lerobot_layout import Layout, MisfitError, check_fit, is_other_rate
 from robot.episodes.lerobot_ours import OursWriter
 from robot.episodes.lerobot_stats import Stats
 from robot.episodes.lerobot_videos import VideoFiles
@@ -66,16 +67,13 @@ class Exporter:
     def add(self, episode: Episode, labels: Sequence[Label] = ()) -> None:
         """Append an episode and what was said about it.
 
-        Raises SailError where it does not fit, the others not being touched by it: it holds no action or numbers that
+        Raises MisfitError where it does not fit, the others not being touched by it: it holds no action or numbers that
         are none, its rows came at another rate than was asked for, or its layout is not that of the first.
         """
-        try:
-            check_fit(episode)
-            layout = Layout.of(episode, self._fps)
-            if self._set is not None and (odd := self._set.layout.difference(layout)):
-                raise SailError(f"it does not fit into one data set with the others: {odd}")
-        except SailError as problem:
-            raise SailError(f"Episode {episode.episode_id!r} was left out: {str(problem).rstrip('.')}.") from None
+        check_fit(episode)
+        layout = Layout.of(episode, self._fps)
+        if self._set is not None and (odd := self._set.layout.difference(layout)):
+            raise MisfitError(f"it does not fit into one data set with the others: {odd}")
         with self._told():
             if self._set is None:
                 self._set = _DataSet(self._aside, layout, self._quality)
@@ -128,8 +126,11 @@ def export_lerobot(
     """
     with Exporter(out, quality) as exporter:
         for episode in episodes:
-            if len(episode):
-                exporter.add(episode)
+            try:
+                if len(episode):
+                    exporter.add(episode)
+            except MisfitError as problem:
+                raise SailError(f"Episode {episode.episode_id!r}: {problem}.") from None
             if on_episode is not None:
                 on_episode(episode)
         return exporter.finish().info
@@ -143,6 +144,7 @@ class _DataSet:
         self._folder = folder
         self._tasks: dict[str, int] = {}
         self._robots: list[str] = []
+        self._rates_hz: list[float] = []
         self._ids: list[str] = []
         self._rows: list[dict[str, Any]] = []
         self._known: list[Columns] = []
@@ -182,6 +184,7 @@ class _DataSet:
         self._known.append(known_of(episode, labels))
         self._ids.append(episode.episode_id)
         self._robots.append(episode.robot.partition("/")[0])
+        self._rates_hz.append(measured_rate_hz(episode.times_s) or self.layout.fps)
         self._frames += length
         self._waiting.append(table_of(columns))
         if sum(table.nbytes for table in self._waiting) >= form.DATA_MIB * 2**20:
@@ -195,6 +198,10 @@ class _DataSet:
         self._ours.finish()
         columns, notices = shared(self._ids, self._known)
         self._add_columns(columns)
+        slowest, fastest = min(self._rates_hz), max(self._rates_hz)
+        if any(is_other_rate(rate_hz, self.layout.fps) for rate_hz in (slowest, fastest)):
+            came = f"{slowest:.4g}" if fastest - slowest < 0.01 * fastest else f"{slowest:.4g} to {fastest:.4g}"
+            notices.append(f"The rows are counted at {self.layout.fps:g} Hz; they came at {came} Hz.")
         if len(set(self._robots)) > 1:
             notices.append(f"robot_type is left out: the robots are {', '.join(sorted(set(self._robots)))}.")
         info = self._info(list(columns[0]))
