@@ -77,6 +77,6 @@ def _rate(episode: Episode) -> Weakness | None:
     if episode.spec is None:
         return None
     rate_hz = episode.spec.action.rate_hz
-    if math.isfinite(rate_hz) and rate_hz > 0:
+    if isinstance(rate_hz, int | float) and math.isfinite(rate_hz) and rate_hz > 0:
         return None
-    return Weakness(f"says that its robot is driven at {rate_hz:g} Hz", 0, rate=True)
+    return Weakness(f"says that its robot is driven at {rate_hz} Hz", 0, rate=True)

@@ -227,7 +227,7 @@ NAN = np.float32("nan")
         ({"times_s": np.array([0, 1, 2, np.nan, 4, 5])}, "times that are no numbers"),
         (
             {"spec": dataclasses.replace(SPEC, action=dataclasses.replace(SPEC.action, rate_hz=0.0))},
-            "driven at 0 Hz",
+            r"driven at 0\.0 Hz",
         ),
     ],
 )
