@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from robot.data import ActionSpec, Episode, Image, Outcome, RobotSpec
 from robot.episodes import lerobot_format as form
+from robot.episodes.labels import Label
+from robot.episodes.lerobot_ours import Ours
 from robot.episodes.video import decode
 from robot.errors import SailError
 
@@ -46,12 +48,16 @@ class LeRobotSource:
             self._spec = self._robot()
         except (KeyError, TypeError, ValueError) as problem:
             raise SailError(f"The description of {self.folder} is damaged ({problem}).") from None
-        ours = self._json(form.OURS) if (self.folder / form.OURS).exists() else {}
-        self._ours: list[Mapping[str, Any]] = ours.get("episodes", [])
+        self._ours = Ours.read(self.folder)
+        self._labels: dict[int, tuple[Label, ...]] = {}
 
     def __len__(self) -> int:
         """Return how many episodes there are."""
         return len(self._rows)
+
+    def labels(self, number: int) -> tuple[Label, ...]:
+        """Return what was said about an episode that has been read, by its number."""
+        return self._labels.get(number, ())
 
     def __iter__(self) -> Iterator[Episode]:
         """Yield the episodes, those of one row alone, which hold no action, among them."""
@@ -78,7 +84,7 @@ class LeRobotSource:
                         file_index=row[f"videos/{key}/file_index"],
                     ),
                     round(row[f"videos/{key}/from_timestamp"] * fps),
-                    length,
+                    length + self._ours.has_last(number),
                 )
                 for key, video in videos.items()
             }
@@ -89,9 +95,13 @@ class LeRobotSource:
             raise SailError(f"Episode {number} of {self.folder} is damaged ({problem}).") from None
 
     def _put_together(self, number: int, own: pa.Table, pictures: Mapping[str, NDArray[np.uint8]]) -> Episode:
-        known = self._ours[number] if number < len(self._ours) else {}
+        known: Mapping[str, Any] = self._ours.facts[number] if number < len(self._ours.facts) else {}
         instruction = self._tasks[own["task_index"][0].as_py()]
-        actions = _numbers(own[form.ACTION])[:-1]
+        state, actions = _numbers(own[form.STATE]), _numbers(own[form.ACTION])
+        if rest := self._ours.rest(number, state, actions):
+            self._labels[number] = rest.labels
+            return rest.episode(instruction, state, actions, pictures)
+        actions = actions[:-1]
         success = _numbers(own[form.SUCCESS]).reshape(-1)[:-1] > 0.5 if form.SUCCESS in own.column_names else None
         ended = Outcome.TIMEOUT if success is None else Outcome.SUCCESS if success.any() else Outcome.FAILURE
         return Episode(
@@ -103,7 +113,7 @@ class LeRobotSource:
             config_hash=str(known.get("config_hash", "")),
             episode_id=str(known.get("episode_id", "")),
             frames=pictures,
-            proprio=_numbers(own[form.STATE]),
+            proprio=state,
             requested=actions,
             sent=actions,
             times_s=own["timestamp"].to_numpy().astype(np.float64),

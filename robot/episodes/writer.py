@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,8 +77,13 @@ class EpisodeWriter:
         self._stream: StepStream | None = None
         with self._told():
             self._open = OpenFolder(self._store, self._id or _stem(heading))
-            opening = {"episode_id": self._id, **heading.as_json(), **_made_now()}
-            (self._open.path / OPENING).write_bytes(to_bytes(opening))
+            try:
+                opening = {"episode_id": self._id, **heading.as_json(), **_made_now()}
+                (self._open.path / OPENING).write_bytes(to_bytes(opening))
+            except BaseException:  # there is nothing in it that anybody could save
+                self._open.release()
+                shutil.rmtree(self._open.path, ignore_errors=True)
+                raise
 
     @property
     def folder(self) -> Path:
