@@ -15,14 +15,15 @@ from robot.errors import SailError
 
 LOOK_S = 0.02
 """How often it looks, and every door looks at what it says."""
-MOST_DESCRIPTORS = 4_096
-"""More are not used, even where the system would allow them: a connection takes some 30 KiB of memory."""
+MOST_DESCRIPTORS = 2_048
+"""More are not used, even where the system would allow them: a connection that reads nothing may take 0.3 MiB."""
 LEAST_DESCRIPTORS = 64
 SHUT_BELOW, OPEN_ABOVE, CUT_BELOW = 1 / 2, 5 / 8, 1 / 8
 """Where so much is free of what was at first, doors are shut, and opened again, and connections cut."""
 SETTLE_S = 0.05
 """How long a door takes to do what it was told, in ZeroMQ's threads too."""
-MOST_GROWTH_MIB = 128.0
+MOST_GROWTH_MIB = 256.0
+"""More than an arm, a camera or a scene that is drawn anew should need beside what the server had at first."""
 CLEAR_S = 0.06
 """After so long, what cut connections took is free."""
 
@@ -47,7 +48,7 @@ class Doorkeeper:
         self.shut = self._cut_stops = False
         self._complaints, self._most_growth_mib = complaints, most_growth_mib
         self._most = min(raise_limit(), MOST_DESCRIPTORS)
-        self._memory = Memory()
+        self._memory: Memory | None = None
         self._free_at_first = 0
         self._base_mib = 0.0
         self._renewals = self._stop_renewals = 0
@@ -62,6 +63,7 @@ class Doorkeeper:
                 f"The system lets this process open {self._most} files and connections, and {max(free, 0)} of them are "
                 "left for clients: allow more with `ulimit -n 4096`."
             )
+        self._memory = Memory()
         self._base_mib = self._memory.mib
 
     def look(self) -> None:
@@ -75,7 +77,8 @@ class Doorkeeper:
 
     def close(self) -> None:
         """Look no more; closing twice is allowed."""
-        self._memory.close()
+        if self._memory is not None:
+            self._memory.close()
 
     def _look_at_descriptors(self) -> None:
         free = self._most - open_descriptors()
@@ -104,6 +107,8 @@ class Doorkeeper:
         self.shut, self._cut_stops, self._turned_s = shut, False, now()
 
     def _look_at_memory(self) -> None:
+        if self._memory is None:
+            return
         mib = self._memory.mib
         if self._clearing and now() - self._renewed_s > CLEAR_S:
             if all(door.renewed >= self.renewals(door) for door in self.doors):

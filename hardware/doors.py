@@ -40,6 +40,8 @@ ATTACH_FILTER, DETACH_FILTER, RETURN = 26, 27, 0x06
 """Linux: let a small program choose the packets that a socket gets; this one returns none."""
 DRAINED = 64
 """How many messages of a socket are read before others get their turn."""
+SEND_BUFFER_BYTES = 131_072
+"""The system's own grows to megabytes for every connection that does not read, and makes pictures late."""
 MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTION_BYTES_WITH_KEYS = 128, 512
 """The handshake needs some 30 bytes, with keys some 280."""
 SUBSCRIPTION_BUFFER_BYTES, SUBSCRIPTIONS_WAITING = 2_048, 2
@@ -76,6 +78,8 @@ class Door:
         self._options = {**ALWAYS, **self.options, **most}
         self.shuts, self.is_shut, self.renewed = shuts, False, 0
         self._socket: zmq.Socket[bytes] | None = None
+        # Connections inherit what their listening socket has.
+        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._open()
         keeper.doors.append(self)
 
@@ -83,11 +87,6 @@ class Door:
     def port(self) -> int:
         """Return the port it listens on."""
         return int(self._listener.getsockname()[1])
-
-    @property
-    def closed(self) -> bool:
-        """Return whether it is closed for good."""
-        return self._listener.fileno() < 0
 
     def poll(self, timeout_ms: int) -> int:
         """Wait until something has come; return 0 where nothing has in time."""
@@ -210,7 +209,6 @@ class PublishingDoor(Door):
         most_sent: int = 64,
     ) -> None:
         """Take a listening socket and open; of messages that wait for a slow subscriber, `most_sent` are kept."""
-        # Connections inherit it.
         listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, SUBSCRIPTION_BUFFER_BYTES)
         self._subscribed_bytes = 0
         super().__init__(

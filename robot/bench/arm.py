@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import shutil
 import tempfile
@@ -90,6 +91,8 @@ def bench_arm(
 def _serve(pipe: Connection, record: Path, options: tuple[int, int, float, float, str]) -> None:
     """Serve the kinematic arm until told to end."""
     cameras, image_size, camera_hz, servo_hz, encoding = options
+    # It would complain of the connections that it is made to bear.
+    logging.getLogger("sail.arm").setLevel(logging.ERROR)
     arm = KinematicArm()
     views = [PaintedCamera(arm, f"camera{number}", (image_size, image_size), camera_hz) for number in range(cameras)]
     settings = SafetySettings(servo_hz=servo_hz, silence_s=1.0, lease_s=3.0, late_s=1.0, state_age_s=1.0)

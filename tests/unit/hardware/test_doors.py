@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import socket as sockets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from hardware.complaints import Complaints
 from hardware.doorkeeper import Doorkeeper
 from hardware.doors import Door, PublishingDoor, listeners
 from robot.errors import SailError
+from tests.faults.zmtp import frame, handshake
 from tests.unit.hardware.serving import until
 
 
@@ -173,6 +175,26 @@ def test_subscribing_to_everything_is_free_however_often() -> None:
         assert door._socket is socket and door._subscribed_bytes == 0
 
 
+def test_what_a_subscriber_does_not_read_is_not_kept() -> None:
+    with opened(PublishingDoor, most_sent=2) as (door, _, _context), sockets.socket() as idler:
+        idler.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4_096)
+        idler.settimeout(0.5)
+        idler.connect(("127.0.0.1", door.port))
+        idler.sendall(handshake("SUB"))
+        until(lambda: (door.tend(), len(idler.recv(1_000)))[1])
+        idler.sendall(frame(b"\x01"))
+        news = b"x" * 100_000
+        for _ in range(200):
+            door.tend()
+            door.send([news])
+            time.sleep(0.002)
+        kept = 0
+        with contextlib.suppress(TimeoutError):
+            while got := idler.recv(1_000_000):
+                kept += len(got)
+        assert 100_000 < kept < 1_000_000
+
+
 class Told:
     """A door as its keeper sees it."""
 
@@ -229,19 +251,19 @@ def test_memory_that_grows_puts_everybody_out_until_it_is_free(monkeypatch: pyte
     with kept(monkeypatch) as (keeper, seen):
         door, stops = Told(), Told(shuts=False)
         keeper.doors += [door, stops]
-        seen["mib"] = 220.0
+        seen["mib"] = 350.0
         look(keeper, seen, 3)
         assert keeper.renewals(door) == 0
-        seen["mib"] = 230.0
+        seen["mib"] = 360.0
         look(keeper, seen, 5)
         assert keeper.renewals(door) == keeper.renewals(stops) == 1  # once, until they have
         door.renewed = stops.renewed = 1
         seen["mib"] = 120.0
         look(keeper, seen, 3)
-        seen["mib"] = 240.0
+        seen["mib"] = 370.0
         look(keeper, seen, 3)
         assert keeper.renewals(door) == 1
-        seen["mib"] = 250.0
+        seen["mib"] = 380.0
         look(keeper, seen)
         assert keeper.renewals(door) == 2
 
