@@ -1,0 +1,49 @@
+"""Deploy on an arm until stopped or killed: `python -m tests.faults.deploy ADDRESS STORE PIPE`.
+
+A line goes to the pipe, a file descriptor, for every step that is recorded. Where standard input is a terminal, it
+becomes the one that this process belongs to, whose closing the system tells it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import termios
+from typing import Any
+
+from robot.cli import deploy
+from robot.cli.main import main
+from robot.episodes.writer import EpisodeWriter
+from tests.unit.robot.cli.test_deploy import PATIENT, Sideways, Still
+
+
+def told(pipe: int) -> None:
+    """Have every step that was recorded told."""
+    step = EpisodeWriter.step
+
+    def recorded(writer: EpisodeWriter, *words: Any, **named: Any) -> None:
+        step(writer, *words, **named)
+        os.write(pipe, f"{writer.steps}\n".encode())
+
+    EpisodeWriter.step = recorded  # type: ignore[method-assign]
+
+
+def built(config: Any, **extra: Any) -> Any:
+    """Build everything but models, which take seconds to load."""
+    target = str(config.get("_target_", ""))
+    if target.startswith(("planners.", "policies.")):
+        return Still() if target.startswith("planners.") else Sideways()
+    return build(config, **extra)
+
+
+build = deploy.build
+
+if __name__ == "__main__":
+    address, store, pipe = sys.argv[1:]
+    if os.isatty(0):
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    told(int(pipe))
+    deploy.build = built
+    words = [f"robot.address={address}", f"store={store}", "robot.image_size=48", *PATIENT]
+    sys.exit(main(["deploy", "task=slide it to the right", *words, "deploy.max_steps=100000"]))
