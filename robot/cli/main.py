@@ -88,7 +88,7 @@ def _check_settings(verb: Verb, arguments: Arguments) -> None:
 
     config = compose(verb.configs[arguments.subject], arguments.overrides)
     for key in ("task", "tasks", "play_tasks"):
-        if config.get(key) and verb.tasks_are_ours and not is_arm(config):
+        if config.get(key) and verb.tasks_are_ours and not is_arm(config) and not config.get("store"):
             tasks_of(str(config[key]))
 
 

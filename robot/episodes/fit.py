@@ -8,7 +8,6 @@ may say it (`Told`).
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot.data import Episode, RobotSpec
+from robot.episodes.description import usual_rate_hz
 from robot.episodes.easing import check_poses
 from robot.episodes.resampling import resampled
 from robot.errors import SailError
@@ -116,8 +116,8 @@ def check_finite(episode: Episode) -> None:
     for what, values in columns.items():
         if values is not None and len(bad := _not_finite(values)):
             raise SailError(
-                f"The {what} of step {bad[0]} of episode {episode.episode_id!r} is not finite, so that it cannot be "
-                "replayed: `sail episodes doctor` looks for more of that."
+                f"The {what} of step {bad[0]} of episode {episode.episode_id!r} is not finite: `sail episodes doctor` "
+                "looks for more of that."
             )
 
 
@@ -203,7 +203,7 @@ def _rate_hz(episode: Episode, told: Told) -> float:
     if told.rate_hz is not None:
         return told.rate_hz
     stated = episode.spec.action.rate_hz if episode.spec else None
-    measured = _usual_rate_hz(episode)
+    measured = usual_rate_hz(episode.times_s)
     if stated is None and measured is None:
         raise SailError(f"How fast episode {episode.episode_id!r} was recorded is not known: say it with rate_hz=… .")
     if stated is None or measured is None:
@@ -214,15 +214,6 @@ def _rate_hz(episode: Episode, told: Told) -> float:
             f"{measured:.4g}: say which is right with rate_hz={stated:.4g} or rate_hz={measured:.4g}."
         )
     return stated
-
-
-def _usual_rate_hz(episode: Episode) -> float | None:
-    """Return how many steps a second an episode's times are those of; None where they do not say.
-
-    That is of most of its steps: a robot that stood still while the next plan was made was no slower for it.
-    """
-    apart_s = float(np.median(np.diff(episode.times_s))) if len(episode) else 0.0
-    return 1.0 / apart_s if math.isfinite(apart_s) and apart_s > 0 else None
 
 
 def _differ(rate_hz: float, other_hz: float) -> bool:
