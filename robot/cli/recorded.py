@@ -105,10 +105,13 @@ def check_acts(episode: Episode) -> None:
 
 
 class Alike:
-    """Refuse episodes of another robot than the first one's, with other actions or, where that counts, another rate."""
+    """Refuse episodes of another robot than the first one's.
 
-    def __init__(self, timed: bool) -> None:
-        self._timed = timed
+    That is one with other actions, where models are `acting`, or another rate, where steps are `timed`.
+    """
+
+    def __init__(self, timed: bool, acting: bool = True) -> None:
+        self._timed, self._acting = timed, acting
         self._first: tuple[Episode, float] | None = None
         self._limits: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
 
@@ -118,15 +121,15 @@ class Alike:
         took_s = step_s(episode) if self._timed else 0.0
         first, its_s = self._first = self._first or (episode, took_s)
         names = [one.spec.action.names if one.spec else () for one in (first, episode)]
-        if first.sent.shape[1] != episode.sent.shape[1] or names[0] != names[1]:
+        if self._acting and (first.sent.shape[1] != episode.sent.shape[1] or names[0] != names[1]):
             raise SailError(
                 f"Episode {episode.episode_id!r} has {_actions(episode)}, and {first.episode_id!r} "
-                f"{_actions(first)}: one model learns of one robot."
+                f"{_actions(first)}: they are of two robots."
             )
         if abs(took_s - its_s) > RATES_DIFFER * its_s:
             raise SailError(
                 f"A step of episode {episode.episode_id!r} took {took_s:.4g} s and one of {first.episode_id!r} "
-                f"{its_s:.4g} s: one model learns at one rate."
+                f"{its_s:.4g} s: they are of two rates."
             )
         self._limits.append(
             (episode.spec.action.low, episode.spec.action.high)

@@ -6,6 +6,8 @@ with why, and does not keep the rest from being learnt from.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +16,14 @@ from omegaconf import DictConfig
 
 from robot.cli.recording import store_of
 from robot.cli.screen import Screen
+from robot.cli.wording import task_names, tasks_named
 from robot.data import Episode
-from robot.episodes.catalogue import Catalogue, Entry, Filters
+from robot.episodes.catalogue import Catalogue, Filters
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError, UnknownNameError
+from robot.errors import SailError
 from robot.learn.sail import StoredEpisodes
 from sim.tasks import tasks_of
 
-ALL = "all"
 EXIT_LEFT_OUT = 1
 """What is returned where some of the episodes asked for could not be used."""
 BESIDE_STORE = ("episodes", "demonstrations_share", "play_share")
@@ -67,7 +69,7 @@ def refuse_beside_store(overrides: Sequence[str]) -> None:
 
 @dataclass
 class StoreEpisodes:
-    """Read chosen episodes of a store one at a time, without plans and with the pictures of one camera.
+    """Read chosen episodes of a store one at a time, without plans and with the pictures of `cameras`, None: of all.
 
     Each is what `prepare` makes of it. `left` says of each that was left out why. Raises SailError, while it is gone
     through, where none remains.
@@ -76,7 +78,7 @@ class StoreEpisodes:
     store: EpisodeStore
     names: Sequence[str]
     tasks: tuple[str, ...]
-    cameras: tuple[str, ...]
+    cameras: Sequence[str] | None
     instructions: tuple[str, ...]
     prepare: Prepare = lambda episode: episode
     left: dict[str, str] = field(default_factory=dict)
@@ -106,7 +108,7 @@ class StoreEpisodes:
 
     def _load(self, name: str) -> Episode:
         there = self.store.about(name).get("cameras")
-        for camera in self.cameras:
+        for camera in self.cameras or ():
             if isinstance(there, dict) and camera not in there:
                 raise SailError(
                     f"Episode {name!r} has no camera {camera!r}, only {', '.join(sorted(there)) or 'none at all'}: "
@@ -115,63 +117,57 @@ class StoreEpisodes:
         return self.store.load(name, plans=False, cameras=self.cameras)
 
 
-def chosen(config: DictConfig, per_task: int, cameras: Sequence[str] = ()) -> StoreEpisodes:
-    """Return the episodes of `config.store` that its tasks and filters mean, `per_task` of each at most.
+def chosen(config: DictConfig, selection: str, per_task: int, cameras: Sequence[str] | None = None) -> StoreEpisodes:
+    """Return the episodes of `config.store` that a selection of its tasks and the filters mean.
 
-    Raises SailError where there is no such store or none passes, UnknownNameError, with the nearest of the store's own,
-    for an unknown task. What cannot even be described is left out.
+    Of each task `per_task` at most. `cameras`: whose pictures are read with them, and must be there; None: whatever
+    there is. Raises SailError where there is no such store or none passes, UnknownNameError, with the nearest of the
+    store's own, for an unknown task. What cannot even be described is left out.
     """
-    folder = Path(config.store)
-    if not folder.is_dir():
-        raise SailError(f"There is no store {folder}: name a folder of episodes with store=… .")
+    folder = existing_store(config)
     catalogue = Catalogue(folder)
     entries = catalogue.entries()
     known = task_names(entries)
     if not known:
         raise SailError(f"The store {folder} holds no episodes that can be read: `sail episodes doctor` says more.")
-    tasks = tasks_named(str(config.tasks), known)
+    tasks = tasks_named(selection, known)
     filters = Filters(outcome=str(config.outcome), verdict=str(config.verdict))
     passing = [entry for entry in catalogue.entries(filters) if not entry.problem]
     taken = [one for task in tasks for one in [one for one in passing if one.task == task][:per_task]]
-    names = [one.id for one in taken]
+    names = _common_first(EpisodeStore(folder), [one.id for one in taken])
     if not names:
         raise SailError(f"No episode of {', '.join(tasks)} in {folder} passes the filters outcome and verdict.")
     left = {entry.id: entry.problem for entry in entries if entry.problem}
     instructions = tuple(sorted({one.instruction for one in taken}))
-    return StoreEpisodes(EpisodeStore(folder), names, tasks, tuple(cameras), instructions, left=left)
+    return StoreEpisodes(EpisodeStore(folder), names, tasks, cameras, instructions, left=left)
 
 
-def task_names(entries: Sequence[Entry]) -> list[str]:
-    """Return the tasks of episodes whose description can be read, each once and sorted."""
-    return sorted({entry.task for entry in entries if not entry.problem})
+def existing_store(config: DictConfig) -> Path:
+    """Return the folder of the store that is named; raise SailError where there is none."""
+    folder = Path(config.store)
+    if not folder.is_dir():
+        raise SailError(f"There is no store {folder}: name a folder of episodes with store=… .")
+    return folder
 
 
-def tasks_named(selection: str, known: Sequence[str]) -> tuple[str, ...]:
-    """Return the tasks of a store that a selection names: all for `all` and nothing, else names with commas between.
+def _common_first(store: EpisodeStore, names: Sequence[str]) -> list[str]:
+    """Return ids in their order, but those of the robot and rate that most episodes have before the others.
 
-    A name may hold commas itself, as one made of an instruction does. Raises UnknownNameError for an unknown one.
+    Where one model can learn of one robot alone, the first episode says of which.
     """
-    if selection not in known and selection in ("", ALL):
-        return tuple(known)
-    parts, found = selection.split(","), list[str]()
-    while parts:
-        taken = next((n for n in range(len(parts), 0, -1) if ",".join(parts[:n]).strip() in known), 0)
-        if not taken and parts[0].strip():
-            raise UnknownNameError("task", parts[0].strip(), list(known))
-        if taken:
-            found.append(",".join(parts[:taken]).strip())
-        parts = parts[max(taken, 1) :]
-    return tuple(dict.fromkeys(found))
+    forms = {name: _form(store, name) for name in names}
+    counted = Counter(forms.values())
+    common = max(counted, key=lambda form: counted[form], default="")
+    return sorted(names, key=lambda name: forms[name] != common)
 
 
-def instruction_in(folder: Path, task: str) -> str:
-    """Return what a task of a store asks for; raise SailError where its episodes do not say, or say several things."""
-    entries = [entry for entry in Catalogue(folder).entries() if entry.task == task and not entry.problem]
-    said = list(dict.fromkeys(entry.instruction for entry in entries if entry.instruction.strip()))
-    if len(said) == 1:
-        return said[0]
-    what = f"say {len(said)} things, such as {said[0]!r} and {said[1]!r}" if said else "say nothing"
-    raise SailError(f"What {task!r} asks for is not clear, for its episodes {what}: say it with instruction='…'.")
+def _form(store: EpisodeStore, name: str) -> str:
+    """Return what tells a robot and its rate from others, as a description has it; empty where it does not."""
+    try:
+        action = (store.about(name).get("spec") or {}).get("action") or {}
+    except (SailError, AttributeError):
+        return ""
+    return json.dumps([action.get("names"), action.get("rate_hz")])
 
 
 def show_left_out(console: Screen, left: dict[str, str]) -> None:

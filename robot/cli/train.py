@@ -108,7 +108,7 @@ def _store(config: DictConfig, arguments: Arguments, console: Screen) -> StoreEp
         _go_on(Path(config.output), "")
         return None
     refuse_beside_store(arguments.overrides)
-    store = chosen(config, int(config.per_task), (str(config.camera),))
+    store = chosen(config, str(config.tasks), int(config.per_task), (str(config.camera),))
     meant = {"store": str(store.store.folder.resolve()), "episodes": list(store.names)}
     _go_on(Path(config.output), json.dumps({**meant, "camera": str(config.camera), "square": bool(config.square)}))
     console.print(f"{len(store.names)} episodes of {', '.join(store.tasks)} in {store.store.folder}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from robot.cli.selection import instruction_in, tasks_named
+from robot.cli.wording import instruction_in, tasks_named
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError, UnknownNameError
 from tests.unit.robot.cli.test_train_store import moved
