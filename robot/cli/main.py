@@ -100,7 +100,7 @@ def _check_settings(verb: Verb, arguments: Arguments) -> None:
 
     config = compose(verb.configs[arguments.subject], arguments.overrides)
     for key in ("task", "tasks", "play_tasks"):
-        if not config.get(key) or not verb.tasks_are_ours:
+        if not config.get(key) or not verb.tasks_are_ours or config.get("store"):
             continue
         try:
             tasks_of(str(config[key]))

@@ -65,6 +65,7 @@ _VERBS = (
             ("sail evaluate task=coffee-button rollouts=20", "the starter planner, zero-shot"),
             ("sail evaluate planner=oracle tasks=unseen", "true videos instead of plans: the execution ceiling"),
             ("sail evaluate task=door-close planner.planner=runs/…/planner", "a planner that you trained"),
+            ("sail evaluate store=data/imported planner.planner=…", "against what was recorded"),
         ),
         configs={"": "evaluate"},
     ),
@@ -93,6 +94,7 @@ _VERBS = (
         (
             ("sail train planner steps=1500", "the in-domain planner"),
             ("sail train inverse_dynamics kind=frame_pair", "another kind of inverse dynamics"),
+            ("sail train planner store=data/imported camera=front rate_hz=30", "from any store"),
         ),
         subjects={
             "autoencoder": "camera frames to the latents that the planner imagines in, and back",
