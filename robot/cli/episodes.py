@@ -46,7 +46,7 @@ def run(arguments: Arguments) -> int:
 ELSEWHERE = {
     "replay": ("robot.cli.replaying", "replay"),
     "export": ("robot.cli.handing_on", "export"),
-    "import": ("robot.cli.handing_on", "take_in"),
+    "import": ("robot.cli.taking_in", "run"),
 }
 
 
