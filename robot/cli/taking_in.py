@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from robot.cli.compose import compose
 from robot.cli.handing_on import check_format
@@ -22,8 +22,8 @@ from robot.errors import SailError, UnknownNameError
 
 EXIT_INCOMPLETE = 1
 """What `import` returns when something was left out."""
-MOST_NAMED = 8
-"""Episodes of one row of the table that are named, at most."""
+MOST_NAMED = 5
+"""Runs of episodes that one row of the table names, at most."""
 
 
 @dataclass
@@ -117,12 +117,19 @@ def _grouped(found: Sequence[Refusal]) -> list[tuple[str, str]]:
 
 
 def _listed(whats: Sequence[str]) -> str:
-    """Return several things as one: `episodes 3, 4 and 7`."""
-    numbers = [what.removeprefix("episode ") for what in whats if what.startswith("episode ")]
+    """Return several things as one: `episodes 3, 5–9`."""
+    words = [what.removeprefix("episode ") for what in whats]
+    numbers = [int(word) for word in words if word.isdecimal()]
     if len(whats) == 1 or len(numbers) < len(whats):
         return ", ".join(whats)
-    more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
-    return f"episodes {', '.join(numbers[:MOST_NAMED])}{more}"
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+    return f"episodes {', '.join('–'.join(map(str, run)) for run in runs[:MOST_NAMED])}{more}"
 
 
 def _outcome(name: str) -> Outcome:
@@ -132,7 +139,7 @@ def _outcome(name: str) -> Outcome:
 
 
 def _cameras(value: Any) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, ListConfig) else [one for one in [str(value or "")] if one]
+    return [str(one) for one in value or ()]
 
 
 def _rate(value: Any) -> float | None:

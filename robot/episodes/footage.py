@@ -166,6 +166,8 @@ class Footage:
         try:
             with self.path.open("rb") as file, cast(InputContainer, av.open(file)) as container:
                 stream = container.streams.video[0]
+                if stream.codec_context is None or stream.format is None:
+                    raise UnfitError(f"{self.path.name} holds a kind of video that is not known")
                 stream.codec_context.thread_count = 1
                 stream.codec_context.options = {"err_detect": "explode"}
                 yield container, stream

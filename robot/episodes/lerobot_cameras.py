@@ -14,7 +14,7 @@ from robot.episodes.arrival import Pictures, Refusal, UnfitError
 from robot.episodes.footage import Clip, Footage
 from robot.episodes.frame_times import FrameTimes, Window
 from robot.episodes.lerobot_description import DAMAGE, Description, table_number
-from robot.episodes.lerobot_rows import DataFile, Positions
+from robot.episodes.lerobot_rows import DataFile, Positions, brief
 from robot.episodes.stills import Stills
 from robot.errors import SailError
 
@@ -34,11 +34,13 @@ class Latest(Generic[Kind]):
     def get(self, path: Path) -> Kind:
         """Return what is in a file; raise UnfitError as often as it is asked for where it cannot be opened."""
         if path != self._path:
-            self._path, self._held = path, None
+            self._path = path
             try:
                 self._held = self._opened(path)
             except UnfitError as problem:
                 self._held = problem
+            except (*DAMAGE, OSError) as problem:
+                self._held = UnfitError(f"{path.name} is damaged ({brief(problem)})")
         if isinstance(self._held, UnfitError):
             raise UnfitError(str(self._held))
         assert self._held is not None

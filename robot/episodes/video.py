@@ -153,6 +153,8 @@ def decode(path: Path) -> Iterator[Image]:
     """Yield the frames of a video, uint8 (H, W, 3) RGB; raise av.error.FFmpegError where it is damaged."""
     with path.open("rb") as file, cast(InputContainer, av.open(file)) as container:
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise SailError(f"{path} is damaged: it holds a kind of video that is not known.")
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"err_detect": "explode"}
         reformatter = VideoReformatter()  # one for all frames: each new one computes its tables again
