@@ -12,11 +12,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from robot.cli.choosing import choose, none_passes
 from robot.cli.compose import compose
 from robot.cli.screen import Screen, Styled, bold, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.episodes import viewer
-from robot.episodes.catalogue import Catalogue, Entry, Filters, as_json, stores_in, summary
+from robot.episodes.catalogue import Entry, as_json, stores_in, summary
 from robot.episodes.repair import examine, is_begun
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError, UnknownNameError
@@ -45,8 +46,8 @@ def run(arguments: Arguments) -> int:
 
 ELSEWHERE = {
     "replay": ("robot.cli.replaying", "replay"),
-    "export": ("robot.cli.handing_on", "export"),
-    "import": ("robot.cli.taking_in", "run"),
+    "export": ("robot.cli.exporting", "export"),
+    "import": ("robot.cli.handing_on", "take_in"),
 }
 
 
@@ -97,13 +98,7 @@ def find(config: DictConfig) -> tuple[EpisodeStore, str]:
 
 def entries_of(config: DictConfig) -> list[tuple[Path, Entry]]:
     """Return what passes the filters of a configuration, each with its store."""
-    names = ("task", "outcome", "verdict", "date", "run")
-    try:
-        iteration = None if config.iteration is None else int(config.iteration)
-    except ValueError:
-        raise SailError(f"iteration must be a whole number, got {config.iteration!r}.") from None
-    filters = Filters(**{name: str(config[name]) for name in names}, judge=str(config.judged_by), iteration=iteration)
-    return [(folder, entry) for folder in stores_of(config) for entry in Catalogue(folder).entries(filters)]
+    return choose(config, stores_of(config))
 
 
 def _list(config: DictConfig, arguments: Arguments) -> int:
@@ -113,8 +108,7 @@ def _list(config: DictConfig, arguments: Arguments) -> int:
         return 0
     console = screen(False)
     if not rows:
-        there = sum(len(EpisodeStore(folder).ids()) for folder in stores_of(config))
-        console.print(f"None of the {there} episodes there are passes these filters.")
+        console.print(none_passes(config, stores_of(config)))
         return 0
     shown = rows[: int(config.limit)] if int(config.limit) > 0 else rows
     columns = _fitting({name: [_cell(name, entry) for _, entry in shown] for name in COLUMNS}, console)
@@ -166,6 +160,9 @@ def _stats(config: DictConfig, arguments: Arguments) -> int:
         print_json({"episodes": len(entries), "tasks": lines})
         return 0
     console = screen(False)
+    if not entries:
+        console.print(none_passes(config, stores_of(config)))
+        return 0
     outcomes = sorted({outcome for entry in entries if (outcome := entry.outcome)})
     columns = ["task", "episodes", "steps", *outcomes, "judged", "judged success", "plans"]
     cells = [

@@ -67,7 +67,8 @@ class Arrival:
     """Hold an episode that can be taken in.
 
     `number`: its index in the source. `bare`: all of it but the pictures; its id is the one it asks for, or empty.
-    `labels`: what is said about it. `left_out`: parts of it that stay behind. `notes`: what was mended or assumed.
+    `labels`: what is said about it; those that have an id were said somewhere else before. `left_out`: parts of it that
+    stay behind. `notes`: what was mended or assumed.
     """
 
     number: int
@@ -85,11 +86,11 @@ class Arrival:
     def digest(self) -> str:
         """Return 32 hexadecimal digits of what was recorded: the same wherever the source lies and whoever takes it in.
 
-        How an episode is said to have ended, and its number in the source, do not enter.
+        What was said of it later, how it ended among that, and its number in the source do not enter.
         """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps(self._words(), sort_keys=True).encode())
-        for name in ("proprio", "sent", "times_s", "success", "reward", "intervention"):
+        for name in ("proprio", "requested", "sent", "times_s", "success", "reward", "intervention"):
             values = getattr(self.bare, name)
             digest.update(f"{name} {None if values is None else values.shape}".encode())
             digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
@@ -104,5 +105,5 @@ class Arrival:
             "instruction": self.bare.instruction,
             "robot": self.bare.robot,
             "names": None if spec is None else [spec.action.names, spec.proprio_names, spec.action.rate_hz],
-            "labels": [[label.field.value, label.value, label.span, label.source] for label in self.labels],
+            "labels": [[one.field.value, one.value, one.span] for one in self.labels if not one.label_id],
         }

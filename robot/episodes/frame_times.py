@@ -31,18 +31,24 @@ class Window:
 class FrameTimes:
     """Hold when the frames of a file are shown, float64 (F,) in order, and which parts of it are whose.
 
-    `fps`: how many rows a second there should be. `rows`: how many the shortest episode has. `cut_off`: whether the
-    file is known to have been longer.
+    `fps`: how many rows a second there should be. `rows`: how many the shortest episode has. `tail_s`: how much more
+    there may be after the last one. `cut_off`: whether the file is known to have been longer.
     """
 
     def __init__(
-        self, shown_s: Floats, fps: float, windows: Sequence[Window], rows: int = 1, cut_off: bool = False
+        self,
+        shown_s: Floats,
+        fps: float,
+        windows: Sequence[Window],
+        rows: int = 1,
+        tail_s: float = 0.0,
+        cut_off: bool = False,
     ) -> None:
         self._shown_s = shown_s
         self._fps = fps
         self._begin_s = np.array([window.begin_s for window in windows], np.float64)
         self._end_s = np.array([window.end_s for window in windows], np.float64)
-        self._doubt = "" if cut_off else self._miscounted(rows)
+        self._doubt = "" if cut_off else self._miscounted(rows, tail_s)
 
     def frames(self, window: Window, times_s: Floats) -> NDArray[np.int64]:
         """Return the frame of each row, int64 (N,), of the episode in `window`, whose rows are at `times_s` from there.
@@ -71,14 +77,14 @@ class FrameTimes:
             )
         return np.asarray(chosen, np.int64)
 
-    def _miscounted(self, rows: int) -> str:
+    def _miscounted(self, rows: int, tail_s: float) -> str:
         """Return what is doubtful about how many frames there are, nothing where all is well."""
         if not len(self._shown_s) or not len(self._end_s):
             return ""
         step_s, _ = self._grid(1 / self._fps)
         excess_s = float(self._shown_s[-1] + step_s - self._end_s.max())
         # As long as an episode, an excess may be one that nobody wants any more.
-        if -0.5 / self._fps <= excess_s <= 0.5 * step_s or excess_s >= (rows - 0.5) / self._fps:
+        if -0.5 / self._fps <= excess_s <= tail_s + 0.5 * step_s or excess_s >= (rows - 0.5) / self._fps:
             return ""
         count = len(self._shown_s)
         rate_hz = (count - 1) / max(float(self._shown_s[-1] - self._shown_s[0]), 1e-6)

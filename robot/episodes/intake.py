@@ -17,7 +17,6 @@ import numpy as np
 from robot.data import Action, Image, Observation
 from robot.episodes.arrival import Arrival, Pictures, UnfitError
 from robot.episodes.description import Heading
-from robot.episodes.labels import append_labels
 from robot.episodes.steps import DONE, STEPS, read_steps
 from robot.episodes.store import EpisodeStore
 from robot.episodes.video import CAMERA, LOSSLESS, Quality
@@ -31,16 +30,20 @@ LONGEST_STEM = 60
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Say under which id an episode is in the store, and whether it was there already."""
+    """Say under which id an episode is in the store, and whether it is new there.
+
+    `labels`: how many were added to one that was there.
+    """
 
     name: str
     is_new: bool
+    labels: int = 0
 
 
 def take_in(
     store: EpisodeStore, arrival: Arrival, quality: Quality | None = None, more: Mapping[str, Any] | None = None
 ) -> Stored:
-    """Store an episode, unless it is there, and return its id.
+    """Store an episode, unless it is there, and return its id; what is newly said of one that is there is added to it.
 
     Video that can be copied is; what cannot is encoded anew, with `quality`, or where that is None: bit for bit where
     the source has every bit and the pictures are small, else as pictures of large cameras are. `more` is added to its
@@ -51,14 +54,14 @@ def take_in(
     for name in _names(arrival, content):
         if store.path(name).exists():
             if _is_same(store, name, arrival, content):
-                return Stored(name, False)
+                return Stored(name, False, _add_labels(store, name, arrival))
             continue
         try:
             _write(store, name, arrival, quality, {CONTENT: content, NOTES: list(arrival.notes), **(more or {})})
             return Stored(name, True)
         except NameTakenError:  # another import was faster: what it stored is looked at like any other
             if _is_same(store, name, arrival, content):
-                return Stored(name, False)
+                return Stored(name, False, _add_labels(store, name, arrival))
     raise UnfitError(f"another episode is called {_names(arrival, content)[-1]} in {store.folder}")
 
 
@@ -88,6 +91,16 @@ def _is_same(store: EpisodeStore, name: str, arrival: Arrival, content: str) -> 
     return same
 
 
+def _add_labels(store: EpisodeStore, name: str, arrival: Arrival) -> int:
+    """Append what was said of an episode elsewhere and is not known here; return how many labels that are."""
+    try:
+        known = {label.label_id for label in store.labels(name)}
+        new = [label for label in arrival.labels if label.label_id and label.label_id not in known]
+        return len(store.append_labels(name, new)) if new else 0
+    except SailError as problem:
+        raise UnfitError(f"{name} is in the store, and what is said of it there damaged: {problem}") from problem
+
+
 def _begins(stored: np.ndarray[Any, Any], arriving: np.ndarray[Any, Any]) -> bool:
     return 0 <= len(stored) - len(arriving) <= 1 and bool(np.array_equal(stored[: len(arriving)], arriving))
 
@@ -102,9 +115,7 @@ def _write(store: EpisodeStore, name: str, arrival: Arrival, quality: Quality | 
             if not writer.attach(camera, pictures.copy)
         }
         _record(arrival, streamed, writer)
-        if arrival.labels:
-            append_labels(writer.folder, arrival.labels, len(bare))
-        writer.seal(bare.outcome, more=more)
+        writer.seal(bare.outcome, more=more, labels=arrival.labels)
     except BaseException:
         writer.leave()
         with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ from robot.episodes.frame_times import FrameTimes, Window
 from robot.episodes.lerobot_description import DAMAGE, Description, table_number
 from robot.episodes.lerobot_rows import DataFile, Positions, brief
 from robot.episodes.stills import Stills
-from robot.errors import SailError
+from robot.errors import UnknownNameError
 
 Row = Mapping[str, Any]
 Kind = TypeVar("Kind")
@@ -48,17 +48,18 @@ class Latest(Generic[Kind]):
 
 
 class Cameras:
-    """Lend the pictures of the cameras named, or of all where none is. Raises SailError for one that is not there."""
+    """Lend the pictures of the cameras named, or of all where none is. Raises UnknownNameError where one is none."""
 
     def __init__(self, about: Description, wanted: Sequence[str]) -> None:
         self._about = about
         names = {key: about.camera_name(key) for kind in ("video", "image") for key in about.cameras(kind)}
         unknown = sorted(set(wanted) - set(names.values()))
         if unknown:
-            raise SailError(f"{about.folder} has no camera {unknown[0]!r}, only {', '.join(names.values()) or 'none'}.")
+            raise UnknownNameError("camera", unknown[0], list(names.values()))
         self._names = {key: name for key, name in names.items() if not wanted or name in wanted}
         self._videos = [key for key in about.cameras("video") if key in self._names]
         self._footage = {key: Latest(self._opener(key)) for key in self._videos}
+        self._parts = {key: self._parts_of(key) for key in self._videos}
 
     def span_s(self, row: Row) -> float:
         """Return how long the shortest of an episode's videos is, without end where there is none."""
@@ -68,12 +69,16 @@ class Cameras:
     def pictures(
         self, row: Row, table: DataFile, rows: Positions, times_s: NDArray[np.float64]
     ) -> tuple[dict[str, Pictures], tuple[Refusal, ...]]:
-        """Return the pictures of an episode by its cameras, and which cameras stay behind."""
+        """Return the pictures of an episode by its cameras, and which cameras stay behind.
+
+        Of a video they are those at `times_s`, of which there may be one more than rows (`Description.ours`).
+        """
         found: dict[str, Pictures] = {}
         left_out: list[Refusal] = []
         for key, name in self._names.items():
             try:
-                pictures = self._clip(key, row, times_s) if key in self._videos else self._stills(key, table, rows)
+                is_video = key in self._videos
+                pictures = self._clip(key, row, len(rows), times_s) if is_video else self._stills(key, table, rows)
             except UnfitError as problem:
                 raise UnfitError(f"camera {name}: {problem}") from None
             if pictures is None:
@@ -82,11 +87,13 @@ class Cameras:
                 found[name] = pictures
         return found, tuple(left_out)
 
-    def _clip(self, key: str, row: Row, times_s: NDArray[np.float64]) -> Clip | None:
+    def _clip(self, key: str, row: Row, rows: int, times_s: NDArray[np.float64]) -> Clip | None:
         footage, shown = self._footage[key].get(self._path(key, row))
         if footage.deep or self._about.features[key].info.get("video.is_depth_map") is True:
             return None
-        return Clip(footage, shown.frames(self._window(key, row), times_s))
+        window = self._window(key, row)
+        more_s = (len(times_s) - rows) / self._about.fps
+        return Clip(footage, shown.frames(Window(window.begin_s, window.end_s + more_s), times_s))
 
     def _stills(self, key: str, table: DataFile, rows: Positions) -> Stills | None:
         if key not in table.columns:
@@ -109,20 +116,24 @@ class Cameras:
     def _opener(self, key: str) -> Callable[[Path], tuple[Footage, FrameTimes]]:
         def opened(path: Path) -> tuple[Footage, FrameTimes]:
             footage = Footage(path)
-            windows, shortest = self._windows(key, path)
-            return footage, FrameTimes(footage.shown_s, self._about.fps, windows, shortest, footage.cut_off)
+            windows, shortest = self._parts[key].get(path, ([], 1))
+            fps = self._about.fps
+            tail_s = 1 / fps if self._about.is_ours else 0.0  # what was seen after the last action
+            return footage, FrameTimes(footage.shown_s, fps, windows, shortest, tail_s, footage.cut_off)
 
         return opened
 
-    def _windows(self, key: str, path: Path) -> tuple[list[Window], int]:
-        """Return which parts of a file are whose, and how many rows the shortest episode in it has."""
-        windows, lengths = [], [1]
+    def _parts_of(self, key: str) -> dict[Path, tuple[list[Window], int]]:
+        """Return, for each file of a camera, which parts of it are whose and how many rows its shortest episode has."""
+        parts: dict[Path, tuple[list[Window], int]] = {}
         for row in self._about.rows:
             try:
                 length = table_number(row, "length")
-                if length > 0 and self._path(key, row) == path:
-                    windows.append(self._window(key, row))
-                    lengths.append(length)
+                path, window = self._path(key, row), self._window(key, row)
             except (UnfitError, *DAMAGE):
                 continue  # what is said of that episode itself
-        return windows, min(lengths[1:], default=1)
+            windows, shortest = parts.setdefault(path, ([], length))
+            if length > 0:
+                windows.append(window)
+                parts[path] = (windows, min(length, shortest) if shortest > 0 else length)
+        return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from robot.episodes import lerobot_format as form
 from robot.episodes.arrival import Refusal, UnfitError
+from robot.episodes.lerobot_ours import Ours
 from robot.episodes.lerobot_rows import brief, open_table
 from robot.errors import SailError
 
@@ -90,6 +91,7 @@ class Description:
         self.subtasks = self._words(form.SUBTASKS) if form.SUBTASK in self.features else {}
         self.rows = self._episode_rows(promised)
         self.ours = self._own_words()
+        self.is_ours = (folder / form.OURS).exists()
 
     def cameras(self, kind: str) -> list[str]:
         """Return the features that hold pictures of a kind, `video` or `image`."""
@@ -141,16 +143,13 @@ class Description:
             )
         return sorted(rows, key=_number)
 
-    def _own_words(self) -> Sequence[Any]:
-        """Return what an export of ours says of each episode, nothing where it is somebody else's."""
-        if not (self.folder / form.OURS).exists():
-            return ()
+    def _own_words(self) -> Ours:
+        """Return what an export of ours says beside the rows, nothing where it is somebody else's."""
         try:
-            episodes = _json(self.folder, form.OURS)["episodes"]
-            return episodes if isinstance(episodes, list) else ()
-        except (*DAMAGE, SailError) as problem:
+            return Ours.read(self.folder)
+        except SailError as problem:
             self.notes.append(Refusal(form.OURS, f"it cannot be used ({brief(problem)})"))
-            return ()
+            return Ours(self.folder)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -1,12 +1,14 @@
 """Take in a LeRobotDataset v3.0, one episode at a time; what is damaged or doubtful is refused with a reason.
 
 N rows of theirs are N observations and N − 1 actions of ours: what was seen after the last row's action was not
-recorded. What that row says of success and reward goes to the last action kept.
+recorded. What that row says of success and reward goes to the last action kept. An episode of ours comes back whole, by
+what lies beside its rows (`robot.episodes.lerobot_ours`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,14 @@ from robot.episodes import lerobot_format as form
 from robot.episodes import lerobot_steps as steps
 from robot.episodes.arrival import Arrival, Pictures, Refusal, UnfitError
 from robot.episodes.description import check_id
-from robot.episodes.labels import Label
+from robot.episodes.labels import Label, fits
 from robot.episodes.lerobot_cameras import Cameras, Latest
 from robot.episodes.lerobot_description import DAMAGE, Description, table_number
+from robot.episodes.lerobot_ours import FACTS
 from robot.episodes.lerobot_rows import DataFile, brief
 from robot.errors import SailError
 
 LONGEST_TASK, LONGEST_ID = 40, 150
-TEXTS = ("task", "spoken", "robot", "config_hash", "episode_id")
 
 Row = Mapping[str, Any]
 
@@ -80,8 +82,8 @@ class LeRobotSource:
 
     def _arrival(self, number: int, row: Row) -> Arrival:
         length = table_number(row, "length")
-        if length < 2:
-            raise UnfitError("it has no rows" if length < 1 else "it has one row, and so no action of known effect")
+        if length < 1:
+            raise UnfitError("it has no rows")
         file = self._files.get(self._data_path(row))
         rows = file.rows_of(number)
         if len(rows) != length:
@@ -90,20 +92,23 @@ class LeRobotSource:
         rows, places = steps.in_order(file, rows, notes)
         table = file.take(rows, [name for name in steps.WANTED if name in file.columns])
         times_s = steps.times(table, places, self._about.fps, self._cameras.span_s(row), notes)
-        pictures, left_out = self._cameras.pictures(row, file, rows, times_s)
         instruction, labels = self._words(table, row, notes)
-        bare = self._episode(number, table, times_s, instruction, pictures, notes)
-        return Arrival(number, bare, pictures, labels, left_out, tuple(notes))
+        bare, more = self._ours(number, table, instruction, notes)
+        if bare is None:
+            bare = self._theirs(number, table, times_s, instruction, notes)
+        else:
+            times_s = np.append(times_s, times_s[-1] + 1 / self._about.fps)  # of the pictures: one more than rows
+        pictures, left_out = self._cameras.pictures(row, file, rows, times_s)
+        if bare.spec is None:
+            bare = replace(bare, spec=self._robot(pictures))
+        return Arrival(number, bare, pictures, labels + more, left_out, tuple(notes))
 
-    def _episode(
-        self,
-        number: int,
-        table: pa.Table,
-        times_s: NDArray[np.float64],
-        instruction: str,
-        pictures: Mapping[str, Pictures],
-        notes: list[str],
+    def _theirs(
+        self, number: int, table: pa.Table, times_s: NDArray[np.float64], instruction: str, notes: list[str]
     ) -> Episode:
+        """Return the episode that the rows alone make, without its pictures and its robot."""
+        if len(table) < 2:
+            raise UnfitError("it has one row, and so no action of known effect")
         state = steps.vectors(table, form.STATE, self._about.features[form.STATE].size)
         actions = steps.vectors(table, form.ACTION, self._about.features[form.ACTION].size, last=False)[:-1]
         success = steps.success_of(steps.flags(table, form.SUCCESS, notes))
@@ -116,7 +121,10 @@ class LeRobotSource:
             "seed": number,
             "outcome": ended,
         }
-        known |= self._known(number, notes)
+        facts = self._about.ours.facts
+        if number < len(facts) and not self._about.ours.has_last(number):  # an export from before, which has only these
+            known |= {name: facts[number][name] for name in FACTS} | {"outcome": Outcome(facts[number]["outcome"])}
+            known |= {"episode_id": _sound_id(known["episode_id"], notes)}
         return Episode(
             **known,
             instruction=instruction,
@@ -128,8 +136,29 @@ class LeRobotSource:
             success=success,
             reward=steps.rewards(table, notes),
             intervention=None if person is None else person[:-1],
-            spec=self._robot(pictures),
         )
+
+    def _ours(
+        self, number: int, table: pa.Table, instruction: str, notes: list[str]
+    ) -> tuple[Episode | None, tuple[Label, ...]]:
+        """Return an episode of ours as it was, without its pictures, and its labels; none where it is not."""
+        if not self._about.ours.has_last(number):
+            return None, ()
+        try:
+            state = steps.vectors(table, form.STATE, self._about.features[form.STATE].size)
+            action = steps.vectors(table, form.ACTION, self._about.features[form.ACTION].size)
+            if self._about.cameras("image"):
+                raise UnfitError("its pictures were put into its table since it was exported")
+            rest = self._about.ours.rest(number, state, action)
+            assert rest is not None
+            episode = rest.episode(instruction, state, action, {})
+        except (*DAMAGE, SailError) as problem:
+            notes.append(f"what {form.OURS} says of it is not used ({brief(problem)})")
+            return None, ()
+        labels = tuple(label for label in rest.labels if fits(label, len(episode)))
+        if len(labels) < len(rest.labels):
+            notes.append(f"{len(rest.labels) - len(labels)} labels do not fit it and are left out")
+        return replace(episode, episode_id=_sound_id(episode.episode_id, notes)), labels
 
     def _words(self, table: pa.Table, row: Row, notes: list[str]) -> tuple[str, tuple[Label, ...]]:
         """Return an episode's instruction, that of its first row, and what else was asked when, as segments."""
@@ -148,22 +177,6 @@ class LeRobotSource:
         if form.SUBTASK in table.column_names and self._about.subtasks:
             labels += steps.segments(steps.task_numbers(table, form.SUBTASK), self._about.subtasks)
         return words[int(found[0])], tuple(labels)
-
-    def _known(self, number: int, notes: list[str]) -> dict[str, Any]:
-        """Return what an export of ours says of an episode beside the format, nothing where it is none."""
-        if number >= len(self._about.ours):
-            return {}
-        try:
-            row = self._about.ours[number]
-            known: dict[str, Any] = {name: str(row[name]) for name in TEXTS if name in row}
-            known |= {"seed": int(row["seed"])} if "seed" in row else {}
-            known |= {"outcome": Outcome(row["outcome"])} if "outcome" in row else {}
-            if len(check_id(known.get("episode_id") or "none")) > LONGEST_ID:
-                raise ValueError("its id is too long")
-        except (*DAMAGE, SailError) as problem:
-            notes.append(f"what {form.OURS} says of it is not used ({brief(problem)})")
-            return {}
-        return known
 
     def _robot(self, pictures: Mapping[str, Pictures]) -> RobotSpec:
         state, action = self._about.features[form.STATE], self._about.features[form.ACTION]
@@ -210,3 +223,14 @@ class LeRobotSource:
     def _data_path(self, row: Row) -> Path:
         numbers = {name: table_number(row, f"data/{name}") for name in ("chunk_index", "file_index")}
         return form.path_in(self.folder, self._about.data_path, **numbers)
+
+
+def _sound_id(name: str, notes: list[str]) -> str:
+    """Return the id that an episode of ours had, nothing where it is none."""
+    try:
+        if len(check_id(name)) <= LONGEST_ID:
+            return name
+    except SailError:
+        pass
+    notes.append(f"the id that {form.OURS} gives it is none")
+    return ""

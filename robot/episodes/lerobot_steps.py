@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from robot.data import FloatArray
 from robot.episodes import lerobot_format as form
 from robot.episodes.arrival import UnfitError
+from robot.episodes.description import measured_rate_hz
 from robot.episodes.labels import LONGEST_TEXT, Field, Label
 from robot.episodes.lerobot_rows import DataFile, Positions, numbers
 
@@ -54,7 +55,7 @@ def times(table: pa.Table, places: Floats | None, fps: float, span_s: float, not
     elif times_s[0] >= span_s:
         notes.append(f"its times began at {times_s[0]:.3f} s, past the end of its videos: they are counted from there")
         times_s = times_s - times_s[0]
-    rate_hz = (len(times_s) - 1) / float(times_s[-1] - times_s[0])
+    rate_hz = measured_rate_hz(times_s) or fps
     if not 1 / FASTER < rate_hz / fps < FASTER:
         notes.append(f"its rows come at {rate_hz:.3g} Hz, not at the {fps:g} Hz stated")
     return times_s

@@ -100,6 +100,7 @@ class VideoWriter:
         self._shape = (height, width, 3)
         self._frames = 0
         self._crc32 = 0
+        self._is_sound = True
         # Our own file, unbuffered: its errors (a full disk) arrive as they are, and it can be synchronised.
         self._file = path.open("xb", buffering=0)
         options = {"flush_packets": "1", "cluster_time_limit": "0"}
@@ -123,17 +124,14 @@ class VideoWriter:
             )
         pixels = np.ascontiguousarray(image)
         self._crc32 = zlib.crc32(pixels.data, self._crc32)
-        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
+        self._write(av.VideoFrame.from_ndarray(pixels, format="rgb24"))
         self._frames += 1
 
     def close(self) -> VideoFacts:
         """Finish the file and return what it holds; raises OSError when it cannot be written."""
         try:
-            if self._frames:
-                for packet in self._stream.encode(None):
-                    self._container.mux(packet)
+            if self._frames and self._is_sound:
+                self._write(None)
             self._container.close()
         finally:
             self._file.close()
@@ -141,6 +139,15 @@ class VideoWriter:
         return VideoFacts(
             self.path.name, self._frames, height, width, self._quality.codec, self._quality.crf, self._crc32
         )
+
+    def _write(self, frame: av.VideoFrame | None) -> None:
+        """Encode a frame; after one that could not be written nothing more is: FFmpeg does not bear it."""
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except BaseException:
+            self._is_sound = False
+            raise
 
     def abandon(self) -> None:
         """Finish the file if that can be done and let go of it in any case; doing so after `close` is allowed."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from robot.data import Action, Image, Observation, Outcome, PlacedPlan, Verdict, VideoPlan
 from robot.episodes.description import ABOUT, SCHEMA, Heading, check_id, measured_rate_hz, plan_as_json, to_bytes
-from robot.episodes.labels import append_labels, verdict_labels
+from robot.episodes.labels import Label, append_labels, verdict_labels
 from robot.episodes.sealing import OpenFolder, set_aside
 from robot.episodes.steps import STEPS, STREAM, StepStream, write_steps
 from robot.episodes.video import CAMERA, LOSSLESS, Quality, VideoFacts, VideoWriter
@@ -79,8 +80,13 @@ class EpisodeWriter:
         self._stream: StepStream | None = None
         with self._told():
             self._open = OpenFolder(self._store, self._id or _stem(heading))
-            opening = {"episode_id": self._id, **heading.as_json(), **_made_now()}
-            (self._open.path / OPENING).write_bytes(to_bytes(opening))
+            try:
+                opening = {"episode_id": self._id, **heading.as_json(), **_made_now()}
+                (self._open.path / OPENING).write_bytes(to_bytes(opening))
+            except BaseException:  # there is nothing in it that anybody could save
+                self._open.release()
+                shutil.rmtree(self._open.path, ignore_errors=True)
+                raise
 
     @property
     def folder(self) -> Path:
@@ -175,8 +181,14 @@ class EpisodeWriter:
             )
             self._flushed = self.steps
 
-    def seal(self, outcome: Outcome, verdicts: Sequence[Verdict] = (), more: Mapping[str, Any] | None = None) -> str:
-        """Finish the episode and return its id; `more` is added to its description.
+    def seal(
+        self,
+        outcome: Outcome,
+        verdicts: Sequence[Verdict] = (),
+        more: Mapping[str, Any] | None = None,
+        labels: Sequence[Label] = (),
+    ) -> str:
+        """Finish the episode and return its id; `more` is added to its description, `labels` to its labels.
 
         Raises NameTakenError where its id is taken already; the episode then stays open.
         """
@@ -194,8 +206,8 @@ class EpisodeWriter:
             if odd := [name for name, facts in self._attached.items() if facts.frames != len(arrays["time_s"])]:
                 raise ValueError(f"The video of camera {odd[0]!r} has another number of frames than the episode.")
             write_steps(self.folder / STEPS, arrays)
-            for verdict in verdicts:
-                append_labels(self.folder, verdict_labels(verdict), len(arrays["sent"]))
+            for said in filter(None, (*map(verdict_labels, verdicts), labels)):
+                append_labels(self.folder, said, len(arrays["sent"]))
             about = self._about(outcome, arrays, cameras, imagined) | dict(more or {})
             return self._name_it(about)
 

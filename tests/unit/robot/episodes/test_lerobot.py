@@ -32,6 +32,8 @@ def test_the_layout_is_theirs(tmp_path: Path) -> None:
         "meta/episodes/chunk-000/file-000.parquet",
         "meta/info.json",
         "meta/sail.json",
+        "meta/sail/labels.jsonl",
+        "meta/sail/steps.parquet",
         "meta/stats.json",
         "meta/tasks.parquet",
         "videos/observation.images.top/chunk-000/file-000.mp4",
@@ -47,7 +49,9 @@ def test_the_layout_is_theirs(tmp_path: Path) -> None:
     rows = pq.read_table(tmp_path / "set/meta/episodes/chunk-000/file-000.parquet").to_pylist()
     assert [(row["dataset_from_index"], row["dataset_to_index"]) for row in rows] == [(0, 9), (9, 13), (13, 19)]
     assert rows[1]["tasks"] == ["push it"]
-    assert rows[2]["videos/observation.images.top/from_timestamp"] == pytest.approx(13 / 40)
+    video = "videos/observation.images.top"  # after each episode one frame more: what was seen after its last action
+    assert [row[f"{video}/from_timestamp"] for row in rows] == pytest.approx([0, 10 / 40, 15 / 40])
+    assert [row[f"{video}/to_timestamp"] for row in rows] == pytest.approx([9 / 40, 14 / 40, 21 / 40])
 
 
 def test_statistics_are_those_of_the_numbers(tmp_path: Path) -> None:

@@ -92,17 +92,17 @@ def test_cameras_quality_and_rate_can_be_given(capsys: pytest.CaptureFixture[str
     write_set(Path("set"), Plan((Take(4), Take(5)), (Camera("top", density=2), Camera("wrist"), Camera("side"))))
     change_json(Path("set/meta/info.json"), fps=0)
     assert "states a rate of 0" in sail(capsys, "set", "store=in", status=2)
-    answer(capsys, "set", "store=in", "fps=30", "crf=25", "cameras=top,wrist")
+    answer(capsys, "set", "store=in", "fps=30", "crf=25", "camera=top,wrist")
     kept = EpisodeStore("in").about(EpisodeStore("in").ids()[0])["cameras"]
     assert {name: row["crf"] for name, row in kept.items()} == {"top": 25, "wrist": -1}
-    answer(capsys, "set", "store=one", "fps=30", "cameras=wrist")
+    answer(capsys, "set", "store=one", "fps=30", "camera=wrist")
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["set", "outcome=sucess"], "Did you mean success"),
-        (["set", "cameras=tpo"], "has no camera 'tpo', only top"),
+        (["set", "camera=tpo"], "There is no camera 'tpo'. Did you mean top?"),
         (["set", "crf=60"], "crf must be a whole number from 0 to 51"),
         (["set", "crf=fine"], "crf must be a whole number from 0 to 51"),
         (["set", "fps=-1"], "fps must be a number above 0"),
@@ -129,7 +129,7 @@ def test_what_a_set_says_is_shown_as_text(
     info = json.loads(Path("set/meta/info.json").read_text())
     info["features"][f"x{text}"] = {"dtype": "float32", "shape": [1]}
     change_json(Path("set/meta/info.json"), features=info["features"])
-    monkeypatch.setattr("robot.cli.taking_in.screen", lambda _: Screen(width=200, is_terminal=False))
+    monkeypatch.setattr("robot.cli.handing_on.screen", lambda _: Screen(width=200, is_terminal=False))
     shown = unstyled(sail(capsys, "set", "store=in", status=1))
     assert not obeyed(shown) and "\r" not in shown and visible(text)[:40] in shown
     (name,) = EpisodeStore("in").ids()
