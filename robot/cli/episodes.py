@@ -234,11 +234,13 @@ def _facts(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("recorded", f"{about.get('recorded', 'unknown')}, program {about.get('revision', 'unknown')}"),
     ]
     for camera, video in about.get("cameras", {}).items():
-        kept = "bit for bit" if video["lossless"] else f"{video['codec']}, crf {video['crf']}"
+        quality = f"crf {video['crf']}" if video["crf"] >= 0 else "as it came"
+        kept = "bit for bit" if video["lossless"] else f"{video['codec']}, {quality}"
         facts.append(("camera", f"{camera}: {video['frames']} frames of {video['width']}×{video['height']}, {kept}"))
-    for key in ("calibration", "config_hash", "recovered", "mended"):
+    for key in ("calibration", "config_hash", "source", "recovered", "mended"):
         if about.get(key):
             facts.append((key.replace("_", " "), str(about[key])))
+    facts += [("note", str(note)) for note in about.get("notes") or ()]
     if (about.get("origin") or {}).get("run"):
         facts.append(("run", f"{about['origin']['run']}, iteration {about['origin']['iteration']}"))
     return [(label, value) for label, value in facts if not (label == "plans" and not about["plans"])]

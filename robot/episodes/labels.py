@@ -107,6 +107,13 @@ def _problem(field: Field, value: Value) -> str:
     return ""
 
 
+def fits(label: Label, steps: int) -> bool:
+    """Return whether a label can be said of an episode of `steps` actions by itself: no retraction can."""
+    inside = label.span is None or label.span[1] <= steps
+    as_long = not isinstance(label.value, tuple) or len(label.value) == steps + 1
+    return inside and as_long and label.field is not Field.RETRACTION
+
+
 def append_labels(folder: Path, labels: Sequence[Label], steps: int) -> list[Label]:
     """Append labels to the episode of `steps` actions in `folder`, all or none, and return them with id and time.
 

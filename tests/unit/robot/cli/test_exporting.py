@@ -11,6 +11,7 @@ import pytest
 
 from robot.cli import main as front
 from robot.data import Outcome, Verdict
+from robot.episodes.arrival import Arrival
 from robot.episodes.labels import Field, Label
 from robot.episodes.lerobot_import import LeRobotSource
 from robot.episodes.store import EpisodeStore
@@ -54,7 +55,7 @@ def test_the_rest_is_handed_on_and_the_doctor_named(store: EpisodeStore, capsys:
     ):
         assert any(line.startswith(name) and why in line for line in said.splitlines())
     assert "`sail episodes doctor`" in said
-    assert [one.episode_id for one in LeRobotSource("set")] == ["e0"]
+    assert [one.bare.episode_id for one in LeRobotSource("set") if isinstance(one, Arrival)] == ["e0"]
     left_out = {row["episode"]: row for row in exported(capsys, "out=other", status=1)["left_out"]}
     assert "no number in the action sent of step 0" in left_out["nan"]["why"] and left_out["nan"]["damaged"]
     assert not left_out["empty"]["damaged"] and left_out["e1"]["store"] == "data/play"
@@ -82,7 +83,7 @@ def test_only_the_pictures_of_the_cameras_named_go_out(store: EpisodeStore, caps
     info = exported(capsys, "camera=top", "crf=0")["info"]
     assert info["total_episodes"] == 4
     assert [key for key in info["features"] if "images" in key] == ["observation.images.top"]
-    assert [set(one.frames) for one in LeRobotSource("set")] == [{"top"}] * 4
+    assert [set(one.pictures) for one in LeRobotSource("set") if isinstance(one, Arrival)] == [{"top"}] * 4
 
 
 def test_the_rate_that_counts_is_asked_for(store: EpisodeStore, capsys: pytest.CaptureFixture[str]) -> None:
