@@ -1,4 +1,4 @@
-"""One thread a camera: read a frame, publish it, never wait for anybody.
+"""One thread a camera: read a frame, hand it on to be published, never wait for anybody.
 
 What is no frame, for its picture or its time, is not published, and `problem` says why: so the age that the server
 states, and a client sees, is that of the newest picture which can be driven by.
@@ -10,10 +10,9 @@ import contextlib
 import io
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import zmq
 from numpy.typing import NDArray
 
 from hardware.cameras.admission import REFUSED_WAIT_S, Admission
@@ -35,12 +34,12 @@ RATE_OVER = 31
 
 
 class CameraFeed(threading.Thread):
-    """Publish one camera's frames on a socket of its own. A camera that fails is opened again every second."""
+    """Hand on one camera's frames. A camera that fails is opened again every second."""
 
     def __init__(
         self,
         camera: Camera,
-        socket: zmq.Socket[bytes],
+        publish: Callable[[Sequence[bytes]], None],
         session: str,
         complaints: Complaints,
         encoding: str = "raw",
@@ -48,11 +47,11 @@ class CameraFeed(threading.Thread):
         ready: Callable[[], bool] = lambda: True,
         realtime: bool = False,
     ) -> None:
-        """Take a bound PUB socket, which this thread owns from now on."""
+        """Take a function that publishes the parts of a message, and returns at once."""
         if encoding not in ENCODINGS:
             raise ValueError(f"The encoding of images is one of {', '.join(ENCODINGS)}, got {encoding!r}.")
         super().__init__(name=f"camera {camera.name}", daemon=True)
-        self._camera, self._socket, self._session, self._complaints = camera, socket, session, complaints
+        self._camera, self._publish, self._session, self._complaints = camera, publish, session, complaints
         self._encoding, self._quality, self._arm_is_ready = encoding, quality, ready
         self._realtime = realtime
         self._admission = Admission(camera, clock=now)
@@ -104,7 +103,6 @@ class CameraFeed(threading.Thread):
         finally:
             with contextlib.suppress(Exception):
                 self._camera.close()
-            self._socket.close(0)
 
     def _say(self, problem: str) -> None:
         """Take note of what is wrong; it may be a maker's words, and goes to other programs and their terminals."""
@@ -134,8 +132,7 @@ class CameraFeed(threading.Thread):
             "encoding": self._encoding,
         }
         message = Message("image", body, (array,), self._session, self.frames, -1, now())
-        with contextlib.suppress(zmq.Again):
-            self._socket.send_multipart(pack(message), zmq.NOBLOCK)
+        self._publish(pack(message))
         self.captured_s = float(captured_s)
         self._latest_s.append(self.captured_s)
         self.problem = ""

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import zmq
@@ -20,6 +19,12 @@ from hardware.camera_feed import decode_jpeg
 from hardware.clocks import ClockOffset, now
 from hardware.heartbeat import Heartbeat
 from hardware.keys import ClientKeys
+from hardware.lines import ArmError as ArmError
+from hardware.lines import ArmRefusedError as ArmRefusedError
+from hardware.lines import StoppedError as StoppedError
+from hardware.lines import host_and_port as host_and_port
+from hardware.lines import open_line as open_line
+from hardware.lines import secure
 from hardware.messages import Message, MessageError, MismatchError, pack, unpack
 from hardware.reasons import Code, told_reason
 from hardware.reports import ArmReport, Frame, Welcome, read_report, read_welcome
@@ -31,31 +36,6 @@ MOST_BEATS = 2
 """Beats that may wait to be sent: old ones say nothing of now."""
 MAX_STATE_BYTES = 65_536
 GREET_EVERY_S = 0.5
-
-
-class ArmError(SailError):
-    """Say that the server does not answer, or why it refused."""
-
-
-class ArmRefusedError(ArmError):
-    """Say why the server did not do what it was asked; `code` says so to programs."""
-
-    def __init__(self, sentence: str, code: Code = Code.OTHER) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
-class StoppedError(ArmError):
-    """Say that the arm is in FAULT, where a person stopped it or something went wrong; `code` says which."""
-
-    def __init__(self, sentence: str, code: Code = Code.FAULT) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-    @property
-    def by_operator(self) -> bool:
-        """Return whether somebody asked for the stop."""
-        return self.code is Code.STOPPED
 
 
 class Line:
@@ -442,40 +422,6 @@ class ArmClient:
         if now() - self._greeted_s > GREET_EVERY_S and not self._ending.is_set():
             with contextlib.suppress(SailError):
                 self._greet_again(self._session)
-
-
-def host_and_port(address: str) -> tuple[str, int]:
-    """Return the host, as it is written in an address, and the control port; raise ArmError for no address."""
-    try:
-        url = urlsplit(address)
-        host, port = url.hostname, url.port
-    except ValueError:
-        host = port = None
-    if host is None or not port or url.scheme != "tcp":
-        raise ArmError(f"{address!r} is no address of an arm: write tcp://HOST:PORT.")
-    return f"[{host}]" if ":" in host else host, port
-
-
-def open_line(
-    context: zmq.Context[Any], url: str, keys: ClientKeys | None, most_waiting: int = 16
-) -> zmq.Socket[bytes]:
-    """Return a DEALER socket to a server's socket; more than `most_waiting` messages do not wait to be sent."""
-    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.IPV6, int("[" in url))
-    socket.setsockopt(zmq.MAXMSGSIZE, 1_048_576)
-    socket.setsockopt(zmq.SNDHWM, most_waiting)
-    secure(socket, keys)
-    socket.connect(url)
-    return socket
-
-
-def secure(socket: zmq.Socket[bytes], keys: ClientKeys | None) -> None:
-    """Give a socket a client's keys, where there are any."""
-    if keys is not None:
-        socket.curve_secretkey = keys.own.secret
-        socket.curve_publickey = keys.own.public
-        socket.curve_serverkey = keys.server
 
 
 def _waiting(socket: zmq.Socket[bytes]) -> list[Message]:

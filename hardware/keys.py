@@ -6,6 +6,8 @@ ZeroMQ's certificate format. A server lets in the clients whose `.key` files lie
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from hardware.clocks import now
 from robot.errors import SailError
 
 READ_EVERY_S = 1.0
+NONE_LEFT = (errno.EMFILE, errno.ENFILE)
+"""What is wrong where no more files can be opened, which says nothing of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +91,17 @@ def client_keys(secret_file: Path, server_public: Path) -> ClientKeys:
 
 
 def authorised_clients(folder: Path) -> dict[bytes, str]:
-    """Return the public keys of the clients in a folder, with their files' names; leave out what is no key."""
+    """Return the public keys of the clients in a folder, with their files' names; leave out what is no key.
+
+    Raises OSError or SailError where no more files can be opened.
+    """
     clients: dict[bytes, str] = {}
     for path in sorted(folder.glob("*.key")):
         try:
             clients[load_public(path)] = path.stem
-        except SailError:
-            continue
+        except SailError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in NONE_LEFT:
+                raise
     return clients
 
 
@@ -112,7 +120,10 @@ class AuthorisedClients:
     def callback(self, domain: str, key: bytes) -> bool:
         """Return whether a public key, in Z85, is let in; the name is what ZeroMQ's authenticator calls."""
         if now() - self._read_s > READ_EVERY_S:
-            self._known, self._read_s = frozenset(authorised_clients(self._folder)), now()
+            # Where the folder cannot be read just now, those that were known stay so: one of them may send a stop.
+            with contextlib.suppress(OSError, SailError):
+                self._known = frozenset(authorised_clients(self._folder))
+            self._read_s = now()
         return key in self._known
 
 
@@ -120,7 +131,7 @@ def _load(path: Path) -> tuple[bytes, bytes | None]:
     try:
         public, secret = load_certificate(path)
     except (OSError, ValueError) as error:
-        raise SailError(f"{path} holds no key ({error}): make one with `sail arm keys`.") from None
+        raise SailError(f"{path} holds no key ({error}): make one with `sail arm keys`.") from error
     if len(public) != 40 or (secret is not None and len(secret) != 40):
         raise SailError(f"{path} holds no key: make one with `sail arm keys`.")
     return public, secret

@@ -28,13 +28,11 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.errors import SailError
+from hardware.envelope import MAX_ARRAYS, MAX_LIST, MAX_TEXT, PROTOCOL_VERSION, loose_envelope
+from hardware.envelope import MAX_HEADER_BYTES as MAX_HEADER_BYTES
+from hardware.envelope import MessageError as MessageError
+from hardware.envelope import is_int as _is_int
 
-PROTOCOL_VERSION = 2
-MAX_HEADER_BYTES = 16_384
-MAX_ARRAYS = 8
-MAX_TEXT = 2_048
-MAX_LIST = 64
 DTYPES: Mapping[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("<f8", "<f4", "|u1")}
 
 # s: text, i: whole number, f: finite number, b: true or false; `?` allows none, `*` stands for a list.
@@ -134,10 +132,6 @@ SCHEMA = hashlib.sha256(
 ).hexdigest()[:16]
 
 
-class MessageError(SailError):
-    """Say that bytes from the wire are no message of this protocol."""
-
-
 class MismatchError(MessageError):
     """Say that the other end speaks another version of the protocol, naming both."""
 
@@ -197,47 +191,6 @@ def unpack(parts: Sequence[bytes]) -> Message:
     return Message(kind, body, arrays, session, sequence, answers, float(sent_s))  # type: ignore[arg-type]
 
 
-def loose_envelope(parts: Sequence[bytes]) -> dict[Any, Any]:
-    """Return the envelope of a message of any version, in which nothing has been checked but sizes.
-
-    Raises MessageError where there is none.
-    """
-    if not 1 <= len(parts) <= 1 + MAX_ARRAYS:
-        raise MessageError(f"A message has 1 to {1 + MAX_ARRAYS} parts, got {len(parts)}.")
-    if len(parts[0]) > MAX_HEADER_BYTES:
-        raise MessageError(f"An envelope takes at most {MAX_HEADER_BYTES} bytes, got {len(parts[0])}.")
-    try:
-        envelope = msgpack.unpackb(
-            parts[0],
-            raw=False,
-            strict_map_key=True,
-            max_str_len=MAX_TEXT,
-            max_bin_len=0,
-            max_ext_len=0,
-            max_array_len=MAX_LIST,
-            max_map_len=MAX_LIST,
-        )
-    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
-        raise MessageError(f"An envelope cannot be read ({type(error).__name__}).") from None
-    if not isinstance(envelope, dict):
-        raise MessageError("An envelope must be a map.")
-    return envelope
-
-
-def stop_in(parts: Sequence[bytes]) -> tuple[str, int] | None:
-    """Return the reason of a stop, of whatever version, and the number to answer it by; None where it is no stop.
-
-    A stop must be understood from clients of every release, so nothing but its kind is insisted on. Raises MessageError
-    for what is no message.
-    """
-    envelope = loose_envelope(parts)
-    if envelope.get("kind") != "stop":
-        return None
-    body, number = envelope.get("body"), envelope.get("seq")
-    reason = body.get("reason") if isinstance(body, dict) else None
-    return (reason if isinstance(reason, str) else ""), (number if isinstance(number, int) and _is_int(number) else -1)
-
-
 def _check_version(envelope: Mapping[Any, Any]) -> None:
     version, schema = envelope.get("v"), envelope.get("schema")
     if version != PROTOCOL_VERSION:
@@ -248,10 +201,6 @@ def _check_version(envelope: Mapping[Any, Any]) -> None:
         raise MismatchError(
             f"The other end has schema hash {said}, this one {SCHEMA!r}: install the same release on both."
         )
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _is_number(value: object) -> bool:

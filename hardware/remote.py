@@ -16,7 +16,7 @@ from hardware.keys import ClientKeys
 from hardware.reasons import NOTHING, Code, told_reason
 from hardware.reports import ArmReport, Frame
 from hardware.rulings import Decision, Ruling, follows
-from hardware.safety import State
+from hardware.safety import SafetySettings, State, home_speeds
 from hardware.views import SquareView
 from robot.arm import Joints
 from robot.data import Action, Observation, RobotSpec
@@ -215,6 +215,17 @@ class RemoteRobot:
         if (left_s := self._due_s - now()) > 0:
             time.sleep(left_s)
         return sent
+
+    def sent_positions(self) -> Joints:
+        """Return where the joints were sent last, float64 (J,); raise StaleError where the arm has not said it yet."""
+        report = self.client.report
+        if report is None:
+            raise StaleError("The arm has not said where it is yet.")
+        return report.sent
+
+    def easing_speeds(self) -> Joints:
+        """Return how fast the joints go home by default, float64 (J,), in their units a second."""
+        return home_speeds(self.client.welcome.description, SafetySettings())
 
     def succeeded(self) -> bool | None:
         """Return a simulated scene's ground truth since its last reset; None where nobody knows, as on a real arm."""

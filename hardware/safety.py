@@ -115,6 +115,16 @@ class SafetySettings:
                 raise ValueError("Each side of the workspace box must be longer than twice its margin.")
 
 
+def home_speeds(description: ArmDescription, settings: SafetySettings) -> Joints:
+    """Return how fast each joint goes home, float64 (J,), in its unit a second.
+
+    An arm whose driver slows it down already need not be slowed down again and again.
+    """
+    velocity = settings.share * description.velocity
+    least = np.array([LEAST_HOME_SPEED[unit] for unit in description.units])
+    return np.asarray(np.minimum(velocity, np.maximum(settings.home_share * velocity, least)), np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class Setpoint:
     """Hold what one servo period is to do: float64 (J,) each.
@@ -335,11 +345,9 @@ class Governor:
 
     def _eased_to(self, goal: Joints, now_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return waypoints, times (M,) and positions (M, J), of a slow straight way from where the arm will rest."""
-        share, limits = self.settings.home_share, self.limits
-        # An arm whose driver slows it down already need not be slowed down again and again.
-        least = np.array([LEAST_HOME_SPEED[unit] for unit in self.description.units])
-        velocity = np.minimum(limits.velocity, np.maximum(share * limits.velocity, least))
-        return eased(self._shaper.stopping_position, goal, velocity, share * limits.acceleration, now_s)
+        velocity = home_speeds(self.description, self.settings)
+        acceleration = self.settings.home_share * self.limits.acceleration
+        return eased(self._shaper.stopping_position, goal, velocity, acceleration, now_s)
 
     def offer(self, command: Command, now_s: float) -> Ruling:
         """Take a command or refuse it, and say which: `propose`, `fit` and `adopt` in one."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from socket import socket
 from types import TracebackType
 from typing import Any
 
@@ -29,8 +30,12 @@ from hardware.clocks import now
 from hardware.command_log import MIB, CommandLog
 from hardware.complaints import Complaints
 from hardware.desk import Desk, Later, done, identity, refused
+from hardware.doorkeeper import LOOK_S, Doorkeeper
+from hardware.doors import Door, PublishingDoor, in_url, listeners
+from hardware.envelope import stop_in
 from hardware.keys import AuthorisedClients, ServerKeys
-from hardware.messages import Message, MessageError, MismatchError, pack, stop_in, unpack
+from hardware.messages import Message, MessageError, MismatchError, pack, unpack
+from hardware.pictures import Pictures
 from hardware.precedence import REQUESTS, STOPS, take_precedence, urgent_wire
 from hardware.reasons import NOTHING, Code, Reason
 from hardware.rulings import Forward
@@ -44,13 +49,11 @@ DEFAULT_PORT = 7710
 STATE_HZ = 100.0
 MAX_REQUEST_BYTES = 32_768
 MAX_COMMAND_BYTES = 262_144
-DRAINED = 64
-"""How many messages of a socket are read before others get their turn."""
 HUNG_S = 2.0
 DISCONNECT_S = 15.0
 """How long an arm's driver may take to hold and disconnect."""
-OWNERS = {"control": "requests", "state": "requests", "command": "commands", "stop": "stop"}
-"""Which thread uses which socket; a camera's belongs to its feed."""
+OWNERS = {"control": "requests", "command": "commands", "stop": "stop", "state": "publishing"}
+"""Which thread uses which socket, in the order of their ports; those of cameras are the publishing thread's too."""
 
 
 class ArmServer:
@@ -106,18 +109,21 @@ class ArmServer:
         self._threads: dict[str, threading.Thread] = {}
         self._beats: dict[str, float] = {}
         self._watched: tuple[str, ...] = ()
-        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._doors: dict[str, Door] = {}
+        self.doorkeeper = Doorkeeper(self.complaints)
         self.ports: dict[str, int] = {}
+        self._pictures = Pictures()
         self._feeds: list[CameraFeed] = []
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
-        self._authenticator: ThreadAuthenticator | None = None
+        self._contexts: list[zmq.Context[zmq.Socket[bytes]]] = []
+        self._authenticators: list[ThreadAuthenticator] = []
         self.desk: Desk
 
     def start(self) -> ArmServer:
         """Connect the arm, open the sockets and serve; raise SailError where that cannot be."""
         try:
-            self._open_sockets()
+            self._open_doors()
             self.servo.connect()
+            self.doorkeeper.begin()
         except BaseException:
             self.close()
             raise
@@ -138,6 +144,8 @@ class ArmServer:
             ("requests", self._serve, REQUESTS),
             ("commands", self._serve_commands, REQUESTS),
             ("stop", self._serve_stops, STOPS),
+            ("publishing", self._publish, REQUESTS),
+            ("doors", self._keep_doors, STOPS),
         )
         self._beats = {name: now() for name, _, _ in works}
         for name, work, priority in works:
@@ -152,7 +160,7 @@ class ArmServer:
     @property
     def address(self) -> str:
         """Return where clients find the control socket."""
-        return f"tcp://{_in_url(self._host)}:{self.ports['control']}"
+        return f"tcp://{in_url(self._host)}:{self.ports['control']}"
 
     @property
     def state(self) -> tuple[State, Reason]:
@@ -168,26 +176,25 @@ class ArmServer:
         for feed in self._feeds:
             feed.end()
         until_s = now() + HUNG_S
-        threads = (*self._threads.values(), *self._feeds)
-        for thread in threads:
+        for thread in (*self._threads.values(), *self._feeds):
             if thread.is_alive():
                 thread.join(max(until_s - now(), 0.0))
-        hung = [thread for thread in threads if thread.is_alive()]
-        if self._authenticator is not None:
-            self._authenticator.stop()
-            self._authenticator = None
+        hung = [thread for thread in self._threads.values() if thread.is_alive()]
+        while self._authenticators:
+            self._authenticators.pop().stop()
         self.log.close()
-        context, self._context = self._context, None
         # A socket belongs to its thread: closed under one that still uses it, ZeroMQ may end the process.
         busy = {thread.name for thread in hung}
-        kept = [self._sockets.pop(name) for name in list(self._sockets) if OWNERS.get(name) in busy]
-        while self._sockets:
-            self._sockets.popitem()[1].close(0)
-        if hung and context is not None:
+        kept = [self._doors.pop(name) for name in list(self._doors) if OWNERS.get(name, "publishing") in busy]
+        while self._doors:
+            self._doors.popitem()[1].close()
+        contexts, self._contexts = self._contexts, []
+        if hung:
             self.complaints.note("threads that have not ended", ", ".join(thread.name for thread in hung))
-            threading.Thread(target=_destroy_after, args=(hung, context, kept), daemon=True).start()
-        elif context is not None:
-            context.destroy(0)
+            threading.Thread(target=_destroy_after, args=(hung, contexts, kept), daemon=True).start()
+        else:
+            _destroy_after((), contexts, ())
+        self.doorkeeper.close()
 
     def _end_servo(self) -> None:
         """Bring the arm to rest and disconnect it, however long that takes within reason."""
@@ -212,36 +219,22 @@ class ArmServer:
         while now() < until_s and self.servo.is_alive() and self.governor.state is State.RUNNING:
             time.sleep(0.02)
 
-    def _open_sockets(self) -> None:
-        self._context = context = zmq.Context()
-        if self._realtime:
-            urgent_wire(context)
-        if self._keys is not None:
-            logging.getLogger("zmq.auth").setLevel(logging.ERROR)
-            self._authenticator = ThreadAuthenticator(context)
-            self._authenticator.start()
-            self._authenticator.configure_curve_callback("*", AuthorisedClients(self._keys.authorised))
-        kinds = {"control": zmq.ROUTER, "command": zmq.ROUTER, "stop": zmq.ROUTER, "state": zmq.PUB}
-        kinds |= {f"camera {camera.name}": zmq.PUB for camera in self._cameras}
-        for name, kind in kinds.items():
-            socket = context.socket(kind)
-            self._sockets[name] = socket
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.IPV6, int(":" in self._host))
-            socket.setsockopt(zmq.MAXMSGSIZE, MAX_COMMAND_BYTES if name == "command" else MAX_REQUEST_BYTES)
-            socket.setsockopt(zmq.RCVHWM, 64)
-            socket.setsockopt(zmq.SNDHWM, 2 if name.startswith("camera") else 64)
-            if self._keys is not None:
-                socket.curve_secretkey = self._keys.own.secret
-                socket.curve_publickey = self._keys.own.public
-                socket.curve_server = True
-        first = _bind(list(self._sockets.values()), self._host, self._port)
-        self.ports = {name: first + number for number, name in enumerate(kinds)}
+    def _open_doors(self) -> None:
+        names = (*OWNERS, *(f"camera {camera.name}" for camera in self._cameras))
+        # Stops have a context of their own, so that nothing else keeps its thread, or who looks at keys, busy.
+        common, apart = self._wire(), self._wire()
+        with contextlib.ExitStack() as opened:
+            found = [opened.enter_context(one) for one in listeners(self._host, self._port, len(names))]
+            for name, listener in zip(names, found, strict=True):
+                self._doors[name] = self._door(name, apart if name == "stop" else common, listener)
+            opened.pop_all()
+        self.ports = {name: door.port for name, door in self._doors.items()}
         for camera in self._cameras:
+            name = f"camera {camera.name}"
             self._feeds.append(
                 CameraFeed(
                     camera,
-                    self._sockets.pop(f"camera {camera.name}"),
+                    partial(self._pictures.put, name),
                     self.session,
                     self.complaints,
                     self._encoding,
@@ -250,6 +243,28 @@ class ArmServer:
                     self._realtime,
                 )
             )
+
+    def _wire(self) -> zmq.Context[zmq.Socket[bytes]]:
+        """Return a new context, in which only those whose keys are known get in, where there are keys."""
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._contexts.append(context)
+        if self._realtime:
+            urgent_wire(context)
+        if self._keys is not None:
+            logging.getLogger("zmq.auth").setLevel(logging.ERROR)
+            authenticator = ThreadAuthenticator(context)
+            authenticator.start()
+            authenticator.configure_curve_callback("*", AuthorisedClients(self._keys.authorised))
+            self._authenticators.append(authenticator)
+        return context
+
+    def _door(self, name: str, context: zmq.Context[zmq.Socket[bytes]], listener: socket) -> Door:
+        own = None if self._keys is None else self._keys.own
+        if OWNERS.get(name, "publishing") == "publishing":
+            most_sent = 64 if name == "state" else 2
+            return PublishingDoor(context, listener, self.doorkeeper, own, most_sent=most_sent)
+        most_bytes = MAX_COMMAND_BYTES if name == "command" else MAX_REQUEST_BYTES
+        return Door(context, listener, self.doorkeeper, own, most_bytes=most_bytes, shuts=name != "stop")
 
     def _welcome(self) -> Message:
         description, settings = self.driver_description, self.governor.settings
@@ -319,31 +334,26 @@ class ArmServer:
         except BaseException as error:
             self.complaints.note(f"the thread for {name} has died", repr(error))
 
-    # The thread of requests and of the state that is published.
+    # The thread of requests.
 
     def _serve(self) -> None:
-        control, state = self._sockets["control"], self._sockets["state"]
+        control = self._doors["control"]
         later: list[tuple[bytes, int, Later]] = []
-        next_state_s, number = now(), 0
         while not self._ending.is_set():
             self._beats["requests"] = now()
-            if control.poll(max(0, round(1000 * (next_state_s - now())))):
+            if control.poll(10):
                 self._take_requests(control, later)
             for waiting in [waiting for waiting in later if waiting[2].pending.done()]:
                 later.remove(waiting)
                 self._send(control, waiting[0], self._now_known(waiting[2]), waiting[1])
-            if now() >= next_state_s:
-                number += 1
-                self._publish_state(state, number)
-                next_state_s = max(next_state_s + 1 / STATE_HZ, now())
 
     def _now_known(self, later: Later) -> Message:
         """Return the answer that the servo's thread has given meanwhile."""
         error = later.pending.exception()
         return refused(f"it failed: {error}", Code.FAILED) if error else done(self.desk.state[0], later.detail)
 
-    def _take_requests(self, control: zmq.Socket[bytes], later: list[tuple[bytes, int, Later]]) -> None:
-        for parts in _waiting(control):
+    def _take_requests(self, control: Door, later: list[tuple[bytes, int, Later]]) -> None:
+        for parts in control.waiting():
             received_s = now()
             message = self._understood(control, parts)
             if message is None:
@@ -362,7 +372,7 @@ class ArmServer:
     # The thread of commands: a ruling may take long, and neither a heartbeat nor the servo may wait for it.
 
     def _serve_commands(self) -> None:
-        command, next_flush_s = self._sockets["command"], now()
+        command, next_flush_s = self._doors["command"], now()
         while not self._ending.is_set():
             self._beats["commands"] = now()
             if command.poll(100):
@@ -371,7 +381,7 @@ class ArmServer:
                 self.log.flush()
                 next_flush_s = now() + 1.0
 
-    def _take_commands(self, command: zmq.Socket[bytes]) -> None:
+    def _take_commands(self, command: Door) -> None:
         """Take the newest command of each client; those it has overtaken are rejected unread.
 
         A copy that the wire made of a message that waits here overtakes nothing: its client waits for one answer.
@@ -379,7 +389,7 @@ class ArmServer:
         newest: dict[bytes, Message] = {}
         seen: set[tuple[bytes, ...]] = set()
         received_s = now()
-        for parts in _waiting(command):
+        for parts in command.waiting():
             if tuple(parts) in seen:
                 continue
             seen.add(tuple(parts))
@@ -400,7 +410,7 @@ class ArmServer:
 
     def _rule(
         self,
-        command: zmq.Socket[bytes],
+        command: Door,
         client: bytes,
         message: Message,
         rule: Callable[[Message, float], Message],
@@ -414,13 +424,13 @@ class ArmServer:
             answer = refused("the server could not rule on that: see its log", Code.DEFECT)
         self._send(command, client, answer, message.sequence)
 
-    def _understood(self, socket: zmq.Socket[bytes], parts: list[bytes]) -> Message | None:
+    def _understood(self, door: Door, parts: list[bytes]) -> Message | None:
         """Return the message in some parts, the first of which names the client; None where it is none."""
         try:
             return unpack(parts[1:])
         except MismatchError as error:
             self.complaints.note("a client of another version", str(error))
-            self._send(socket, parts[0], refused(str(error), Code.VERSION), -1)
+            self._send(door, parts[0], refused(str(error), Code.VERSION), -1)
         except MessageError as error:
             self._garbage(error)
         return None
@@ -430,7 +440,7 @@ class ArmServer:
             self.desk.garbage += 1
         self.complaints.note("a message that is none", str(error))
 
-    def _send(self, socket: zmq.Socket[bytes], client: bytes, answer: Message, answers: int) -> None:
+    def _send(self, door: Door, client: bytes, answer: Message, answers: int) -> None:
         number = next(self._numbers)
         sent = Message(answer.kind, answer.body, answer.arrays, self.session, number, answers, now())
         try:
@@ -440,10 +450,26 @@ class ArmServer:
             self.complaints.note("an answer that cannot be sent", str(error))
             defect = refused("the server has no answer that could be sent: see its log", Code.DEFECT)
             parts = pack(Message(defect.kind, defect.body, (), self.session, number, answers, now()))
-        with contextlib.suppress(zmq.Again, zmq.ZMQError):
-            socket.send_multipart([client, *parts], zmq.NOBLOCK)
+        door.send([client, *parts])
 
-    def _publish_state(self, socket: zmq.Socket[bytes], number: int) -> None:
+    # The thread of what is published, which whoever subscribes without end may slow down.
+
+    def _publish(self) -> None:
+        doors = {name: door for name, door in self._doors.items() if isinstance(door, PublishingDoor)}
+        next_state_s, number = now(), 0
+        while not self._ending.is_set():
+            self._beats["publishing"] = now()
+            for name, parts in self._pictures.take(next_state_s - now()).items():
+                doors[name].send(parts)
+            if now() < next_state_s:
+                continue
+            number += 1
+            self._publish_state(doors["state"], number)
+            next_state_s = max(next_state_s + 1 / STATE_HZ, now())
+            for door in doors.values():
+                door.tend()
+
+    def _publish_state(self, door: Door, number: int) -> None:
         moment = self.servo.moment
         if moment is None:
             return
@@ -471,36 +497,43 @@ class ArmServer:
         message = Message(
             "state", body, tuple(np.asarray(a, np.float64) for a in arrays), self.session, number, -1, now()
         )
-        with contextlib.suppress(zmq.Again):
-            socket.send_multipart(pack(message), zmq.NOBLOCK)
+        door.send(pack(message))
 
     # The thread of stops: nothing else may keep one waiting.
 
     def _serve_stops(self) -> None:
-        socket = self._sockets["stop"]
+        door = self._doors["stop"]
         while not self._ending.is_set():
             self._beats["stop"] = now()
-            if not socket.poll(100):
+            if not door.poll(100):
                 continue
-            for parts in _waiting(socket):
+            for parts in door.waiting():
                 try:
                     stop = stop_in(parts[1:])
                 except MessageError as error:
                     self._garbage(error)
                     continue
                 if stop is not None:
-                    self._send(socket, parts[0], self.desk.stop(stop[0]), stop[1])
+                    self._send(door, parts[0], self.desk.stop(stop[0]), stop[1])
+
+    # The thread that sees that a stop gets in.
+
+    def _keep_doors(self) -> None:
+        while not self._ending.wait(LOOK_S):
+            self._beats["doors"] = now()
+            self.doorkeeper.look()
 
 
 def _destroy_after(
-    threads: Sequence[threading.Thread], context: zmq.Context[zmq.Socket[bytes]], sockets: Sequence[zmq.Socket[bytes]]
+    threads: Sequence[threading.Thread], contexts: Sequence[zmq.Context[zmq.Socket[bytes]]], doors: Sequence[Door]
 ) -> None:
-    """Close sockets, and the context that they are of, once the threads that use them have ended."""
+    """Close doors, and the contexts that they are of, once the threads that use them have ended."""
     for thread in threads:
         thread.join()
-    for socket in sockets:
-        socket.close(0)
-    context.destroy(0)
+    for door in doors:
+        door.close()
+    for context in contexts:
+        context.destroy(0)
 
 
 def check_address(host: str, keys: object | None) -> None:
@@ -526,43 +559,3 @@ def check_rate(driver: ArmDriver, servo_hz: float) -> None:
             f"The driver of {driver.description.name} expects {expected_hz:g} commands a second, and safety.servo_hz "
             f"is {servo_hz:g}: set both alike."
         )
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _bind(sockets: Sequence[zmq.Socket[bytes]], host: str, port: int) -> int:
-    """Bind sockets to ports in a row, from `port` on or, where that is 0, from any; return the first."""
-    for _ in range(100):
-        bound: list[zmq.Socket[bytes]] = []
-        try:
-            for number, socket in enumerate(sockets):
-                if number == 0 and port == 0:
-                    first = socket.bind_to_random_port(f"tcp://{_in_url(host)}")
-                else:
-                    first = first if port == 0 else port
-                    socket.bind(f"tcp://{_in_url(host)}:{first + number}")
-                bound.append(socket)
-            return first
-        except zmq.ZMQError as error:
-            for socket in bound:
-                socket.unbind(socket.getsockopt_string(zmq.LAST_ENDPOINT))
-            if port:
-                raise SailError(
-                    f"Port {port + len(bound)} of {host} cannot be served on ({error}): choose another with port=…"
-                ) from None
-    raise SailError(f"There are no {len(sockets)} free ports in a row at {host}: choose the first with port=…")
-
-
-def _waiting(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
-    """Return up to `DRAINED` messages that wait on a ROUTER socket."""
-    messages: list[list[bytes]] = []
-    while len(messages) < DRAINED:
-        try:
-            messages.append(socket.recv_multipart(zmq.NOBLOCK))
-        except zmq.Again:
-            break
-        except zmq.ZMQError:
-            break
-    return messages

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -267,6 +267,12 @@ class Servo(threading.Thread):
                     if moved and self.moment is not None:
                         # The arm was moved by something else than this servo: what follows is no jump of ours.
                         self.record.add(now(), now(), self.moment.setpoint, False, measured.position)
+                    if self.moment is not None:
+                        # Whoever is answered now must find the arm as it is now.
+                        self._measured_s = measured.time_s
+                        self.moment = replace(
+                            self.moment, measured=measured, problem=NOTHING, measured_s=measured.time_s
+                        )
                     errand.answer.set_result(result)
                 except Exception as error:
                     errand.answer.set_exception(error)

@@ -48,12 +48,18 @@ class SquareView:
 
     def matrix(self, world_to_image: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return world_to_image, float64 (3, 4), of the view, for that of the pictures; pixel centres are whole."""
-        scale = self._side / self._edge
-        change = np.array(
-            [
-                [scale, 0.0, (0.5 - self._left) * scale - 0.5],
-                [0.0, scale, (0.5 - self._top) * scale - 0.5],
-                [0.0, 0.0, 1.0],
-            ]
-        )
-        return np.asarray(change @ world_to_image, np.float64)
+        return square_matrix(world_to_image, (self._top, self._left), self._edge, self._side)
+
+
+def square_matrix(
+    world_to_image: NDArray[np.float64], corner: tuple[int, int], edge: int, side: int
+) -> NDArray[np.float64]:
+    """Return world_to_image, float64 (3, 4), of a square of pictures that is brought to `side` pixels.
+
+    `corner`: row and column of its upper left pixel; `edge`: its side in the pictures.
+    """
+    (top, left), scale = corner, side / edge
+    change = np.array(
+        [[scale, 0.0, (0.5 - left) * scale - 0.5], [0.0, scale, (0.5 - top) * scale - 0.5], [0.0, 0.0, 1.0]]
+    )
+    return np.asarray(change @ world_to_image, np.float64)

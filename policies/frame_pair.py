@@ -28,7 +28,7 @@ class FramePair:
     """Turn plans into actions by asking what leads from the current frame to the next imagined one.
 
     A chunk of actions is predicted where execution reaches the start of a frame's stride, for all robots at once, and
-    played out step by step; within it nothing is looked at. Actions are clipped to −1…1.
+    played out step by step; within it nothing is looked at. Actions are clipped to the network's limits, such as −1…1.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class FramePair:
         return handles
 
     def act(self, observations: Sequence[Observation], handles: Sequence[object], steps: Sequence[int]) -> list[Action]:
-        """Return one action an observation, float32 (D,) in −1…1; past a plan's end, its last frame stays the goal.
+        """Return one action an observation, float32 (D,); past a plan's end, its last frame stays the goal.
 
         Raises ValueError for a handle that `begin` did not make, a negative step, or lengths that differ.
         """
@@ -110,7 +110,9 @@ class FramePair:
             group = [entry for entry, its in zip(missing, shapes, strict=True) if its == shape]
             now = np.stack([picture for _, _, picture in group])
             goal = np.stack([handle.frames[min(chunk, len(handle.frames) - 1)] for handle, chunk, _ in group])
-            actions = np.clip(self.network.predict(now, goal, self._precision), -1.0, 1.0)
+            limits = self.network.shape
+            actions = self.network.predict(now, goal, self._precision)
+            actions = np.clip(actions, limits.low or (-1.0,), limits.high or (1.0,)).astype(np.float32)
             for (handle, chunk, _), values in zip(group, actions, strict=True):
                 handle.chunks[chunk] = values
 

@@ -32,7 +32,8 @@ class FramePairShape:
     `backbone`: "cnn", trained from nothing, or "efficientnet-lite0", pretrained on ImageNet and frozen. `size`: side of
     the pictures read, pixels, a multiple of 16. `chunk`: actions predicted, one a robot step from one frame to the
     next. `step_s`: seconds a robot step took in training, which is what an action means. `widths`: channels of the CNN
-    at 1/2 … 1/16. `hidden`: width of the last layers.
+    at 1/2 … 1/16. `hidden`: width of the last layers. `low`, `high`: the limits of each entry of an action, in the
+    robot's units; empty for −1…1.
     """
 
     backbone: str = "cnn"
@@ -42,6 +43,8 @@ class FramePairShape:
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)
     hidden: int = 512
     step_s: float = 0.025
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
@@ -54,6 +57,10 @@ class FramePairShape:
             raise ValueError(f"A frame-pair network needs a step_s above 0, got {self.step_s}.")
         if self.chunk < 1 or self.action_size < 1 or self.hidden < 1:
             raise ValueError("A frame-pair network needs chunk, action_size and hidden of at least 1.")
+        if self.low or self.high:
+            sized = len(self.low) == len(self.high) == self.action_size
+            if not sized or not all(low < high for low, high in zip(self.low, self.high, strict=True)):
+                raise ValueError(f"A frame-pair network needs {self.action_size} limits, each low below its high.")
         if len(self.widths) != 4 or any(width < 8 or width % 8 for width in self.widths):
             raise ValueError(f"A frame-pair network needs four widths, each a multiple of 8, got {list(self.widths)}.")
 
@@ -63,7 +70,8 @@ class FramePairShape:
         try:
             values = dict(config)
             widths = values.pop("widths")
-            return cls(widths=tuple(int(width) for width in widths), **values)  # type: ignore[attr-defined, arg-type]
+            limits = {name: tuple(map(float, values.pop(name, ()))) for name in ("low", "high")}  # type: ignore[call-overload]
+            return cls(widths=tuple(int(width) for width in widths), **limits, **values)  # type: ignore[attr-defined, arg-type]
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The checkpoint does not describe a frame-pair network of this version: {error}."
@@ -93,7 +101,7 @@ class FramePairNetwork(nn.Module):
         )
 
     def forward(self, now_NHWC: Tensor, goal_NHWC: Tensor) -> Tensor:
-        """Return actions, float (N, A, D), in the robot's units, not yet limited; pictures are uint8 (N, H, W, 3)."""
+        """Return actions, float (N, A, D), unit-free and not yet limited; pictures are uint8 (N, H, W, 3)."""
         now, goal = (shrink_frames(frames, self.shape.size) for frames in (now_NHWC, goal_NHWC))
         values: Tensor = self.head(self.encoder(now, goal))
         return values.float().reshape(-1, self.shape.chunk, self.shape.action_size)
@@ -106,8 +114,25 @@ class FramePairNetwork(nn.Module):
         device = next(self.head.parameters()).device
         pictures = [torch.from_numpy(np.ascontiguousarray(frames)).to(device) for frames in (now, goal)]
         with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
-            actions = self(*pictures)
+            actions = self.unnormalise(self(*pictures))
         return np.asarray(actions.cpu().numpy(), np.float32)
+
+    def normalise(self, actions: Tensor) -> Tensor:
+        """Return actions (…, D), in the robot's units, as unit-free numbers of which −1…1 are the limits."""
+        if not self.shape.low:
+            return actions
+        low, high = self._limits(actions)
+        return (actions - low) / (high - low) * 2.0 - 1.0
+
+    def unnormalise(self, values: Tensor) -> Tensor:
+        """Undo `normalise`."""
+        if not self.shape.low:
+            return values
+        low, high = self._limits(values)
+        return (values + 1.0) / 2.0 * (high - low) + low
+
+    def _limits(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        return like.new_tensor(self.shape.low), like.new_tensor(self.shape.high)
 
 
 class StackedEncoder(nn.Module):

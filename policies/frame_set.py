@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from policies.augmentation import Reconstruct, replace_by_reconstructions
 from policies.pose_network import POSE_SIZE
 from robot.data import Episode
 from robot.shrinking import shrink_frames
+
+CameraMatrix = NDArray[np.float64] | Callable[[Episode], NDArray[np.float64] | None] | None
+"""world_to_image, float64 (3, 4), of the camera in all episodes, or what says it of each; None where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,29 +97,34 @@ def gather_frames(
     *,
     camera: str = "corner2",
     size: int = 64,
-    world_to_image: NDArray[np.float64] | None = None,
+    world_to_image: CameraMatrix = None,
     reconstruct: Reconstruct | None = None,
     reconstructed_share: float = 0.5,
     seed: int = 0,
+    posed: bool = True,
 ) -> FrameSet:
     """Return the frames of `episodes`, which may be a generator, shrunk to `size` pixels, labelled by proprioception.
 
     `reconstruct`, where given, replaces a share of the frames at their full size before shrinking. The first four
-    entries of proprioception must be the gripper's x, y, z (m) and opening (0–1). Raises ValueError where there are
-    no episodes, the camera is missing or proprioception is too short.
+    entries of proprioception must be the gripper's x, y, z (m) and opening (0–1), unless they are not `posed`: poses
+    are zeros then, and no pixel is known. Raises ValueError where there are no episodes, the camera is missing or
+    proprioception is too short.
     """
     rng = np.random.default_rng(seed)
     parts: list[FrameSet] = []
     for episode in episodes:
         if camera not in episode.frames:
             raise ValueError(f"An episode of {episode.task!r} has no camera {camera!r}, only {sorted(episode.frames)}.")
-        if episode.proprio.shape[1] < POSE_SIZE:
+        if posed and episode.proprio.shape[1] < POSE_SIZE:
             raise ValueError(f"Pose labels need {POSE_SIZE} proprioception entries, got {episode.proprio.shape[1]}.")
         pictures = episode.frames[camera]
-        poses = np.ascontiguousarray(episode.proprio[:, :POSE_SIZE], dtype=np.float32)
+        poses = np.zeros((len(pictures), POSE_SIZE), np.float32)
         pixels = np.full((len(poses), 2), np.nan, np.float32)
-        if world_to_image is not None:
-            pixels = project_to_picture(poses[:, :3], world_to_image, *pictures.shape[1:3])
+        matrix = world_to_image(episode) if callable(world_to_image) else world_to_image
+        if posed:
+            poses[:] = episode.proprio[:, :POSE_SIZE]
+            if matrix is not None:
+                pixels = project_to_picture(poses[:, :3], matrix, *pictures.shape[1:3])
         if reconstruct is not None:
             pictures = replace_by_reconstructions(pictures, reconstruct, reconstructed_share, rng)
         small = shrink_frames(torch.from_numpy(np.ascontiguousarray(pictures)), size).numpy()

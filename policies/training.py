@@ -230,7 +230,8 @@ def frame_pair_batches(
 def frame_pair_loss(
     module: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the mean squared error of a frame-pair network's actions."""
-    error = module(batch["now"], batch["goal"]) - batch["actions"].clamp(-1.0, 1.0)
+    """Return the mean squared error of a frame-pair network's actions, of which −1…1 are the limits."""
+    network: FramePairNetwork = module.module if hasattr(module, "module") else module  # type: ignore[assignment]
+    error = module(batch["now"], batch["goal"]) - network.normalise(batch["actions"]).clamp(-1.0, 1.0)
     loss = error.square().mean()
     return loss, {"action_error": float(error.detach().abs().mean())}

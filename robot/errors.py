@@ -14,6 +14,10 @@ class NotFiniteError(SailError):
     """Say that training met a loss or a batch that is not finite; the last good checkpoint is kept."""
 
 
+class NameTakenError(SailError):
+    """Say that what is to be stored has the name of something that is there already."""
+
+
 class CheckpointError(SailError):
     """Say that stored weights are missing, truncated, or belong to another architecture."""
 

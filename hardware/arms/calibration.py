@@ -11,8 +11,10 @@ the least and greatest count that the joint may take, found by moving it by hand
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,9 @@ COUNTS_PER_TURN = 4096
 MOST_ID = 252
 FIELDS = ("id", "zero", "direction", "low", "high")
 
+Counts = NDArray[np.int64]
+"""What servos read or are sent to: int64 (J,), in the order of an arm's joints."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServoCalibration:
@@ -41,20 +46,20 @@ class ServoCalibration:
     serial: str
     joint_names: tuple[str, ...]
     ids: tuple[int, ...]
-    zero: NDArray[np.int64]
-    direction: NDArray[np.int64]
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
+    zero: Counts
+    direction: Counts
+    low: Counts
+    high: Counts
     hash: str
 
-    def positions(self, counts: NDArray[np.int64]) -> Joints:
+    def positions(self, counts: Counts) -> Joints:
         """Return joint positions in rad, float64 (J,), for what the servos read, int64 (J,)."""
         return np.asarray((counts - self.zero) * self.direction * (2 * np.pi / COUNTS_PER_TURN), np.float64)
 
-    def counts(self, positions: Joints) -> NDArray[np.int64]:
-        """Return what to command the servos, int64 (J,), for positions in rad; never beyond the calibrated range."""
+    def counts(self, positions: Joints) -> Counts:
+        """Return what the servos read, int64 (J,), at positions in rad, within the calibrated range or not."""
         exact = self.zero + self.direction * positions * (COUNTS_PER_TURN / (2 * np.pi))
-        return np.clip(np.rint(exact).astype(np.int64), self.low, self.high)
+        return np.rint(exact).astype(np.int64)
 
     @property
     def range_rad(self) -> tuple[Joints, Joints]:
@@ -118,3 +123,44 @@ def _checked_row(row: Any, where: str) -> dict[str, int]:
     if not 0 <= row["zero"] < COUNTS_PER_TURN:
         raise SailError(f"The calibration {where}: zero must lie in 0–{COUNTS_PER_TURN - 1}, got {row['zero']}.")
     return {name: row[name] for name in FIELDS}
+
+
+def within_calibration(low: Joints, high: Joints, calibration: ServoCalibration) -> tuple[Joints, Joints]:
+    """Return the limits, (J,) each, that lie both in the maker's range and in the calibrated one.
+
+    Raises SailError where the two have nothing in common, which says that a zero or a direction is wrong.
+    """
+    least, most = calibration.range_rad
+    low, high = np.maximum(low, least), np.minimum(high, most)
+    wrong = [name for name, a, b in zip(calibration.joint_names, low, high, strict=True) if a >= b]
+    if wrong:
+        raise SailError(
+            f"The calibration of {', '.join(wrong)} lies outside the maker's range: its zero or direction is wrong; "
+            "calibrate anew."
+        )
+    return low, high
+
+
+def write_calibration(path: Path, content: Mapping[str, Any], overwrite: bool) -> None:
+    """Write a calibration's content, all of it or nothing; raise SailError where there is one and it is to stay."""
+    spare = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        spare.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        _put(spare, path, overwrite)
+    except OSError as problem:
+        raise SailError(f"The calibration {path} cannot be written ({problem}).") from None
+    finally:
+        with contextlib.suppress(OSError):
+            spare.unlink()
+
+
+def _put(spare: Path, path: Path, overwrite: bool) -> None:
+    """Give a finished file its name, in another's place or not."""
+    if overwrite:
+        spare.replace(path)
+        return
+    try:
+        os.link(spare, path)  # which, other than a move, takes no other's place
+    except FileExistsError:
+        raise SailError(f"There is a calibration {path} already: overwrite=true puts this one in its place.") from None

@@ -10,6 +10,9 @@ from robot.errors import SailError
 CAUTIOUS = 0.2
 """The share of the maker's velocity, acceleration and jerk that an arm begins with. Raise it when you know the arm."""
 
+MOST_GRIP_A = 3.2
+"""What the small servos of a gripper stand at the very most: Feetech's and Robotis's largest settings."""
+
 
 def joints(*values: float) -> Joints:
     """Return one float64 value a joint, (J,)."""
@@ -46,3 +49,11 @@ def checked(position: Joints, size: int, arm: str) -> Joints:
     if position.shape != (size,) or not np.all(np.isfinite(position)):
         raise ValueError(f"A command for {arm} must be {size} finite joint positions, got {position}.")
     return position
+
+
+def check_grip(torque: float, current_a: float) -> None:
+    """Raise SailError for limits of a gripper that make no sense."""
+    if not 0.0 < torque <= 1.0:
+        raise SailError(f"gripper_torque is a share above 0 and at most 1, got {torque:g}.")
+    if not 0.0 < current_a <= MOST_GRIP_A:
+        raise SailError(f"gripper_current_a lies above 0 and at most at {MOST_GRIP_A:g}, got {current_a:g}.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import shutil
 import tempfile
-import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from hardware.safety import SafetySettings, State
 from hardware.server import ArmServer
 from hardware.servo_record import STATES, read_record
 from robot.bench.machine import describe_machine
+from robot.bench.stops import enter_stop, stops_beside
 from robot.errors import SailError
 
 RUNNING, FAULT = STATES.index(State.RUNNING), STATES.index(State.FAULT)
 Waypoints = tuple[NDArray[np.float64], NDArray[np.float64]]
 PACE, REACH_M = 2.0, 0.12
 """The arm sways by so much, at that many radians a second."""
+SILENT = 2_000
+"""Connections that say nothing, in the last of the measurements."""
 
 
 def bench_arm(
@@ -57,14 +61,17 @@ def bench_arm(
     try:
         if not here.poll(60):
             raise SailError("The server of the benchmark did not start within a minute.")
-        with ArmClient(here.recv(), timeout_s=5.0) as client:
+        address = here.recv()
+        with ArmClient(address, timeout_s=5.0) as client:
             client.acquire()
             client.arm()
             time.sleep(0.5)
             sent_s = _many_commands(client, commands)
             starved = _slow_planning(client, inference_s, plans)
             lost, swayed = _sway_on(client, seconds)
-            stopped_s = _many_stops(client, stops)
+            stopped_s = _many_stops(client, stops, lambda: _stop(client))
+            entered_s = _many_stops(client, stops, lambda: enter_stop(address))
+            silent, answered_s = stops_beside(address, SILENT, stops)
         here.send("end")
         process.join(20)
         rows = read_record(folder / "record.npy")
@@ -73,16 +80,19 @@ def bench_arm(
         process.join(5)
         here.close()
         shutil.rmtree(folder, ignore_errors=True)
-    return {
-        "what": "arm",
-        "hardware": describe_machine(),
-        "records": _records(rows, sent_s, stopped_s, starved, lost, swayed, servo_hz, inference_s),
-    }
+    records = _records(rows, sent_s, stopped_s, starved, lost, swayed, servo_hz, inference_s)
+    records[2:2] = [
+        _figure("`sail arm stop`, Enter → braking", _braking_and_rest_ms(rows, entered_s)[0], "ms", "< 150"),
+        _figure(f"stop → answered, beside {silent:,} silent connections", _ms(answered_s), "ms", "< 50"),
+    ]
+    return {"what": "arm", "hardware": describe_machine(), "records": records}
 
 
 def _serve(pipe: Connection, record: Path, options: tuple[int, int, float, float, str]) -> None:
     """Serve the kinematic arm until told to end."""
     cameras, image_size, camera_hz, servo_hz, encoding = options
+    # It would complain of the connections that it is made to bear.
+    logging.getLogger("sail.arm").setLevel(logging.ERROR)
     arm = KinematicArm()
     views = [PaintedCamera(arm, f"camera{number}", (image_size, image_size), camera_hz) for number in range(cameras)]
     settings = SafetySettings(servo_hz=servo_hz, silence_s=1.0, lease_s=3.0, late_s=1.0, state_age_s=1.0)
@@ -140,16 +150,20 @@ def _sway_on(client: ArmClient, seconds: float) -> tuple[int, tuple[float, float
     return sum(client.frames_lost.values()) - lost, (began_s, now())
 
 
-def _many_stops(client: ArmClient, count: int) -> list[float]:
+def _stop(client: ArmClient) -> float:
+    left_s = now()
+    client.stop("the benchmark")
+    return left_s
+
+
+def _many_stops(client: ArmClient, count: int, stop: Callable[[], float]) -> list[float]:
     """Stop the arm in full motion again and again and return when each stop left."""
     stopped_s = []
     for number in range(count):
-        ending = threading.Event()
         began_s = now()
         client.submit(*_way(client, began_s, began_s, 3.0), began_s)
-        ending.wait(0.6 + 0.013 * number)
-        stopped_s.append(now())
-        client.stop("the benchmark")
+        time.sleep(0.6 + 0.013 * number)
+        stopped_s.append(stop())
         deadline_s = now() + 10
         while not (client.status()["at_rest"] and client.status()["state"] == State.FAULT) and now() < deadline_s:
             time.sleep(0.02)
@@ -158,6 +172,21 @@ def _many_stops(client: ArmClient, count: int) -> list[float]:
         client.arm()
         client.home()
     return stopped_s
+
+
+def _braking_and_rest_ms(rows: NDArray[np.float64], stopped_s: list[float]) -> tuple[list[float], list[float]]:
+    """Return how long after each stop the arm began to brake, and how long after it was at rest, in ms."""
+    time_s, state, positions = rows[:, 1], rows[:, 3].astype(int), rows[:, 6:10]
+    braking_ms, rest_ms = [], []
+    for left_s in stopped_s:
+        after = (time_s > left_s) & (state == FAULT)
+        first = np.flatnonzero(after)[0]
+        braking_ms.append(1e3 * (time_s[first] - left_s))
+        over = np.flatnonzero(state[first:] != FAULT)
+        braking = positions[first - 1 : first + over[0] if len(over) else len(rows)]
+        moving = np.flatnonzero(np.any(np.diff(braking, axis=0) != 0, axis=1))
+        rest_ms.append(1e3 * (time_s[first + moving[-1]] - left_s) if len(moving) else braking_ms[-1])
+    return braking_ms, rest_ms
 
 
 def _records(
@@ -177,15 +206,7 @@ def _records(
         in_force = np.flatnonzero((sequence == number) & (time_s > left_s))
         if len(in_force):
             applied_ms.append(1e3 * (time_s[in_force[0]] - left_s))
-    braking_ms, rest_ms = [], []
-    for left_s in stopped_s:
-        after = (time_s > left_s) & (state == FAULT)
-        first = np.flatnonzero(after)[0]
-        braking_ms.append(1e3 * (time_s[first] - left_s))
-        over = np.flatnonzero(state[first:] != FAULT)
-        braking = positions[first - 1 : first + over[0] if len(over) else len(rows)]
-        moving = np.flatnonzero(np.any(np.diff(braking, axis=0) != 0, axis=1))
-        rest_ms.append(1e3 * (time_s[first + moving[-1]] - left_s) if len(moving) else braking_ms[-1])
+    braking_ms, rest_ms = _braking_and_rest_ms(rows, stopped_s)
     busy = (time_s > min(sent_s.values())) & (time_s < swayed_s[1])
     jitter_ms = 1e3 * (time_s - rows[:, 2])[busy]
     planning = (time_s > planned_s[0] + 2 / servo_hz) & (time_s < planned_s[1])
@@ -205,6 +226,10 @@ def _records(
         _single(f"starved servo periods at {1e3 * inference_s:g} ms a plan", starved, "", "0"),
         _single("largest jump at a seam, of the acceleration limit's step", round(jump, 3), "1", "< 1"),
     ]
+
+
+def _ms(seconds: list[float]) -> list[float]:
+    return [1e3 * one for one in seconds]
 
 
 def _figure(what: str, values: Any, unit: str, target: str) -> dict[str, Any]:

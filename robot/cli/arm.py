@@ -1,4 +1,4 @@
-"""`sail arm`: serve an arm, make keys, and stop, clear, look at or drive an arm that is served."""
+"""`sail arm`: serve an arm, make keys, stop, clear, look at or drive an arm that is served, and make one ready."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from typing import Any
 from omegaconf import DictConfig
 
 from hardware.cameras.lens import rate_of
-from hardware.client import ArmClient, ArmError, host_and_port
+from hardware.client import ArmClient, ArmError
 from hardware.clocks import now
 from hardware.command_log import MIB
-from hardware.keys import ClientKeys, ServerKeys, authorised_clients, client_keys, make_keys, server_keys
+from hardware.keys import ServerKeys, authorised_clients, make_keys, server_keys
 from hardware.reports import Welcome
 from hardware.safety import SafetySettings
 from hardware.server import ArmServer
 from hardware.setup import ArmSetup
-from hardware.stopping import Stopped, send_stop
 from robot.arm import ArmDescription
 from robot.cli.compose import build, compose, plain
 from robot.cli.notices import Notices, leave, show_log_patiently
 from robot.cli.screen import bold, print_json, screen
+from robot.cli.servos import calibrate, setup
+from robot.cli.stop import Asked, keys_of_client, seconds, stop
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import told
 from robot.errors import SailError
@@ -200,51 +201,45 @@ def _keys(config: DictConfig, as_json: bool) -> int:
     return 0
 
 
-def _client(config: DictConfig) -> ArmClient:
-    keys = _client_keys(config)
-    return ArmClient(str(config.address), name="sail arm", keys=keys, timeout_s=float(config.timeout_s), watch=False)
+def _asked(config: DictConfig, as_json: bool) -> Asked:
+    key, server_key = (str(config[name] or "") for name in ("key", "server_key"))
+    return Asked(str(config.address), key, server_key, seconds(config.timeout_s), as_json)
 
 
-def _client_keys(config: DictConfig) -> ClientKeys | None:
-    if bool(config.key) != bool(config.server_key):
-        raise SailError("A client with keys needs both: key=FILE.key_secret and server_key=FILE.key.")
-    return client_keys(Path(config.key), Path(config.server_key)) if config.key else None
+def asking(asked: Asked) -> ArmClient:
+    """Return a client that only asks."""
+    keys = keys_of_client(asked.key, asked.server_key)
+    return ArmClient(asked.address, name="sail arm", keys=keys, timeout_s=asked.timeout_s, watch=False)
 
 
 def _stop(config: DictConfig, as_json: bool) -> int:
-    """Stop first, ask questions afterwards: what became of it is looked at once the server has it."""
-    address, reason, timeout_s = str(config.address), "`sail arm stop`", float(config.timeout_s)
+    return stop(_asked(config, as_json))
+
+
+def say_what_it_does(asked: Asked) -> int:
+    """Say what an arm does after a stop, once it rests, or after a while."""
     try:
-        stopped = send_stop(address, reason, _client_keys(config), timeout_s)
-    except ArmError:
-        # A server behind a forwarder may have its ports elsewhere: its answer to a hello says where.
-        host_and_port(address)
-        with _client(config) as client:
-            client.stop(reason)
-        stopped = Stopped("the arm comes to rest; clear it to go on", float("nan"))
-    console = screen(as_json)
-    console.print(f"The server has the stop: {stopped.detail}.")
-    try:
-        with _client(config) as client:
+        with asking(asked) as client:
             until_s = now() + REST_S
             while not client.status()["at_rest"] and now() < until_s:
                 time.sleep(0.02)
-            return _show(client, as_json)
+            return _show(client, asked.as_json)
     except ArmError as problem:
-        console.print(f"What the arm does now cannot be asked ({problem}) Look at it.", style="yellow")
-        if as_json:
+        doubt = f"What the arm does now cannot be asked ({problem}) Look at it."
+        screen(asked.as_json).print(doubt, style="yellow")
+        if asked.as_json:
             print_json({"stopped": True, "state": None, "reason": str(problem)})
         return 0
 
 
 def _clear(config: DictConfig, as_json: bool) -> int:
-    with _client(config) as client:
+    with asking(_asked(config, as_json)) as client:
         client.clear()
         return _show(client, as_json)
 
 
 def _status(config: DictConfig, as_json: bool) -> int:
-    with _client(config) as client:
+    with asking(_asked(config, as_json)) as client:
         return _show(client, as_json)
 
 
@@ -291,7 +286,7 @@ def _teleoperate(config: DictConfig, as_json: bool) -> int:
     from robot.rollout import Attempt
 
     if config.takeover == NOBODY:
-        raise SailError("Somebody must drive: takeover=keyboard or takeover=spacemouse.")
+        raise SailError("Somebody must drive: takeover=keyboard, takeover=spacemouse or takeover=leader.")
     task, instruction = told(str(config.task), str(config.instruction))
     attempt = Attempt(int(config.seed), task, instruction)
     settings = DeploySettings(max_steps=int(config.max_steps), stop_on_success=bool(config.stop_on_success))
@@ -305,4 +300,6 @@ SUBJECTS: Mapping[str, Callable[[DictConfig, bool], int]] = {
     "clear": _clear,
     "status": _status,
     "teleoperate": _teleoperate,
+    "calibrate": calibrate,
+    "setup": setup,
 }

@@ -25,8 +25,9 @@ from robot.bench.storage import bench_store
 from robot.cli.assembly import instruction_of, rollout_settings, training_settings
 from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import Origin
+from robot.cli.recorded import check_recorded
 from robot.cli.screen import Screen, meter, print_json, screen
-from robot.cli.train import check_recorded, stored
+from robot.cli.selection import stored
 from robot.cli.verbs import VERBS, Arguments
 from robot.data import SamplerSettings
 from robot.errors import SailError

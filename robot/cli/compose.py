@@ -31,6 +31,11 @@ NOT_IN_HASH_EMPTY = ("demonstrations_from",)
 if not OmegaConf.has_resolver("project"):
     # `${project:starter/planner}` finds what ships with the project from whatever folder `sail` is called in.
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path))
+if not OmegaConf.has_resolver("servo_hz"):
+    # `${servo_hz:}` is how often an arm is commanded; one that is only read, as a leader is, has no governor to say it.
+    OmegaConf.register_new_resolver(
+        "servo_hz", lambda *, _root_: OmegaConf.select(_root_, "safety.servo_hz", default=100.0)
+    )
 if not OmegaConf.has_resolver("step_s"):
     # `${step_s:2,null}` is how long a robot step of two physics actions takes, `${step_s:1,20}` one at 20 Hz.
     OmegaConf.register_new_resolver(

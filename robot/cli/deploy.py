@@ -13,18 +13,20 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
+from hardware.teleoperation.following import Following
 from hardware.teleoperation.keyboard import Keyboard
 from hardware.teleoperation.spacemouse import SpaceMouse
 from hardware.teleoperation.takeover import Takeover
 from hardware.teleoperation.wishes import WishSource
 from robot.cli.assembly import check_fit
 from robot.cli.compose import build, compose, config_hash
+from robot.cli.leading import LEADER, following
 from robot.cli.screen import Screen, bold, print_json, screen
 from robot.cli.stopping import OperatorStop
 from robot.cli.verbs import Arguments
 from robot.cli.wording import told
 from robot.data import Observation, Outcome, RobotSpec, Verdict
-from robot.deploy import STOPPED, Deployed, Deployment, DeploySettings, Telemetry
+from robot.deploy import STOPPED, Chooser, Deployed, Deployment, DeploySettings, Telemetry
 from robot.episodes.description import Heading
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError, UnknownNameError
@@ -73,7 +75,7 @@ def carry_out(
             check_fit(planner, robot.spec)
         with (
             OperatorStop(robot, keyboard, halts=not settings.dry_run) as stop,
-            device(str(config.takeover), robot.spec, float(config.takeover_share), keyboard) as takeover,
+            device(config, robot, keyboard) as takeover,
         ):
             console.print(f"“{attempt.instruction}” on", bold(robot.spec.name))
             if stop.hears_keys:
@@ -93,7 +95,7 @@ def carry_out(
                     recording=recording,
                     takeover=takeover,
                     is_stopped=stop.is_asked,
-                    state=lambda: condition_of(robot),
+                    state=lambda: state_of(robot, takeover),
                     age_s=lambda observation: age_of(robot, observation),
                     on_tick=show,
                 )
@@ -185,23 +187,35 @@ def heading(attempt: Attempt, spec: RobotSpec, config: DictConfig) -> Heading:
 
 
 @contextmanager
-def device(name: str, spec: RobotSpec, share: float, keyboard: WishSource) -> Iterator[Takeover | None]:
-    """Lend what lets a person take over by the device named, open, or nothing for `none`.
+def device(config: DictConfig, robot: Robot, keyboard: WishSource) -> Iterator[Chooser | None]:
+    """Lend what lets a person take over by the device that `takeover` names, open, or nothing for `none`.
 
-    There is one `keyboard`, which may be open already: two would take keys from each other.
+    There is one `keyboard`, which may be open already: two would take keys from each other. `leader` describes the arm
+    that the robot follows with `leader`.
     """
+    name = str(config.takeover)
     if name == NOBODY:
         yield None
         return
-    if name not in SOURCES:
-        raise UnknownNameError("device to take over with", name, [NOBODY, *SOURCES])
-    source = keyboard if name == "keyboard" else SOURCES[name]()
-    takeover = Takeover(source, spec.action, share)
-    source.open()
+    if name not in (*SOURCES, LEADER):
+        raise UnknownNameError("device to take over with", name, [NOBODY, *SOURCES, LEADER])
+    source: Following | WishSource
+    takeover: Chooser
+    if name == LEADER:
+        source = takeover = following(config.leader, robot, keyboard)
+    else:
+        source = keyboard if name == "keyboard" else SOURCES[name]()
+        takeover = Takeover(source, robot.spec.action, float(config.takeover_share))
     try:
+        source.open()
         yield takeover
     finally:
         source.close()
+
+
+def state_of(robot: Robot, takeover: Chooser | None) -> str:
+    """Return the state that a robot is in, where it has one, and what a leader is to be told."""
+    return " · ".join(filter(None, (condition_of(robot), str(getattr(takeover, "note", "")))))
 
 
 @contextmanager

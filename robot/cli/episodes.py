@@ -12,11 +12,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from robot.cli.choosing import choose, none_passes
 from robot.cli.compose import compose
 from robot.cli.screen import Screen, Styled, bold, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
+from robot.data import Verdict
 from robot.episodes import viewer
-from robot.episodes.catalogue import Catalogue, Entry, Filters, as_json, stores_in, summary
+from robot.episodes.catalogue import Entry, as_json, stores_in, summary
 from robot.episodes.repair import examine, is_begun
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError, UnknownNameError
@@ -24,7 +26,8 @@ from robot.text import visible
 
 EXIT_UNSOUND = 1
 """What `doctor` returns when something is left to be mended."""
-
+EXIT_NOT_SAVED = 1
+"""What `show` returns when a recording was asked for and there is none."""
 
 COLUMNS = ("episode", "task", "outcome", "verdict", "recorded", "iteration", "steps", "plans")
 WORDS = COLUMNS[:5]
@@ -45,7 +48,7 @@ def run(arguments: Arguments) -> int:
 
 ELSEWHERE = {
     "replay": ("robot.cli.replaying", "replay"),
-    "export": ("robot.cli.handing_on", "export"),
+    "export": ("robot.cli.exporting", "export"),
     "import": ("robot.cli.handing_on", "take_in"),
 }
 
@@ -97,13 +100,7 @@ def find(config: DictConfig) -> tuple[EpisodeStore, str]:
 
 def entries_of(config: DictConfig) -> list[tuple[Path, Entry]]:
     """Return what passes the filters of a configuration, each with its store."""
-    names = ("task", "outcome", "verdict", "date", "run")
-    try:
-        iteration = None if config.iteration is None else int(config.iteration)
-    except ValueError:
-        raise SailError(f"iteration must be a whole number, got {config.iteration!r}.") from None
-    filters = Filters(**{name: str(config[name]) for name in names}, judge=str(config.judged_by), iteration=iteration)
-    return [(folder, entry) for folder in stores_of(config) for entry in Catalogue(folder).entries(filters)]
+    return choose(config, stores_of(config))
 
 
 def _list(config: DictConfig, arguments: Arguments) -> int:
@@ -113,8 +110,7 @@ def _list(config: DictConfig, arguments: Arguments) -> int:
         return 0
     console = screen(False)
     if not rows:
-        there = sum(len(EpisodeStore(folder).ids()) for folder in stores_of(config))
-        console.print(f"None of the {there} episodes there are passes these filters.")
+        console.print(none_passes(config, stores_of(config)))
         return 0
     shown = rows[: int(config.limit)] if int(config.limit) > 0 else rows
     columns = _fitting({name: [_cell(name, entry) for _, entry in shown] for name in COLUMNS}, console)
@@ -151,8 +147,6 @@ def _fitting(columns: dict[str, list[str]], console: Screen) -> dict[str, list[s
     for name in FIRST_TO_GO:
         if console.is_terminal and sum(widths.values()) + 4 * (len(widths) - 1) > console.width:
             del widths[name]
-    if not console.is_terminal:
-        console.width = max(console.width, sum(widths.values()) + 4 * len(widths))
     return {
         name: [cell.ljust(width) if name in WORDS else cell.rjust(width) for cell in columns[name]]
         for name, width in widths.items()
@@ -166,6 +160,9 @@ def _stats(config: DictConfig, arguments: Arguments) -> int:
         print_json({"episodes": len(entries), "tasks": lines})
         return 0
     console = screen(False)
+    if not entries:
+        console.print(none_passes(config, stores_of(config)))
+        return 0
     outcomes = sorted({outcome for entry in entries if (outcome := entry.outcome)})
     columns = ["task", "episodes", "steps", *outcomes, "judged", "judged success", "plans"]
     cells = [
@@ -182,26 +179,43 @@ def _stats(config: DictConfig, arguments: Arguments) -> int:
 def _show(config: DictConfig, arguments: Arguments) -> int:
     store, name = find(config)
     about, verdicts = store.about(name), store.verdicts(name)
-    spoken = {key: value for key, value in about.items() if key not in ("plans", "spec")}
-    said = [{"source": one.source, "probability": one.probability, "model": one.model} for one in verdicts]
+    console = screen(arguments.as_json)
+    if not arguments.as_json:
+        _describe(console, store, name, about, verdicts)
+    save = Path(config.save) if config.save else None
+    missing = _look(console, store, name, verdicts, save) if save or not arguments.as_json else ""
     if arguments.as_json:
-        print_json({"store": str(store.folder), **spoken, "plans": about["plans"], "verdicts": said})
-        return 0
-    console = screen(False)
+        spoken = {key: value for key, value in about.items() if key not in ("plans", "spec")}
+        said = [{"source": one.source, "probability": one.probability, "model": one.model} for one in verdicts]
+        saved = str(save) if save and not missing else None
+        whole = {"store": str(store.folder), **spoken, "plans": about["plans"], "verdicts": said, "saved": saved}
+        print_json(whole)
+    return EXIT_NOT_SAVED if missing else 0
+
+
+def _look(console: Screen, store: EpisodeStore, name: str, verdicts: Sequence[Verdict], save: Path | None) -> str:
+    """Open the viewer with an episode, or write a recording to `save`, and return what went wrong, if anything."""
+    if not viewer.has_viewer():
+        missing = f"{save} was not written: that takes the Rerun viewer." if save else ""
+        console.print(f"{missing} {viewer.INSTALL_HINT}".strip(), style="yellow" if missing else "dim")
+        return missing
+    if save is None and not viewer.has_display():
+        save = Path(f"{name}.rrd")
+    viewer.show(store.load(name), verdicts, save)
+    missing = f"{save} was not written: Rerun did not say why." if save and not save.is_file() else ""
+    opened = f"A recording is in {save}: open it with `rerun {save}`." if save else "Opened in the Rerun viewer."
+    console.print(missing or opened)
+    return missing
+
+
+def _describe(
+    console: Screen, store: EpisodeStore, name: str, about: dict[str, Any], verdicts: Sequence[Verdict]
+) -> None:
     console.print(bold(name), "in", store.folder)
     for label, value in _facts(about):
         console.print(f"{label:<12} {value}")
     for one in verdicts:
         console.print(f"{'verdict':<12} {one.source}: {one.probability:.2f} {one.rationale}".rstrip())
-    if not viewer.has_viewer():
-        console.print(viewer.INSTALL_HINT, style="dim")
-        return 0
-    save = Path(config.save) if config.save else None
-    if save is None and not viewer.has_display():
-        save = Path(f"{name}.rrd")
-    viewer.show(store.load(name), verdicts, save)
-    console.print(f"A recording is in {save}: open it with `rerun {save}`." if save else "Opened in the Rerun viewer.")
-    return 0
 
 
 def _facts(about: dict[str, Any]) -> list[tuple[str, str]]:
@@ -220,11 +234,13 @@ def _facts(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("recorded", f"{about.get('recorded', 'unknown')}, program {about.get('revision', 'unknown')}"),
     ]
     for camera, video in about.get("cameras", {}).items():
-        kept = "bit for bit" if video["lossless"] else f"{video['codec']}, crf {video['crf']}"
+        quality = f"crf {video['crf']}" if video["crf"] >= 0 else "as it came"
+        kept = "bit for bit" if video["lossless"] else f"{video['codec']}, {quality}"
         facts.append(("camera", f"{camera}: {video['frames']} frames of {video['width']}×{video['height']}, {kept}"))
-    for key in ("calibration", "config_hash", "recovered", "mended"):
+    for key in ("calibration", "config_hash", "source", "recovered", "mended"):
         if about.get(key):
             facts.append((key.replace("_", " "), str(about[key])))
+    facts += [("note", str(note)) for note in about.get("notes") or ()]
     if (about.get("origin") or {}).get("run"):
         facts.append(("run", f"{about['origin']['run']}, iteration {about['origin']['iteration']}"))
     return [(label, value) for label, value in facts if not (label == "plans" and not about["plans"])]

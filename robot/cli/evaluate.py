@@ -1,4 +1,7 @@
-"""`sail evaluate`: measure success with a Wilson interval, over stated seeds and without training."""
+"""`sail evaluate`: measure success with a Wilson interval, over stated seeds and without training.
+
+Of a store of recorded episodes nothing is attempted (`robot.cli.hindsight`); on an arm it says what a task asks for.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from robot.cli import hindsight
 from robot.cli.assembly import check_fit, open_pool, rollout_settings
 from robot.cli.compose import build, compose
 from robot.cli.provenance import Origin
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
+from robot.cli.selection import existing_store
 from robot.cli.verbs import Arguments
-from robot.cli.wording import takes_any_words, task_of
+from robot.cli.wording import instruction_in, known_tasks, name_of, takes_any_words, task_of
 from robot.data import Episode
-from robot.errors import SailError
+from robot.errors import SailError, UnknownNameError
 from robot.learn.evaluation import EvaluationRecord, evaluate
 from robot.learn.pictures import imagined_beside_executed, succeeded, write_gif
 from robot.learn.report import chosen_examples, interval_text, write_contact_sheet
@@ -29,6 +34,8 @@ from sim.tasks import INSTRUCTIONS, tasks_of
 def run(arguments: Arguments) -> int:
     """Attempt every task asked for and print its success as soon as it is known; then the mean."""
     config = compose("evaluate", arguments.overrides)
+    if config.store and not takes_any_words(config):
+        return hindsight.run(config, arguments)
     tasks = tasks_asked(config)
     method = config.method or _method(config)
     console = screen(arguments.as_json)
@@ -59,6 +66,8 @@ def tasks_asked(config: DictConfig) -> dict[str, str]:
     if takes_any_words(config):
         if config.tasks:
             raise SailError('On an arm one task is evaluated at a time: task="close the drawer".')
+        if config.store:
+            return _task_of_store(config)
         task, instruction = task_of(config)
         return {task: instruction}
     if config.tasks and config.instruction:
@@ -67,6 +76,19 @@ def tasks_asked(config: DictConfig) -> dict[str, str]:
         task, instruction = task_of(config)
         return {task: instruction}
     return {task: INSTRUCTIONS[task] for task in tasks_of(config.task or config.tasks)}
+
+
+def _task_of_store(config: DictConfig) -> dict[str, str]:
+    """Return the task of a store that is asked for, with what its episodes say it asks for, or what `instruction` does.
+
+    Raises UnknownNameError, with the store's nearest, for one that it does not have.
+    """
+    store, task = existing_store(config), str(config.task)
+    known = known_tasks(store)
+    if task not in known:
+        raise UnknownNameError("task", task, known)
+    words = str(config.instruction).strip() or instruction_in(store, task)
+    return {name_of(task): words}
 
 
 def _method(config: DictConfig) -> str:

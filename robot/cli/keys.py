@@ -7,9 +7,9 @@ A comment may go on in the next line, under itself.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w-]*):(?: +(?P<value>[^#]*?))?(?:\s*#\s*(?P<comment>.*))?$")
@@ -20,8 +20,7 @@ _PART = re.compile(
 _DEFAULT = re.compile(r"^\s*-\s+(?:override\s+)?/?(?P<group>[\w-]+)(?:@[\w.]*)?:\s*(?P<option>[\w-]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """Hold one key of a configuration: its dotted name, its default as written and the comment beside it."""
 
     name: str
@@ -45,7 +44,7 @@ def keys_of(config: str) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
                 name = ".".join(key for _, key in path)
                 keys.append(Key(name, match["value"].strip(), match["comment"] or ""))
         elif keys and keys[-1].comment and (more := _MORE.match(line)):
-            keys[-1] = replace(keys[-1], comment=f"{keys[-1].comment} {more['comment']}")
+            keys[-1] = keys[-1]._replace(comment=f"{keys[-1].comment} {more['comment']}")
     return tuple(keys), tuple(groups)
 
 
@@ -54,7 +53,7 @@ def component_keys(group: str, option: str) -> tuple[Key, ...]:
     """Return all keys of a component: its own, of those it builds on, and, prefixed, of the components inside it."""
     own, parts = _own_keys(group, option)
     inside = {
-        f"{package}.{key.name}": replace(key, name=f"{package}.{key.name}")
+        f"{package}.{key.name}": key._replace(name=f"{package}.{key.name}")
         for package, (kind, name) in parts.items()
         for key in component_keys(kind, name)
     }
@@ -84,7 +83,7 @@ def _own_keys(group: str, option: str) -> tuple[dict[str, Key], dict[str, tuple[
 
 def _over(key: Key, base: Key) -> Key:
     """Return a key that changes another's default; without a comment of its own it keeps that one's."""
-    return replace(key, comment=key.comment or base.comment)
+    return key._replace(comment=key.comment or base.comment)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import getpass
 import secrets
@@ -18,6 +19,7 @@ from robot.cli.logs import show_log
 from robot.cli.report import latest_run
 from robot.cli.screen import bold, print_json, screen
 from robot.cli.verbs import Arguments
+from robot.cli.wording import known_tasks
 from robot.episodes.labels import LONGEST_TEXT
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
@@ -31,7 +33,9 @@ def run(arguments: Arguments) -> int:
     ids = store.ids(config.task or None)
     if not ids:
         of = f" of {config.task}" if config.task else ""
-        raise SailError(f"The store {store.folder} holds no episodes{of}: there is nothing to label.")
+        near = difflib.get_close_matches(str(config.task), known_tasks(store.folder), n=3, cutoff=0.4)
+        meant = f" Did you mean {' or '.join(near)}?" if config.task and near else ""
+        raise SailError(f"The store {store.folder} holds no episodes{of}: there is nothing to label.{meant}")
     person = _person(config)
     listener = open_port(int(config.port))
     port = listener.getsockname()[1]

@@ -7,12 +7,13 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from robot.cli.logs import guard_terminal
-from robot.cli.screen import print_text
-from robot.cli.verbs import VERBS, Arguments, Verb, overview, usage
 from robot.errors import SailError, UnknownNameError
 from robot.text import tell
+
+if TYPE_CHECKING:
+    from robot.cli.verbs import Arguments, Verb
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -24,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 2: something expected went wrong, said in one sentence on stderr. 130: stopped by Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if argv is None:  # this process is ours
+    if argv is None and words[:2] != ["arm", "stop"]:  # this process is ours; a stop loads nothing but what it needs
+        from robot.cli.logs import guard_terminal
+
         guard_terminal()
     try:
         return _dispatch(words)
@@ -56,6 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["arm"] and "stop" in words:
+        # An arm that is to stop does not wait for what other verbs need.
+        from robot.cli.stop import asked, is_stop, stop
+
+        if is_stop(words):
+            return stop(asked(words))
+    from robot.cli.screen import print_text
+    from robot.cli.verbs import VERBS, overview, usage
+
     if not words or words[0] in ("--help", "-h", "help"):
         if len(words) > 1 and words[0] == "help":
             return _dispatch([*words[1:], "--help"])
@@ -88,7 +100,7 @@ def _check_settings(verb: Verb, arguments: Arguments) -> None:
 
     config = compose(verb.configs[arguments.subject], arguments.overrides)
     for key in ("task", "tasks", "play_tasks"):
-        if not config.get(key) or not verb.tasks_are_ours:
+        if not config.get(key) or not verb.tasks_are_ours or config.get("store"):
             continue
         try:
             tasks_of(str(config[key]))
@@ -99,6 +111,8 @@ def _check_settings(verb: Verb, arguments: Arguments) -> None:
 
 def parse(verb: Verb, words: Sequence[str]) -> Arguments:
     """Sort the words after a verb into subject, key=value pairs and flags; raise SailError for what fits nowhere."""
+    from robot.cli.verbs import Arguments
+
     known_flags = {"--json", "--help", *verb.flags}
     overrides: list[str] = []
     flags: set[str] = set()

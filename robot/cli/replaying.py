@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from robot.cli.verbs import VERBS, Arguments
 from robot.data import Episode, Image, Observation
 from robot.episodes.clips import Window, side_by_side, write_clip
 from robot.episodes.description import measured_rate_hz
+from robot.episodes.easing import Easing
+from robot.episodes.fit import Told
 from robot.episodes.pace import HELP, Controls, Pace, TerminalKeys
 from robot.episodes.replay import FirstOfPool, Report, replay_actions, replay_on, replay_states
 from robot.episodes.viewer import has_display
@@ -57,17 +60,18 @@ def replay(arguments: Arguments) -> int:
     store, name = find(config)
     episode = store.load(name, plans=False)
     console = screen(arguments.as_json)
-    rate_hz = rate_of(episode)
     with _shown(config, name, arguments.as_json, console) as (picture, controls):
         pace = Pace(
-            rate_hz, 0.0 if config.mode == "video" and isinstance(picture, Pictures) else float(config.speed), controls
+            rate_of(episode),
+            0.0 if config.mode == "video" and isinstance(picture, Pictures) else float(config.speed),
+            controls,
         )
         if config.mode == "video":
             _show_recorded(episode, pace, picture)
             report = None
         else:
-            report = _carry_out(config, episode, pace, picture)
-    saved = _saved(config, name, picture, rate_hz)
+            report = _carry_out(config, episode, pace, picture, console)
+    saved = _saved(config, name, picture, pace.rate_hz)
     if arguments.as_json:
         print_json({"episode": name, "file": saved, "report": report.as_json() if report else None})
     elif report is not None:
@@ -106,7 +110,7 @@ def _show_recorded(episode: Episode, pace: Pace, picture: Canvas) -> None:
             return
 
 
-def _carry_out(config: DictConfig, episode: Episode, pace: Pace, picture: Canvas) -> Report:
+def _carry_out(config: DictConfig, episode: Episode, pace: Pace, picture: Canvas, console: Screen) -> Report:
     keep = isinstance(picture, Window) or bool(config.save)
 
     def watch(_: int, observation: Observation) -> None:
@@ -114,11 +118,44 @@ def _carry_out(config: DictConfig, episode: Episode, pace: Pace, picture: Canvas
             picture.show(side_by_side(observation.images))
 
     if config.mode == "robot":
+        told = told_of(config)
         with closing(_robot(config, episode)) as robot:
-            return replay_on(episode, robot, pace, float(config.tolerance), float(config.ease_speed), watch)
+            return replay_on(
+                episode,
+                robot,
+                pace,
+                float(config.tolerance),
+                float(config.ease_speed),
+                watch,
+                told=told,
+                announce=lambda easing: console.print(easing_in_words(easing, float(config.ease_speed))),
+                longest_easing_s=float(config.ease_longest_s),
+            )
     with closing(_simulator(episode, keep)) as scene:
         carry_out = replay_states if config.mode == "states" else replay_actions
         return carry_out(episode, scene, pace, watch)
+
+
+def told_of(config: DictConfig) -> Told:
+    """Return what the person at the command line says of an episode; raise SailError for a rate that is none."""
+    rate_hz = config.rate_hz
+    if rate_hz is not None and (isinstance(rate_hz, bool | str) or not 0 < float(rate_hz) < math.inf):
+        raise SailError(f"rate_hz must be a number above 0, got {rate_hz!r}.")
+    return Told(
+        names=bool(config.assume_names),
+        units=bool(config.assume_units),
+        rate_hz=None if rate_hz is None else float(rate_hz),
+        resample=bool(config.resample),
+    )
+
+
+def easing_in_words(easing: Easing, fastest: float) -> str:
+    """Return what is said before a robot is eased into the first pose."""
+    unit = "" if easing.unit == "1" else f" {easing.unit}"
+    return (
+        f"Easing into the first pose takes {easing.duration_s:.1f} s: {easing.entry} goes farthest, "
+        f"{easing.distance:.4g}{unit}, at no more than {fastest:g}{unit} a second."
+    )
 
 
 def _simulator(episode: Episode, draw: bool) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 
@@ -18,14 +20,35 @@ from planners.lora import LoraSettings
 from planners.text import TextEncoder
 from planners.training import train_adapters, train_planner
 from planners.windows import LatentCache, Source, WindowSampler, clip_spread
+from policies.augmentation import Reconstruct
 from policies.frame_pair_network import FramePairShape
-from policies.frame_set import FrameSource, gather_frames
+from policies.frame_set import FrameSet, FrameSource, gather_frames
 from policies.training import train_frame_pair, train_pose_network
+from robot.checkpoints import write_aside
 from robot.cli.assembly import training_settings
 from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import hardware
-from robot.cli.recording import store_of
-from robot.cli.screen import bold, meter, print_json, screen
+from robot.cli.recorded import (
+    Alike,
+    camera_matrix,
+    check_acts,
+    check_camera,
+    check_poses,
+    check_rate,
+    check_recorded,
+    check_size,
+    squared,
+    step_s,
+)
+from robot.cli.screen import Screen, bold, meter, print_json, screen
+from robot.cli.selection import (
+    EXIT_LEFT_OUT,
+    StoreEpisodes,
+    chosen,
+    refuse_beside_store,
+    show_left_out,
+    stored,
+)
 from robot.cli.verbs import VERBS, Arguments
 from robot.data import Episode, SamplerSettings
 from robot.errors import SailError
@@ -33,8 +56,15 @@ from robot.learn import general
 from robot.learn.sail import StoredEpisodes
 from robot.learn.starter import make_starter, requests
 from robot.revision import program_revision
-from sim.metaworld import MetaWorldRobot
-from sim.tasks import tasks_of
+from robot.training import STATE
+
+TASKS = {"autoencoder": "all", "planner": "seen", "inverse_dynamics": "seen"}
+"""Whose recorded episodes each model learns from where nobody says it."""
+EPISODES = "episodes.json"
+"""Beside a training's state: which episodes of a store it is on."""
+FIT = "square=true takes the middle square of larger ones and shrinks it, as robot=arm does"
+Check = Callable[[Episode], None]
+"""Raises SailError for an episode that cannot be learnt from."""
 
 
 def run(arguments: Arguments) -> int:
@@ -58,13 +88,49 @@ def run(arguments: Arguments) -> int:
         "hardware": hardware(),
         "seed": int(config.seed),
     }
-    metrics = dict(trainers[arguments.subject](config, card))
+    console = screen(arguments.as_json)
+    store = _store(config, arguments, console)
+    metrics = dict(trainers[arguments.subject](config, card, store))
+    left = {} if store is None else store.left
     if arguments.as_json:
-        print_json({"output": str(config.output), "metrics": metrics})
+        print_json({"output": str(config.output), "metrics": metrics, "left_out": left})
     else:
         told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        screen(False).print(bold(config.output), f": {told}", sep="")
-    return 0
+        console.print(bold(config.output), f": {told}", sep="")
+    show_left_out(console, left)
+    return EXIT_LEFT_OUT if left else 0
+
+
+def _store(config: DictConfig, arguments: Arguments, console: Screen) -> StoreEpisodes | None:
+    """Return the episodes of the store that is named, None where those that `sail collect` recorded are meant."""
+    if not config.store:
+        config.tasks = config.tasks or TASKS[arguments.subject]
+        _go_on(Path(config.output), "")
+        return None
+    refuse_beside_store(arguments.overrides)
+    store = chosen(config, str(config.tasks), int(config.per_task), (str(config.camera),))
+    meant = {"store": str(store.store.folder.resolve()), "episodes": list(store.names)}
+    _go_on(Path(config.output), json.dumps({**meant, "camera": str(config.camera), "square": bool(config.square)}))
+    console.print(f"{len(store.names)} episodes of {', '.join(store.tasks)} in {store.store.folder}")
+    return store
+
+
+def _go_on(output: Path, meant: str) -> None:
+    """Note which episodes of a store a training is on; raise SailError where another's state would be gone on with.
+
+    A training that was finished on some is at its end at once, and would say of others what it never saw.
+    """
+    noted = output / "training" / EPISODES
+    before = noted.read_text(encoding="utf-8") if noted.exists() else ""
+    if before != meant and (output / "training" / STATE).exists():
+        raise SailError(
+            f"{output} holds a training on other episodes: give the command that it was begun with to go on with it, "
+            "or name another folder with output=… ."
+        )
+    if meant:
+        write_aside(noted, meant.encode())
+    else:
+        noted.unlink(missing_ok=True)
 
 
 def refuse_what_is_kept(pairs: Sequence[str]) -> None:
@@ -99,49 +165,27 @@ def _make_general(config: DictConfig, as_json: bool) -> int:
     return 0
 
 
-def stored(config: DictConfig, kind: str) -> StoredEpisodes:
-    """Return the recorded episodes of a kind that the configuration asks for, read from disk one at a time.
-
-    Raises SailError when there is none, naming the command that records them, and when they were recorded in several
-    ways, with other cameras, picture sizes or rates.
-    """
-    store = store_of(config.data, kind)
-    about = {name: store.about(name) for name in store.ids()}
-    task_of = {name: str(one["task"]) for name, one in about.items()}
-    names = [
-        name
-        for task in tasks_of(config.tasks)
-        for name in [one for one in task_of if task_of[one] == task][: int(config.per_task)]
-    ]
-    if not names:
-        raise SailError(
-            f"There are no {kind} of {config.tasks} in {store.folder}: record some with "
-            f"`sail collect tasks={config.tasks} {kind}=10`."
-        )
-    forms = {str(about[name].get("config_hash", "")) for name in names}
-    if len(forms) > 1:
-        raise SailError(
-            f"The {kind} in {store.folder} were recorded in {len(forms)} ways (cameras, image_size, action_repeat), "
-            "and one model cannot learn from all: record each in a folder of its own with `sail collect data=…`."
-        )
-    return StoredEpisodes(store, names)
-
-
-def _train_autoencoder(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, float]:
+def _train_autoencoder(config: DictConfig, card: Mapping[str, Any], store: StoreEpisodes | None) -> Mapping[str, float]:
+    size = int(config.image_size)
+    fits: Check = partial(check_size, camera=config.camera, size=size, hint=FIT)
+    if store is not None:
+        store.prepare = partial(_prepared, config, size, [fits])
+    kinds = (stored(config, kind) for kind in config.episodes)
+    given: Iterable[Episode] = chain.from_iterable(kinds) if store is None else store
     episodes: list[Episode] = []
-    for kind in config.episodes:
-        for one in stored(config, kind):
-            _check_size(one, config.camera, int(config.image_size))
-            episodes.append(_only_pictures(one, config.camera))
-    model = FrameAutoencoder(widths=tuple(config.widths), image_size=int(config.image_size))
+    for one in given:
+        check_size(one, config.camera, size)
+        episodes.append(replace(one, frames={config.camera: one.frames[config.camera]}, plans=(), states=None))
+    model = FrameAutoencoder(widths=tuple(config.widths), image_size=size)
     settings = training_settings(config, int(config.seed), config.tracker)
     result = train_autoencoder(model, episodes, Path(config.output) / "training", settings, config.camera)
-    data = {"kinds": list(config.episodes), "tasks": config.tasks, "episodes": len(episodes)}
+    recorded = {"kinds": list(config.episodes), "tasks": config.tasks, "episodes": len(episodes)}
+    data = recorded if store is None else store.card
     model.save(config.output, {**card, "data": data, "figures": result.metrics, "steps": result.steps}, config.half)
     return {**result.metrics, "training_s": result.wall_s}
 
 
-def _train_planner(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, float]:
+def _train_planner(config: DictConfig, card: Mapping[str, Any], store: StoreEpisodes | None) -> Mapping[str, float]:
     if int(config.lora_rank) < 0 or (config.lora_rank and not config["from"]):
         raise SailError(f"lora_rank={config.lora_rank} needs a rank from 1 up, and a planner to sit on: from=FOLDER.")
     autoencoder = build(config.autoencoder)
@@ -149,21 +193,16 @@ def _train_planner(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, 
     text = build(config.text) if base is None else base.text_encoder
     if config.episodes not in ("demonstrations", "suboptimal"):
         raise SailError(f"episodes must be demonstrations or suboptimal, got {config.episodes!r}.")
-    episodes = stored(config, config.episodes)
-    check_recorded(episodes[0], config.camera, autoencoder.image_size, float(config.rate_hz))
+    episodes = _shown_to_planner(config, autoencoder, text, store)
     cache = LatentCache(autoencoder, config.camera, Path(config.data) / "latents")
     frames = int(config.denoiser.frames) if base is None else base.denoiser.frames
     windows = WindowSampler([Source(cache.get_all(episodes))], frames, int(config.stride), float(config.text_drop))
     planner = _fresh_planner(config, windows, autoencoder, text) if base is None else base
-    stride_s = float(config.stride) / float(config.rate_hz)
-    if abs(planner.stride_s - stride_s) > 1e-6:
-        raise SailError(
-            f"The planner in {config['from']} imagines frames {planner.stride_s:g} s apart and stride={config.stride} "
-            f"gives {stride_s:g} s: set stride={planner.stride_s * float(config.rate_hz):g}."
-        )
+    _check_stride(config, planner)
+    _look_through(config, planner)
     settings = training_settings(config, int(config.seed), config.tracker)
-    data = {"kind": config.episodes, "tasks": config.tasks, "episodes": len(episodes)}
-    card = {**card, "data": data} | ({} if base is None else {"from": base.identity})
+    kind = {"kind": config.episodes, "tasks": config.tasks, "episodes": len(episodes)}
+    card = {**card, "data": kind if store is None else store.card} | ({} if base is None else {"from": base.identity})
     train: Any = train_planner
     if config.lora_rank:
         train = partial(train_adapters, lora=LoraSettings(int(config.lora_rank), float(config.lora_rank)))
@@ -172,6 +211,51 @@ def _train_planner(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, 
         planner, windows, Path(config.output) / "training", settings, output=config.output, card=card, dtype=dtype
     )
     return dict(metrics)
+
+
+def _shown_to_planner(
+    config: DictConfig, autoencoder: FrameAutoencoder, text: TextEncoder, store: StoreEpisodes | None
+) -> StoredEpisodes | StoreEpisodes:
+    """Return the episodes that a planner learns from; raise SailError where they cannot be, as far as that is known."""
+    size, rate_hz = int(autoencoder.image_size), float(config.rate_hz)
+    if store is None:
+        episodes = stored(config, config.episodes)
+        check_recorded(episodes[0], config.camera, size, rate_hz)
+        return episodes
+    try:
+        text.encode(store.instructions)
+    except ValueError as problem:
+        raise SailError(f"{str(problem).rstrip('.')}; or set text.length higher.") from None
+    fits: Check = partial(check_size, camera=config.camera, size=size, hint=FIT)
+    store.prepare = partial(_prepared, config, size, [check_acts, partial(check_rate, rate_hz=rate_hz), fits])
+    return store
+
+
+def _prepared(config: DictConfig, side: int | None, checks: Sequence[Check], episode: Episode) -> Episode:
+    """Return an episode of a store as it is learnt from; raise SailError where it cannot be."""
+    seen = squared(episode, config.camera, side) if config.square else episode
+    for check in checks:
+        check(seen)
+    return seen
+
+
+def _check_stride(config: DictConfig, planner: LatentVideoPlanner) -> None:
+    stride_s = float(config.stride) / float(config.rate_hz)
+    if abs(planner.stride_s - stride_s) > 1e-6:
+        raise SailError(
+            f"The planner in {config['from']} imagines frames {planner.stride_s:g} s apart and stride={config.stride} "
+            f"gives {stride_s:g} s: set stride={planner.stride_s * float(config.rate_hz):g}."
+        )
+
+
+def _look_through(config: DictConfig, planner: LatentVideoPlanner) -> None:
+    """Let a planner look through the camera that it is trained on; adapters leave it what it is."""
+    if config.lora_rank and planner.camera != config.camera:
+        raise SailError(
+            f"The planner in {config['from']} looks through camera {planner.camera!r}, and adapters leave it at that: "
+            f"set camera={planner.camera}, or lora_rank=0."
+        )
+    planner.camera = str(config.camera)
 
 
 def _fresh_planner(
@@ -202,87 +286,81 @@ def _diffusion(config: DictConfig, windows: WindowSampler) -> DiffusionSettings:
     return DiffusionSettings(**values)
 
 
-def _train_inverse_dynamics(config: DictConfig, card: Mapping[str, Any]) -> Mapping[str, float]:
+def _train_inverse_dynamics(
+    config: DictConfig, card: Mapping[str, Any], store: StoreEpisodes | None
+) -> Mapping[str, float]:
     if config.kind not in ("pose_tracking", "frame_pair"):
         raise SailError(f"kind must be pose_tracking or frame_pair, got {config.kind!r}.")
-    reconstruct = _reconstruction(config)
-    shares = {"demonstrations": float(config.demonstrations_share), "play": float(config.play_share)}
-    sources, data = [], {}
-    for kind, share in shares.items():
-        if share > 0:
-            episodes = stored(config, kind)
-            _check_camera(episodes[0], config.camera)
-            frames = gather_frames(
-                episodes,
-                camera=config.camera,
-                world_to_image=_camera_matrix(episodes[0], config.camera),
-                reconstruct=reconstruct,
-                reconstructed_share=float(config.reconstructed_share),
-                seed=int(config.seed),
-            )
-            sources.append(FrameSource(kind, frames, share))
-            data[kind] = {"tasks": config.tasks, "episodes": len(episodes)}
+    autoencoder = build(config.autoencoder) if float(config.reconstructed_share) else None
+    robots = Alike(timed=config.kind == "frame_pair")
+    if store is None:
+        sources = _frames_recorded(config, autoencoder)
+        data: dict[str, object] = {one.name: {"tasks": config.tasks, "episodes": _count(one)} for one in sources}
+    else:
+        sources = [FrameSource("store", _frames_of_store(config, autoencoder, store, robots), 1.0)]
+        data = store.card
     settings = training_settings(config, int(config.seed), config.tracker)
     dtype = torch.float16 if config.half else None
     card = {**card, "data": data}
     if config.kind == "pose_tracking":
         return train_pose_network(sources, config.output, settings, card=card, dtype=dtype)
-    shape = FramePairShape(backbone=config.backbone, step_s=round(step_s(stored(config, next(iter(data)))[0]), 6))
+    shape = FramePairShape(backbone=config.backbone, chunk=int(config.stride))
+    if store is None:
+        shape = replace(shape, step_s=round(step_s(stored(config, sources[0].name)[0]), 6))
+    else:
+        low, high = robots.limits()
+        size = sources[0].frames.actions.shape[1]
+        shape = replace(shape, step_s=robots.step_s, action_size=size, low=low, high=high)
     return train_frame_pair(sources, config.output, settings, shape=shape, card=card, dtype=dtype)
 
 
-def step_s(episode: Episode) -> float:
-    """Return how long a robot step of an episode took, in seconds."""
-    return float(np.diff(episode.times_s).mean()) if len(episode) else 0.0
+def _count(source: FrameSource) -> int:
+    return int(source.frames.episodes[-1]) + 1
 
 
-def check_recorded(episode: Episode, camera: str, size: int, rate_hz: float) -> None:
-    """Raise SailError, saying what to do, where an episode lacks a camera or has another picture size or rate."""
-    _check_rate(episode, rate_hz)
-    _check_size(episode, camera, size)
+def _frames_recorded(config: DictConfig, autoencoder: FrameAutoencoder | None) -> list[FrameSource]:
+    """Return what `sail collect` recorded, by the shares of its kinds."""
+    shares = {"demonstrations": float(config.demonstrations_share), "play": float(config.play_share)}
+    sources = []
+    for kind, share in shares.items():
+        if share > 0:
+            episodes = stored(config, kind)
+            check_camera(episodes[0], config.camera)
+            sources.append(FrameSource(kind, _gathered(config, episodes, autoencoder), share))
+    if not sources:
+        raise SailError("There is nothing to learn from: demonstrations_share and play_share are both 0.")
+    return sources
 
 
-def _check_camera(episode: Episode, camera: str) -> None:
-    if camera not in episode.frames:
-        raise SailError(f"The episodes have no camera {camera!r}, only {', '.join(sorted(episode.frames))}.")
+def _frames_of_store(
+    config: DictConfig, autoencoder: FrameAutoencoder | None, store: StoreEpisodes, robots: Alike
+) -> FrameSet:
+    """Return what the episodes of a store show, all of one robot."""
+    size = None if autoencoder is None else int(autoencoder.image_size)
+    posed = config.kind == "pose_tracking"
+    checks: list[Check] = [check_acts]
+    if size is not None:
+        checks.append(partial(check_size, camera=config.camera, size=size, hint=f"{FIT}, set reconstructed_share=0"))
+    if posed:
+        checks.append(partial(check_poses, assumed=bool(config.assume_pose)))
+    store.prepare = partial(_prepared, config, size, [*checks, robots.check])
+    return _gathered(config, store, autoencoder, posed)
 
 
-def _check_size(episode: Episode, camera: str, size: int) -> None:
-    _check_camera(episode, camera)
-    height, width = episode.frames[camera].shape[1:3]
-    if (height, width) != (size, size):
-        raise SailError(
-            f"The autoencoder takes images of {size}×{size} pixels and the episodes have {height}×{width}: record "
-            f"others with `sail collect image_size={size} data=…`, or take another autoencoder."
-        )
+def _gathered(
+    config: DictConfig, episodes: Iterable[Episode], autoencoder: FrameAutoencoder | None, posed: bool = True
+) -> FrameSet:
+    return gather_frames(
+        episodes,
+        camera=config.camera,
+        world_to_image=partial(camera_matrix, camera=config.camera),
+        reconstruct=None if autoencoder is None else reconstruction(autoencoder),
+        reconstructed_share=float(config.reconstructed_share),
+        seed=int(config.seed),
+        posed=posed,
+    )
 
 
-def _check_rate(episode: Episode, rate_hz: float) -> None:
-    took_s = step_s(episode)
-    if took_s > 0 and abs(took_s * rate_hz - 1.0) > 0.01:
-        raise SailError(
-            f"The episodes were recorded at {1 / took_s:g} robot steps a second, not {rate_hz:g}: set "
-            f"rate_hz={1 / took_s:g}."
-        )
-
-
-def _reconstruction(config: DictConfig) -> Any:
-    if float(config.reconstructed_share) == 0.0:
-        return None
-    autoencoder = build(config.autoencoder)
+def reconstruction(autoencoder: FrameAutoencoder) -> Reconstruct:
+    """Return what passes pictures through an autoencoder and back."""
     return lambda frames: autoencoder.reconstruct(torch.from_numpy(frames)).numpy()
-
-
-def _camera_matrix(episode: Episode, camera: str) -> Any:
-    """Return where the camera that recorded an episode puts points of the world; it stands still in every scene."""
-    robot = MetaWorldRobot(episode.task, (camera,), episode.frames[camera].shape[1])
-    try:
-        return robot.spec.camera_matrices[camera]
-    finally:
-        robot.close()
-
-
-def _only_pictures(episode: Episode, camera: str) -> Episode:
-    from dataclasses import replace
-
-    return replace(episode, frames={camera: episode.frames[camera]}, plans=(), states=None)

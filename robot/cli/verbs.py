@@ -65,6 +65,7 @@ _VERBS = (
             ("sail evaluate task=coffee-button rollouts=20", "the starter planner, zero-shot"),
             ("sail evaluate planner=oracle tasks=unseen", "true videos instead of plans: the execution ceiling"),
             ("sail evaluate task=door-close planner.planner=runs/…/planner", "a planner that you trained"),
+            ("sail evaluate store=data/imported planner.planner=…", "against what was recorded"),
         ),
         configs={"": "evaluate"},
     ),
@@ -93,6 +94,7 @@ _VERBS = (
         (
             ("sail train planner steps=1500", "the in-domain planner"),
             ("sail train inverse_dynamics kind=frame_pair", "another kind of inverse dynamics"),
+            ("sail train planner store=data/imported camera=front rate_hz=30", "from any store"),
         ),
         subjects={
             "autoencoder": "camera frames to the latents that the planner imagines in, and back",
@@ -150,6 +152,10 @@ _VERBS = (
             ("sail arm clear", "go on after a stop or a fault"),
             ("sail arm serve arm=metaworld task=drawer-close", "a simulated arm that the starter planner knows"),
             ('sail arm teleoperate task="close the drawer"', "record a demonstration by hand"),
+            ('sail arm teleoperate task="fold it" takeover=leader', "… with a second arm, which it follows"),
+            ("sail arm setup arm=so101", "number the servos of a new arm, one at a time"),
+            ("sail arm calibrate arm=so101", "find its zeros, ways and directions, moving it by hand"),
+            ("sail arm calibrate arm=so101 from=my_arm.json", "or take over the calibration that LeRobot made"),
             ("sail arm keys name=laptop", "keys, which other addresses than 127.0.0.1 need"),
         ),
         subjects={
@@ -158,7 +164,9 @@ _VERBS = (
             "stop": "bring the arm to rest at once, whoever drives it",
             "clear": "end a FAULT, once you know why it was",
             "status": "say what the arm does and who drives it",
-            "teleoperate": "drive it by keyboard or SpaceMouse and record a demonstration",
+            "teleoperate": "drive it by keyboard, SpaceMouse or another arm and record a demonstration",
+            "calibrate": "find a servo arm's zeros, ways and directions, and write them down",
+            "setup": "number a servo arm's servos one at a time, or set their operating modes",
         },
         configs={
             "serve": "arm_serve",
@@ -167,6 +175,8 @@ _VERBS = (
             "clear": "arm_ask",
             "status": "arm_ask",
             "teleoperate": "arm_teleoperate",
+            "calibrate": "arm_calibrate",
+            "setup": "arm_setup",
         },
         aliases={"serve": {"robot": "arm", "task": "arm.driver.task"}},
         tasks_are_ours=False,

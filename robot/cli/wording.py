@@ -1,16 +1,20 @@
-"""What a task is called and what it asks for: one of the fifty by its name, or any words where a robot takes them."""
+"""What a task is called and what it asks for: one of the fifty, one of a store, or any words if a robot takes them."""
 
 from __future__ import annotations
 
 import pkgutil
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
 
-from robot.errors import SailError
+from robot.episodes.catalogue import Catalogue, Entry
+from robot.errors import SailError, UnknownNameError
 from robot.protocols import TakesAnyWords
 from sim.tasks import INSTRUCTIONS, check_task
 
+ALL = "all"
 LONGEST_NAME = 100
 """Characters of a task's name, at most: files and folders are called after it."""
 
@@ -65,3 +69,41 @@ def task_of(config: DictConfig) -> tuple[str, str]:
         return told(str(config.task), said)
     check_task(config.task)
     return str(config.task), said.strip() or INSTRUCTIONS[config.task]
+
+
+def known_tasks(store: str | Path) -> list[str]:
+    """Return the tasks of a store, sorted."""
+    return task_names(Catalogue(store).entries())
+
+
+def task_names(entries: Sequence[Entry]) -> list[str]:
+    """Return the tasks of episodes whose description can be read, each once and sorted."""
+    return sorted({entry.task for entry in entries if not entry.problem})
+
+
+def tasks_named(selection: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the tasks of a store that a selection names: all for `all` and nothing, else names with commas between.
+
+    A name may hold commas itself, as one made of an instruction does. Raises UnknownNameError for an unknown one.
+    """
+    if selection not in known and selection in ("", ALL):
+        return tuple(known)
+    parts, found = selection.split(","), list[str]()
+    while parts:
+        taken = next((n for n in range(len(parts), 0, -1) if ",".join(parts[:n]).strip() in known), 0)
+        if not taken and parts[0].strip():
+            raise UnknownNameError("task", parts[0].strip(), list(known))
+        if taken:
+            found.append(",".join(parts[:taken]).strip())
+        parts = parts[max(taken, 1) :]
+    return tuple(dict.fromkeys(found))
+
+
+def instruction_in(folder: Path, task: str) -> str:
+    """Return what a task of a store asks for; raise SailError where its episodes do not say, or say several things."""
+    entries = [entry for entry in Catalogue(folder).entries() if entry.task == task and not entry.problem]
+    said = list(dict.fromkeys(entry.instruction for entry in entries if entry.instruction.strip()))
+    if len(said) == 1:
+        return said[0]
+    what = f"say {len(said)} things, such as {said[0]!r} and {said[1]!r}" if said else "say nothing"
+    raise SailError(f"What {task!r} asks for is not clear, for its episodes {what}: say it with instruction='…'.")

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from robot.errors import SailError
 from robot.text import visible
 
 FILE = ".catalogue.sqlite"
-VERSION = 1
+VERSION = 2
 """Of the table: one of another version is made anew."""
 
 
@@ -33,6 +33,7 @@ class Entry:
 
     `recorded`: UTC, ISO 8601, empty where unknown. `iteration`: −1 for one that belongs to no run. `judges`: who has
     judged it, separated by spaces; `judge` and `probability` (−1 for none): whose verdict counts and what it is.
+    `cameras`: a JSON object, its cameras' names and how large their pictures are, such as 640x480, empty where unknown.
     `problem`: why its description cannot be read, empty where it can.
     """
 
@@ -44,7 +45,7 @@ class Entry:
     outcome: str = ""
     steps: int = 0
     plans: int = 0
-    cameras: str = ""
+    cameras: str = "{}"
     seed: int = 0
     recorded: str = ""
     run: str = ""
@@ -61,7 +62,13 @@ class Entry:
             return ""
         return "unsure" if self.probability == 0.5 else "success" if self.probability > 0.5 else "failure"
 
+    @property
+    def pictures(self) -> dict[str, str]:
+        """Return `cameras` as a mapping."""
+        return dict(json.loads(self.cameras))
 
+
+SIZE = re.compile(r"(\d+)[x×](\d+)")
 DATE = re.compile(r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
 
 
@@ -71,7 +78,9 @@ class Filters:
 
     `judge`: those that this source has judged. `verdict`: `success`, `failure` or `unsure` by the one that counts,
     `none` for those nobody has judged. `date`: the beginning of a date, such as 2026-11 or 2026-11-24, in UTC. `run`:
-    the beginning of a run's name.
+    the beginning of a run's name. `ids`: some ids with commas between them; in each `*` stands for any letters and `?`
+    for one. `cameras`: those that have all of these, with commas between them. `size`: those with pictures of this
+    width and height, such as 640x480, of all these cameras, or of any where none is named.
     """
 
     task: str = ""
@@ -81,6 +90,9 @@ class Filters:
     date: str = ""
     run: str = ""
     iteration: int | None = None
+    ids: str = ""
+    cameras: str = ""
+    size: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict not in ("", "success", "failure", "unsure", "none"):
@@ -89,33 +101,40 @@ class Filters:
             raise SailError(f"outcome must be one of {', '.join(Outcome)}, got {self.outcome!r}.")
         if self.date and not DATE.fullmatch(self.date):
             raise SailError(f"date must be like 2026, 2026-11 or 2026-11-24, got {self.date!r}.")
+        if self.size and not SIZE.fullmatch(self.size):
+            raise SailError(f"size must be width and height like 640x480, got {self.size!r}.")
 
-    def clause(self) -> tuple[str, list[object]]:
-        """Return the filters as an SQL condition and its values."""
-        conditions, values = ["1"], list[object]()
-        for name in ("task", "outcome"):
-            if wanted := getattr(self, name):
-                conditions.append(f"{name} = ?")
-                values.append(wanted)
-        for name, column in (("date", "recorded"), ("run", "run")):
-            if wanted := getattr(self, name):
-                conditions.append(f"substr({column}, 1, ?) = ?")
-                values += [len(wanted), wanted]
-        if self.judge:
-            conditions.append("instr(' ' || judges || ' ', ?)")
-            values.append(f" {self.judge} ")
-        if self.iteration is not None:
-            conditions.append("iteration = ?")
-            values.append(self.iteration)
-        if self.verdict:
-            meant = {
-                "success": "probability > 0.5",
-                "failure": "probability >= 0 AND probability < 0.5",
-                "unsure": "probability = 0.5",
-                "none": "probability < 0",
-            }
-            conditions.append(meant[self.verdict])
-        return " AND ".join(conditions), values
+    def passes(self, entry: Entry) -> bool:
+        """Return whether an episode passes all of them."""
+        return (
+            self.task in ("", entry.task)
+            and self.outcome in ("", entry.outcome)
+            and self.verdict in ("", entry.verdict or "none")
+            and (not self.judge or self.judge in entry.judges.split())
+            and entry.recorded.startswith(self.date)
+            and entry.run.startswith(self.run)
+            and self.iteration in (None, entry.iteration)
+            and (not self.ids or any(_pattern(one).fullmatch(entry.id) for one in names_in(self.ids)))
+            and self._shows(entry.pictures)
+        )
+
+    def _shows(self, pictures: Mapping[str, str]) -> bool:
+        """Return whether an episode with these cameras and sizes passes."""
+        cameras = names_in(self.cameras)
+        if not pictures.keys() >= set(cameras):
+            return False
+        found = [pictures[name] == self.size.replace("×", "x") for name in cameras or pictures]
+        return not self.size or (all(found) if cameras else any(found))
+
+
+def names_in(listed: str) -> list[str]:
+    """Return the names in a text with commas between them."""
+    return [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    """Return what an id with `*` and `?` in it stands for; every other letter is itself."""
+    return re.compile(re.escape(name).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
 
 
 class Catalogue:
@@ -127,10 +146,8 @@ class Catalogue:
     def entries(self, filters: Filters = Filters()) -> list[Entry]:
         """Return the episodes that pass, by their ids; those that cannot be read are among them, with their problem."""
         with self._fresh() as table:
-            condition, values = filters.clause()
-            columns = ", ".join(COLUMNS)
-            rows = table.execute(f"SELECT {columns} FROM episodes WHERE {condition} ORDER BY id", values)
-            return [Entry(*row) for row in rows]
+            rows = table.execute(f"SELECT {', '.join(COLUMNS)} FROM episodes ORDER BY id")
+            return [entry for row in rows if filters.passes(entry := Entry(*row))]
 
     @contextlib.contextmanager
     def _fresh(self) -> Iterator[sqlite3.Connection]:
@@ -189,6 +206,7 @@ class Catalogue:
             verdicts = verdicts_of(read_labels(self.folder / name))
             counted = settled(verdicts)
             origin = about.get("origin") or {}
+            cameras = {str(name): _size(facts) for name, facts in dict(about.get("cameras", {})).items()}
             entry = Entry(
                 id=name,
                 task=str(about["task"]),
@@ -198,7 +216,7 @@ class Catalogue:
                 outcome=str(about["outcome"]),
                 steps=int(about["steps"]),
                 plans=len(about["plans"]),
-                cameras=" ".join(about.get("cameras", ())),
+                cameras=json.dumps(cameras),
                 seed=int(about["seed"]),
                 recorded=str(about.get("recorded", "")),
                 run=str(origin.get("run", "")),
@@ -211,6 +229,12 @@ class Catalogue:
             return entry
         except (SailError, TypeError, ValueError, AttributeError) as problem:
             return Entry(name, problem=str(problem))
+
+
+def _size(facts: object) -> str:
+    """Return how large the pictures of a camera are, by its part of a description, empty where that does not say."""
+    size = [facts.get(name) for name in ("width", "height")] if isinstance(facts, dict) else []
+    return "x".join(map(str, size)) if size and all(isinstance(one, int) for one in size) else ""
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
@@ -271,5 +295,10 @@ def as_json(entry: Entry) -> dict[str, object]:
     row: dict[str, object] = {name: getattr(entry, name) for name in COLUMNS}
     row["iteration"] = None if entry.iteration < 0 else entry.iteration
     row["probability"] = None if entry.probability < 0 else entry.probability
-    row |= {"judges": entry.judges.split(), "cameras": entry.cameras.split(), "verdict": entry.verdict or None}
+    row |= {
+        "judges": entry.judges.split(),
+        "cameras": list(entry.pictures),
+        "sizes": list(entry.pictures.values()),
+        "verdict": entry.verdict or None,
+    }
     return json.loads(json.dumps(row))  # type: ignore[no-any-return]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,6 +183,15 @@ def calibration_hash(spec: RobotSpec) -> str:
         return ""
     matrices = {name: np.asarray(matrix).tolist() for name, matrix in sorted(spec.camera_matrices.items())}
     return hashlib.sha256(json.dumps(matrices).encode()).hexdigest()[:12]
+
+
+def usual_rate_hz(times_s: NDArray[np.float64]) -> float | None:
+    """Return how many steps a second most steps were taken at, None where the times do not say.
+
+    A robot that stood still while the next plan was made was no slower for it.
+    """
+    apart_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
+    return 1.0 / apart_s if math.isfinite(apart_s) and apart_s > 0 else None
 
 
 def measured_rate_hz(times_s: NDArray[np.float64]) -> float | None:

@@ -8,6 +8,7 @@ Source of the path: Flash and Hogan (1985), minimum-jerk polynomial, equation 8.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,15 @@ from robot.episodes.pace import Pace
 from robot.errors import SailError
 from robot.protocols import Robot
 
-METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "rad": 1.0, "1": 1.0}
-"""What a displacement of one is worth in the unit of proprioception."""
+SIZES = {
+    "m": ("length", 1.0),
+    "cm": ("length", 0.01),
+    "mm": ("length", 0.001),
+    "rad": ("angle", 1.0),
+    "deg": ("angle", math.pi / 180.0),
+    "1": ("share", 1.0),
+}
+"""What each unit measures, and what one of it is worth in the first of its kind."""
 PEAK = 1.875
 """The highest speed of a minimum-jerk path over its mean speed."""
 GAIN = 0.5
@@ -38,16 +46,48 @@ class Drive:
     worth: float
 
 
+@dataclass(frozen=True, slots=True)
+class Easing:
+    """Say how a robot will be eased: `entry` of proprioception goes farthest, by `distance` in its `unit`.
+
+    `steps` robot steps lie on the path, which takes `duration_s` at the speed asked for.
+    """
+
+    entry: str
+    unit: str
+    distance: float
+    steps: int
+    duration_s: float
+
+
 def drives_of(spec: RobotSpec) -> tuple[Drive, ...]:
-    """Return what can be driven towards a pose, nothing where names and units do not tell."""
+    """Return what can be driven towards a pose, nothing where names and units do not tell.
+
+    An action that would displace several entries alike displaces none: which is meant is not known.
+    """
     found = []
     for driven, (name, unit) in enumerate(zip(spec.action.names, spec.action.units, strict=True)):
-        for sensed, (other, its_unit) in enumerate(zip(spec.proprio_names, spec.proprio_units, strict=True)):
-            if name == other and unit == its_unit:
-                found.append(Drive(driven, sensed, 0.0))
-            elif name[:1] == "d" and name[1:] and (other == name[1:] or other.endswith(f"_{name[1:]}")):
-                found.append(Drive(driven, sensed, METRES.get(unit, 1.0) / METRES.get(its_unit, 1.0)))
+        senses = list(enumerate(zip(spec.proprio_names, spec.proprio_units, strict=True)))
+        targets = [Drive(driven, sensed, 0.0) for sensed, (other, its) in senses if (name, unit) == (other, its)]
+        displaced = [
+            Drive(driven, sensed, worth)
+            for sensed, (other, its) in senses
+            if _displaces(name, other) and (worth := _worth(unit, its)) is not None
+        ]
+        found += targets or (displaced if len(displaced) == 1 else [])
     return tuple(found)
+
+
+def _displaces(name: str, sensed: str) -> bool:
+    return name[:1] == "d" and bool(name[1:]) and (sensed == name[1:] or sensed.endswith(f"_{name[1:]}"))
+
+
+def _worth(unit: str, other: str) -> float | None:
+    """Return what one of a unit, such as `cm` or `2 cm`, is worth in another; None where they measure other things."""
+    read = re.fullmatch(r"(?:(\d+(?:\.\d+)?(?:e[+-]?\d+)?) )?(\w+)", unit)
+    if read is None or read[2] not in SIZES or other not in SIZES or SIZES[read[2]][0] != SIZES[other][0]:
+        return None
+    return float(read[1] or 1.0) * SIZES[read[2]][1] / SIZES[other][1] or None
 
 
 def minimum_jerk(share: float) -> float:
@@ -55,37 +95,72 @@ def minimum_jerk(share: float) -> float:
     return share**3 * (10.0 - 15.0 * share + 6.0 * share**2)
 
 
-def ease(robot: Robot, target: FloatArray, held: FloatArray, pace: Pace, fastest: float, tolerance: float) -> int:
-    """Move to the pose `target`, float32 (Dq,), at up to `fastest` units a second; return how many steps it took.
+def check_poses(spec: RobotSpec, first: FloatArray, sent: FloatArray, tolerance: float) -> None:
+    """Raise SailError where a replay would go to a pose outside a robot's limits, by more than `tolerance`.
 
-    `held`: float32 (Da,), the action whose undriven entries are sent meanwhile. Raises SailError where the robot is
-    elsewhere and cannot be driven, or does not arrive.
+    `first`, float32 (Dq,): the pose it begins in. `sent`, float32 (T, Da): its actions, of which targets are poses.
+    """
+    for drive in drives_of(spec):
+        if drive.worth:
+            continue  # nothing is known of how far a robot may be displaced
+        poses = np.concatenate([first[[drive.sensed]], sent[:, drive.driven]]).astype(np.float64)
+        low, high = float(spec.action.low[drive.driven]), float(spec.action.high[drive.driven])
+        outside = np.flatnonzero((poses < low - tolerance) | (poses > high + tolerance))
+        if len(outside):
+            where = "The first pose" if outside[0] == 0 else f"Step {outside[0] - 1}"
+            unit = spec.action.units[drive.driven]
+            raise SailError(
+                f"{where} of the episode has {spec.action.names[drive.driven]} at {poses[outside[0]]:.4g} {unit}, "
+                f"outside the limits of {spec.name}, which are {low:.4g} to {high:.4g} {unit}."
+            )
+
+
+def plan_easing(
+    spec: RobotSpec, start: FloatArray, target: FloatArray, fastest: float, tolerance: float, speed: float = 1.0
+) -> Easing | None:
+    """Return how a robot goes from pose `start` to `target`, float32 (Dq,) both, at up to `fastest` units a second.
+
+    None where it is there already, within `tolerance`. `speed` is that of time; above 1 easing is no faster for it.
+    Raises SailError where the robot cannot be driven.
+    """
+    drives = drives_of(spec)
+    entries = _compared(drives, len(start))
+    apart = np.abs(target[entries].astype(np.float64) - start[entries])
+    distance = float(apart.max(initial=0.0))
+    if distance <= tolerance:
+        return None
+    if not drives:
+        raise SailError(f"{spec.name} cannot be moved to the first pose: its action names do not say what they drive.")
+    farthest, rate_hz = entries[int(np.argmax(apart))], spec.action.rate_hz
+    steps = max(math.ceil(PEAK * distance / fastest * rate_hz), math.ceil(0.5 * rate_hz))
+    duration_s = steps / rate_hz / (min(speed, 1.0) or 1.0)
+    return Easing(spec.proprio_names[farthest], spec.proprio_units[farthest], distance, steps, duration_s)
+
+
+def ease(robot: Robot, target: FloatArray, held: FloatArray, pace: Pace, easing: Easing, tolerance: float) -> int:
+    """Move to the pose `target`, float32 (Dq,), as planned; return how many steps it took.
+
+    `held`: float32 (Da,), the action whose undriven entries are sent meanwhile. Raises SailError where the robot does
+    not arrive.
     """
     spec = robot.spec
     drives = drives_of(spec)
     start = robot.observe().proprio
-    if start.shape != target.shape:
-        raise SailError(f"{spec.name} senses {len(start)} numbers, the episode has {len(target)}: it is another robot.")
-    distance = _distance(start, target, drives)
-    if distance <= tolerance:
-        return 0
-    if not drives:
-        raise SailError(f"{spec.name} cannot be moved to the first pose: its action names do not say what they drive.")
-    rate_hz = spec.action.rate_hz
-    steps = max(math.ceil(PEAK * distance / fastest * rate_hz), math.ceil(0.5 * rate_hz))
-    for step in range(1, steps + SETTLING_STEPS + 1):
+    taken, reached = 0, 0.0
+    while reached < easing.steps + SETTLING_STEPS:
         now = robot.observe().proprio
-        if step > steps and _distance(now, target, drives) <= tolerance:
-            return step - 1
+        if reached >= easing.steps and _distance(now, target, drives) <= tolerance:
+            return taken
         if not pace.wait():
-            return step - 1
-        share = min(step / steps, 1.0)
-        wanted = start + (target - start) * np.float32(minimum_jerk(share))
+            return taken
+        reached += 1.0 / max(pace.speed, 1.0)  # time that runs faster does not make the robot faster
+        wanted = start + (target - start) * np.float32(minimum_jerk(min(reached / easing.steps, 1.0)))
         robot.act(Action(_action(wanted, now, held, drives, spec)))
+        taken += 1
     left = _distance(robot.observe().proprio, target, drives)
     if left > tolerance:
         raise SailError(f"{spec.name} did not reach the first pose of the episode: it is {left:.3f} away.")
-    return steps + SETTLING_STEPS
+    return taken
 
 
 def _action(
@@ -100,7 +175,12 @@ def _action(
     return spec.action.clip(values)
 
 
+def _compared(drives: tuple[Drive, ...], size: int) -> list[int]:
+    """Return the entries of proprioception that are to be somewhere: those driven, or all where none is."""
+    return [drive.sensed for drive in drives] or list(range(size))
+
+
 def _distance(now: FloatArray, target: FloatArray, drives: tuple[Drive, ...]) -> float:
-    """Return the largest distance among the entries that are driven, or among all where none is."""
-    entries = [drive.sensed for drive in drives] or list(range(len(now)))
+    """Return the largest distance among the entries that are to be somewhere."""
+    entries = _compared(drives, len(now))
     return float(np.max(np.abs(target[entries] - now[entries]), initial=0.0))

@@ -107,6 +107,13 @@ def _problem(field: Field, value: Value) -> str:
     return ""
 
 
+def fits(label: Label, steps: int) -> bool:
+    """Return whether a label can be said of an episode of `steps` actions by itself: no retraction can."""
+    inside = label.span is None or label.span[1] <= steps
+    as_long = not isinstance(label.value, tuple) or len(label.value) == steps + 1
+    return inside and as_long and label.field is not Field.RETRACTION
+
+
 def append_labels(folder: Path, labels: Sequence[Label], steps: int) -> list[Label]:
     """Append labels to the episode of `steps` actions in `folder`, all or none, and return them with id and time.
 
@@ -132,7 +139,7 @@ def append_labels(folder: Path, labels: Sequence[Label], steps: int) -> list[Lab
                 raise SailError(f"Episode {folder.name!r} has no label {label.value!r} to take back.")
         given = {"label_id": label.label_id or secrets.token_hex(8), "time": label.time or now}
         made.append(dataclasses.replace(label, **given))  # type: ignore[arg-type]
-    append_lines(folder / FILE, [json.dumps(_row(label)) for label in made])
+    append_lines(folder / FILE, [json.dumps(as_row(label)) for label in made])
     return made
 
 
@@ -214,7 +221,7 @@ def snapshot_hash(labels: Mapping[str, Iterable[Label]]) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(labels):
-        rows = [_row(label) for label in in_force(labels[name])]
+        rows = [as_row(label) for label in in_force(labels[name])]
         for row in rows:
             for key in ("id", "time", "said_with"):
                 del row[key]
@@ -222,12 +229,14 @@ def snapshot_hash(labels: Mapping[str, Iterable[Label]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _row(label: Label) -> dict[str, Any]:
+def as_row(label: Label) -> dict[str, Any]:
+    """Return a label as the JSON object of its line."""
     row = dataclasses.asdict(label)
     return {"schema": SCHEMA, "id": row.pop("label_id")} | row
 
 
-def _from_row(row: Mapping[str, Any], _: str) -> list[Label]:
+def from_row(row: Mapping[str, Any]) -> Label:
+    """Return the label of a line that `as_row` gave; raise one of `DAMAGE` for any other object."""
     schema = row.get("schema")
     if schema != SCHEMA:
         raise SailError(f"it has schema {schema}, this version reads {SCHEMA}")
@@ -238,7 +247,11 @@ def _from_row(row: Mapping[str, Any], _: str) -> list[Label]:
     if known["span"] is not None:
         first, last = known["span"]
         known["span"] = (first, last)
-    return [Label(**known, label_id=row["id"])]
+    return Label(**known, label_id=row["id"])
+
+
+def _from_row(row: Mapping[str, Any], _: str) -> list[Label]:
+    return [from_row(row)]
 
 
 def _from_verdict_row(row: Mapping[str, Any], name: str) -> list[Label]:
@@ -264,20 +277,20 @@ def _verdict_id(line: bytes, time: int) -> str:
 
 def sound_lines(path: Path) -> tuple[list[str], int]:
     """Return the lines of a file of labels or verdicts that can be read, and how many cannot."""
-    from_row = _from_verdict_row if path.name == OLD_FILE else _from_row
+    from_line = _from_verdict_row if path.name == OLD_FILE else _from_row
     sound, damaged = [], 0
     for line in filter(None, whole_lines(path)):
         try:
             row = json.loads(line)
             if not (path.name == FILE and int(row["schema"]) > SCHEMA):  # a newer version's is no damage
-                from_row(row, "")
+                from_line(row, "")
             sound.append(line.decode())
         except DAMAGE:
             damaged += 1
     return sound, damaged
 
 
-def _read(path: Path, from_row: Callable[[Mapping[str, Any], str], list[Label]]) -> list[Label]:
+def _read(path: Path, from_line: Callable[[Mapping[str, Any], str], list[Label]]) -> list[Label]:
     labels: list[Label] = []
     met: Counter[bytes] = Counter()
     for number, line in enumerate(whole_lines(path), start=1):
@@ -285,7 +298,7 @@ def _read(path: Path, from_row: Callable[[Mapping[str, Any], str], list[Label]])
             continue
         met[line] += 1
         try:
-            labels += from_row(json.loads(line), _verdict_id(line, met[line]))
+            labels += from_line(json.loads(line), _verdict_id(line, met[line]))
         except DAMAGE as problem:
             raise SailError(f"Line {number} of {path} cannot be read: {str(problem).rstrip('.')}.") from None
     return labels

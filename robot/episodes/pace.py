@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import sys
 import time
@@ -69,7 +70,8 @@ class TerminalKeys:
 class Pace:
     """Give the beat: `wait` returns at the next deadline, which lies a whole number of periods after the start.
 
-    `speed` is that of time; 0 never waits. Pausing and changing the speed begin a new row of deadlines.
+    `rate_hz`: beats a second. `speed` is that of time; 0 never waits. Pausing and changing the speed begin a new row of
+    deadlines.
     """
 
     def __init__(
@@ -80,9 +82,9 @@ class Pace:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if not rate_hz > 0 or speed < 0:
+        if not 0 < rate_hz < math.inf or not speed >= 0:
             raise ValueError(f"A replay needs a positive rate and a speed of 0 or more, got {rate_hz} Hz and {speed}.")
-        self._period_s = 1.0 / rate_hz
+        self.rate_hz = rate_hz
         self.speed = speed
         self._controls = controls or Unattended()
         self._clock, self._sleep = clock, sleep
@@ -91,8 +93,9 @@ class Pace:
         self.stopped = False
         self.late_s: list[float] = []
 
-    def restart(self) -> None:
-        """Begin a new row of deadlines now."""
+    def restart(self, rate_hz: float | None = None) -> None:
+        """Begin a new row of deadlines now, at another rate where one is given."""
+        self.rate_hz = self.rate_hz if rate_hz is None else rate_hz
         self._start_s, self._beats = self._clock(), 0
 
     def wait(self) -> bool:
@@ -101,7 +104,7 @@ class Pace:
         if self.stopped or not self.speed:
             return not self.stopped
         self._beats += 1
-        deadline_s = self._start_s + self._beats * self._period_s / self.speed
+        deadline_s = self._start_s + self._beats / self.rate_hz / self.speed
         remaining_s = deadline_s - self._clock()
         if remaining_s > 0:
             self._sleep(remaining_s)

@@ -15,11 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from robot.data import Episode
-from robot.episodes.description import ABOUT, FIRST_SCHEMA, SCHEMA, Origin, kept, read_about, to_bytes
+from robot.episodes.description import (
+    ABOUT,
+    FIRST_SCHEMA,
+    SCHEMA,
+    Origin,
+    kept,
+    measured_rate_hz,
+    read_about,
+    spec_as_json,
+    to_bytes,
+)
 from robot.episodes.labels import FILE, OLD_FILE, sound_lines
-from robot.episodes.salvage import salvage_damaged, salvage_unfinished
-from robot.episodes.sealing import LOCK, OPEN_PREFIX, SET_ASIDE, is_held, seal, set_aside, write_whole
-from robot.episodes.steps import STEPS
+from robot.episodes.salvage import salvage_damaged, salvage_unfinished, salvage_weak
+from robot.episodes.sealing import LOCK, OPEN_PREFIX, SET_ASIDE, is_held, seal, set_aside, synchronise, write_whole
+from robot.episodes.soundness import weakness
+from robot.episodes.steps import STEPS, read_steps, write_steps
 from robot.episodes.store import EpisodeStore, read_episode
 from robot.episodes.video import LOSSLESS, checksum
 from robot.episodes.writer import UNFINISHED
@@ -134,6 +145,8 @@ class _Doctor:
             yield self._first_format(path, about)
         elif damage := self._damage(path, about):
             yield self._mend(path, about, damage)
+        elif found := weakness(read_episode(path, about, plans=False, cameras=())):
+            yield self._strengthen(path, about, found.wrong)
         yield from self._labels(path)
 
     def _undescribed(self, path: Path, problem: SailError) -> Finding:
@@ -179,6 +192,37 @@ class _Doctor:
         left = f"{len(episode)} of {about['steps']} steps, {len(episode.plans)} of {len(about['plans'])} plans"
         cameras = ", ".join(episode.frames)
         return self._finding(path.name, damage, f"{left} and the pictures of {cameras} are kept; all is set aside")
+
+    def _strengthen(self, path: Path, about: Mapping[str, Any], wrong: str) -> Finding:
+        """Mend an episode that is whole, of whose numbers some are no use."""
+        saved = salvage_weak(self.store.load(path.name))
+        if saved is None:
+            return self._moved(path, wrong, "nothing says what they should be")
+        episode, done = saved
+        more = kept(about) | {"mended": wrong}
+        if self.repair and len(episode) < about["steps"]:
+            self._replace(path, episode, more, False, Origin(**about["origin"]))
+        elif self.repair:
+            self._rewrite(path, about, episode, more)
+        return self._finding(path.name, wrong, f"{done}; what it was is set aside")
+
+    def _rewrite(self, path: Path, about: Mapping[str, Any], episode: Episode, more: Mapping[str, Any]) -> None:
+        """Give a whole episode the times and the rate of `episode`; its pictures stay as they are."""
+        spec = None if episode.spec is None else spec_as_json(episode.spec)
+        rates = {
+            "rate_asked_hz": spec and spec["action"]["rate_hz"],
+            "rate_measured_hz": measured_rate_hz(episode.times_s),
+        }
+        rows = read_steps(path / STEPS) | {"time_s": episode.times_s}
+        for name in (STEPS, ABOUT):
+            before = path / f"{name}.before"
+            shutil.copy2(path / name, before)
+            set_aside(before, self.folder)
+        part = path / f".{STEPS}.mended"
+        write_steps(part, rows)
+        synchronise(part)
+        part.replace(path / STEPS)
+        write_whole(path / ABOUT, to_bytes({**about, **more, "spec": spec, **rates}))
 
     def _replace(
         self,

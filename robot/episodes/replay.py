@@ -2,10 +2,12 @@
 
 The simulator can be put back to each recorded state, or to the first alone and fed the recorded actions: both must give
 the recorded states again bit for bit. Any other robot is eased into the first pose and must stay within a tolerance.
+Before anything moves, the episode must fit the robot (`robot.episodes.fit`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -14,13 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot.data import Action, Episode, FloatArray, Observation, RobotSpec
-from robot.episodes.easing import ease
+from robot.episodes.easing import Easing, ease, plan_easing
+from robot.episodes.fit import Told, check_scene, fitted
 from robot.episodes.pace import Pace
 from robot.errors import SailError
 from robot.protocols import Robot, RobotPool
 
 Watch = Callable[[int, Observation], None]
 """Called with each step's number and what is seen then."""
+Announce = Callable[[Easing], None]
+"""Called with how a robot is going to be eased into the first pose, before it is."""
+LONGEST_EASING_S = 120.0
 
 
 class Restorable(Robot, Protocol):
@@ -149,6 +155,7 @@ class _Trace:
 def replay_states(episode: Episode, scene: Restorable, pace: Pace, watch: Watch | None = None) -> Report:
     """Put the simulator back to every recorded state in turn."""
     states = _states(episode)
+    check_scene(episode, scene.spec)
     trace = _Trace(episode, "states", pace, watch)
     pace.restart()
     for state in states:
@@ -160,8 +167,10 @@ def replay_states(episode: Episode, scene: Restorable, pace: Pace, watch: Watch 
 
 def replay_actions(episode: Episode, scene: Restorable, pace: Pace, watch: Watch | None = None) -> Report:
     """Put the simulator back to the first recorded state and feed it the actions that were sent."""
+    states = _states(episode)
+    check_scene(episode, scene.spec)
     trace = _Trace(episode, "actions", pace, watch)
-    trace.see(scene.restore(_states(episode)[0]))
+    trace.see(scene.restore(states[0]))
     pace.restart()
     _feed(trace, scene)
     return trace.report(None)
@@ -174,29 +183,47 @@ def replay_on(
     tolerance: float,
     ease_speed: float,
     watch: Watch | None = None,
+    *,
+    told: Told = Told(),  # noqa: B008 (frozen)
+    announce: Announce | None = None,
+    longest_easing_s: float = LONGEST_EASING_S,
 ) -> Report:
     """Reset a robot to the episode's seed, ease it into the first pose and feed it the actions that were sent.
 
-    It passes when no entry of proprioception has an RMS error above `tolerance`, in its own unit. Raises SailError
-    where the robot is another one or cannot be brought to the first pose, ValueError for a tolerance or speed not
-    above 0.
+    It passes when no entry of proprioception has an RMS error above `tolerance`, in its own unit. `told`: what somebody
+    says of the episode beside what it says itself. `announce` is called before the robot is eased. Raises SailError
+    where the episode does not fit the robot, which has not moved then, or it cannot be brought to the first pose within
+    `longest_easing_s`; ValueError for a tolerance or speed not above 0.
     """
-    if not tolerance > 0 or not ease_speed > 0:
+    if not tolerance > 0 or not ease_speed > 0 or not longest_easing_s >= 0:
         raise ValueError(f"tolerance and ease_speed must be above 0, got {tolerance} and {ease_speed}.")
     spec = robot.spec
-    if spec.action.size != episode.sent.shape[1]:
-        raise SailError(
-            f"{spec.name} takes {spec.action.size} numbers an action, the episode has {episode.sent.shape[1]}."
-        )
-    robot.reset(episode.seed)
-    held = episode.sent[0] if len(episode) else np.zeros(spec.action.size, np.float32)
-    pace.restart()
-    eased = ease(robot, episode.proprio[0], held, pace, ease_speed, tolerance)
+    episode = fitted(episode, spec, tolerance, told)
+    start = robot.reset(episode.seed).proprio
+    easing = plan_easing(spec, start, episode.proprio[0], ease_speed, tolerance, pace.speed)
+    pace.restart(spec.action.rate_hz)
+    eased = 0
+    if easing is not None:
+        _check_easing(easing, longest_easing_s)
+        if announce is not None:
+            announce(easing)
+        held = episode.sent[0] if len(episode) else np.zeros(spec.action.size, np.float32)
+        pace.restart()
+        eased = ease(robot, episode.proprio[0], held, pace, easing, tolerance)
     trace = _Trace(episode, "robot", pace, watch)
     trace.see(robot.observe())
     pace.restart()
     _feed(trace, robot)
     return trace.report(tolerance, eased)
+
+
+def _check_easing(easing: Easing, longest_s: float) -> None:
+    if easing.duration_s > longest_s:
+        raise SailError(
+            f"Easing into the first pose would take {easing.duration_s:.0f} s: {easing.entry} is {easing.distance:.4g} "
+            f"{easing.unit} away. Is it the right robot, and the right unit? Then give it ease_longest_s="
+            f"{math.ceil(easing.duration_s)}, or a higher ease_speed."
+        )
 
 
 def _feed(trace: _Trace, robot: Robot) -> None:

@@ -1,4 +1,4 @@
-"""Save what can be saved of an episode that was never finished, or of which a part is damaged."""
+"""Save what can be saved of an episode that was never finished, or of which a part is damaged or no use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot.data import Episode, Outcome, PlacedPlan
-from robot.episodes.description import Heading, Origin, kept, plan_from_json
+from robot.episodes.description import Heading, Origin, kept, measured_rate_hz, plan_from_json
+from robot.episodes.soundness import Weakness, weakness
 from robot.episodes.steps import STREAM, read_stream
 from robot.episodes.store import read_episode
 from robot.episodes.video import VideoFacts, checksum, read_what_is_there
@@ -78,6 +79,37 @@ def salvage_damaged(path: Path, about: Mapping[str, Any]) -> tuple[Episode, bool
     length = min([len(bare) + 1, *(len(found) for found in frames.values())])
     episode = dataclasses.replace(bare, plans=_plans_of(path, about["plans"]))
     return _first(episode, length, frames), length == len(bare) + 1
+
+
+def salvage_weak(episode: Episode) -> tuple[Episode, str] | None:
+    """Return an episode with sound numbers that is left of one with others, and in words what was done; None: nothing.
+
+    Steps before the first that holds no number are kept. Where only its times, or only its rate, are no use, they come
+    from the other of the two; times that go back say nothing of the order of the rest.
+    """
+    done = []
+    while (found := weakness(episode)) is not None:
+        left = _cured(episode, found)
+        if left is None:
+            return None
+        episode, what = left
+        done.append(what)
+    return episode, " and ".join(done)
+
+
+def _cured(episode: Episode, found: Weakness) -> tuple[Episode, str] | None:
+    """Return an episode without a weakness, and in words what was done to it; None where nothing can be."""
+    asked, measured = episode.spec.action.rate_hz if episode.spec else 0.0, measured_rate_hz(episode.times_s)
+    if found.rate and episode.spec is not None and measured is not None:
+        action = dataclasses.replace(episode.spec.action, rate_hz=measured)
+        spec = dataclasses.replace(episode.spec, action=action)
+        return dataclasses.replace(episode, spec=spec), f"its rate is that of its times, {measured:.4g} Hz"
+    if found.times and found.ordered and asked > 0 and (measured is None or abs(measured - asked) < 0.05 * asked):
+        times_s = episode.times_s[0] + np.arange(len(episode) + 1) / asked
+        return dataclasses.replace(episode, times_s=times_s), f"its times are counted anew at {asked:g} Hz"
+    if not (found.rate or found.times) and found.steps:
+        return _first(episode, found.steps + 1, episode.frames), f"its first {found.steps} steps are kept"
+    return None
 
 
 def _camera_files(path: Path) -> dict[str, Path]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +25,8 @@ from robot.errors import SailError
 
 KEY_EVERY = 20
 """Frames from one that can be decoded by itself to the next: what seeking costs at most."""
+AS_IT_CAME = -1
+"""Stands for the rate factor of a video whose packets were copied from elsewhere: nobody knows it."""
 GREEN_BLUE_RED = (1, 2, 0)
 """Where the planes of FFmpeg's `gbrp` belong in RGB."""
 
@@ -58,7 +60,8 @@ CAMERA = Quality(18)
 class VideoFacts:
     """Describe a finished video: its file's name, its pictures, how it was encoded and a checksum of what went in.
 
-    `crc32` runs over the RGB bytes of all frames; a lossless video must give it again.
+    `crc32` runs over the RGB bytes of all frames; a lossless video must give it again. `crf` is `AS_IT_CAME` for one
+    that was encoded elsewhere.
     """
 
     file: str
@@ -97,6 +100,7 @@ class VideoWriter:
         self._shape = (height, width, 3)
         self._frames = 0
         self._crc32 = 0
+        self._is_sound = True
         # Our own file, unbuffered: its errors (a full disk) arrive as they are, and it can be synchronised.
         self._file = path.open("xb", buffering=0)
         options = {"flush_packets": "1", "cluster_time_limit": "0"}
@@ -120,17 +124,14 @@ class VideoWriter:
             )
         pixels = np.ascontiguousarray(image)
         self._crc32 = zlib.crc32(pixels.data, self._crc32)
-        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
+        self._write(av.VideoFrame.from_ndarray(pixels, format="rgb24"))
         self._frames += 1
 
     def close(self) -> VideoFacts:
         """Finish the file and return what it holds; raises OSError when it cannot be written."""
         try:
-            if self._frames:
-                for packet in self._stream.encode(None):
-                    self._container.mux(packet)
+            if self._frames and self._is_sound:
+                self._write(None)
             self._container.close()
         finally:
             self._file.close()
@@ -138,6 +139,15 @@ class VideoWriter:
         return VideoFacts(
             self.path.name, self._frames, height, width, self._quality.codec, self._quality.crf, self._crc32
         )
+
+    def _write(self, frame: av.VideoFrame | None) -> None:
+        """Encode a frame; after one that could not be written nothing more is: FFmpeg does not bear it."""
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except BaseException:
+            self._is_sound = False
+            raise
 
     def abandon(self) -> None:
         """Finish the file if that can be done and let go of it in any case; doing so after `close` is allowed."""
@@ -150,16 +160,19 @@ def decode(path: Path) -> Iterator[Image]:
     """Yield the frames of a video, uint8 (H, W, 3) RGB; raise av.error.FFmpegError where it is damaged."""
     with path.open("rb") as file, cast(InputContainer, av.open(file)) as container:
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise SailError(f"{path} is damaged: it holds a kind of video that is not known.")
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"err_detect": "explode"}
         reformatter = VideoReformatter()  # one for all frames: each new one computes its tables again
         for frame in container.decode(stream):
             if frame.is_corrupt:
                 raise SailError(f"A frame of {path} is damaged.")
-            yield _pixels(frame, reformatter)
+            yield pixels(frame, reformatter)
 
 
-def _pixels(frame: av.VideoFrame, reformatter: VideoReformatter) -> Image:
+def pixels(frame: av.VideoFrame, reformatter: VideoReformatter) -> Image:
+    """Return a decoded frame's picture, uint8 (H, W, 3) RGB."""
     height, width = frame.height, frame.width
     if frame.format.name == "gbrp":
         image = np.empty((height, width, 3), np.uint8)
@@ -171,8 +184,7 @@ def _pixels(frame: av.VideoFrame, reformatter: VideoReformatter) -> Image:
     rgb = reformatter.reformat(frame, format="rgb24")
     plane = rgb.planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    pixels: Image = rows[:height, : 3 * width].reshape(height, width, 3)
-    return pixels
+    return np.asarray(rows[:height, : 3 * width].reshape(height, width, 3))
 
 
 def read_video(folder: Path, facts: VideoFacts) -> NDArray[np.uint8]:
@@ -208,6 +220,14 @@ def read_what_is_there(path: Path) -> list[Image]:
 def checksum(frames: NDArray[np.uint8]) -> int:
     """Return the checksum that a lossless video of these frames carries."""
     return zlib.crc32(np.ascontiguousarray(frames).data)
+
+
+def checksum_of(frames: Iterable[Image]) -> tuple[int, int]:
+    """Return how many pictures there are, one at a time, and the checksum of their bytes."""
+    count, crc32 = 0, 0
+    for frame in frames:
+        count, crc32 = count + 1, zlib.crc32(np.ascontiguousarray(frame).data, crc32)
+    return count, crc32
 
 
 def _said(problem: Exception) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,11 +23,11 @@ from numpy.typing import NDArray
 
 from robot.data import Action, Image, Observation, Outcome, PlacedPlan, Verdict, VideoPlan
 from robot.episodes.description import ABOUT, SCHEMA, Heading, check_id, measured_rate_hz, plan_as_json, to_bytes
-from robot.episodes.labels import append_labels, verdict_labels
+from robot.episodes.labels import Label, append_labels, verdict_labels
 from robot.episodes.sealing import OpenFolder, set_aside
 from robot.episodes.steps import STEPS, STREAM, StepStream, write_steps
 from robot.episodes.video import CAMERA, LOSSLESS, Quality, VideoFacts, VideoWriter
-from robot.errors import SailError
+from robot.errors import NameTakenError, SailError
 from robot.revision import program_revision
 
 OPENING, PLANS, CAMERAS = "opening.json", "plans.jsonl", "cameras.jsonl"
@@ -34,6 +35,8 @@ UNFINISHED = (OPENING, PLANS, CAMERAS, STREAM)
 """Files of an open episode whose content the finished ones repeat."""
 LARGE = (480, 640)
 """Rows and columns from which a camera's pictures are not kept bit for bit."""
+LONGEST_STEM = 100
+"""Characters of a camera's name that its file is named after."""
 FLUSH_EVERY = 1
 """Steps between two flushes: one costs a tenth of a millisecond beside the half that a picture of 128 pixels takes."""
 USUAL_RATE_HZ = 30.0
@@ -71,14 +74,20 @@ class EpisodeWriter:
         self._rows: dict[str, list[Any]] = {}
         self._flushed = 0
         self._cameras: dict[str, VideoWriter] = {}
+        self._attached: dict[str, VideoFacts] = {}
         self._imagined: dict[tuple[int, int], VideoWriter] = {}
         self._imagined_frames: dict[tuple[int, int], int] = {}
         self._plans: list[dict[str, Any]] = []
         self._stream: StepStream | None = None
         with self._told():
             self._open = OpenFolder(self._store, self._id or _stem(heading))
-            opening = {"episode_id": self._id, **heading.as_json(), **_made_now()}
-            (self._open.path / OPENING).write_bytes(to_bytes(opening))
+            try:
+                opening = {"episode_id": self._id, **heading.as_json(), **_made_now()}
+                (self._open.path / OPENING).write_bytes(to_bytes(opening))
+            except BaseException:  # there is nothing in it that anybody could save
+                self._open.release()
+                shutil.rmtree(self._open.path, ignore_errors=True)
+                raise
 
     @property
     def folder(self) -> Path:
@@ -95,6 +104,20 @@ class EpisodeWriter:
         if self._rows:
             raise ValueError("An episode has one first observation; the others come with `step`.")
         self._see(observation)
+
+    def attach(self, camera: str, make: Callable[[Path], VideoFacts | None]) -> bool:
+        """Take the video of a camera as a whole, instead of a picture with every observation; return whether it came.
+
+        `make` writes it to the path that it is given, or returns None where it cannot. Raises ValueError for a camera
+        that is there already.
+        """
+        if camera in self._attached or camera in self._cameras:
+            raise ValueError(f"An episode has one video of camera {camera!r}.")
+        with self._told():
+            facts = make(self.folder / self._file_of(camera))
+        if facts is not None:
+            self._attached[camera] = facts
+        return facts is not None
 
     def plan(self, plan: VideoPlan, step: int | None = None) -> None:
         """Record a plan that begins to be executed now, or began at `step`."""
@@ -159,10 +182,16 @@ class EpisodeWriter:
             )
             self._flushed = self.steps
 
-    def seal(self, outcome: Outcome, verdicts: Sequence[Verdict] = (), more: Mapping[str, Any] | None = None) -> str:
-        """Finish the episode and return its id; `more` is added to its description.
+    def seal(
+        self,
+        outcome: Outcome,
+        verdicts: Sequence[Verdict] = (),
+        more: Mapping[str, Any] | None = None,
+        labels: Sequence[Label] = (),
+    ) -> str:
+        """Finish the episode and return its id; `more` is added to its description, `labels` to its labels.
 
-        Raises SailError where its id is taken already; the episode then stays open.
+        Raises NameTakenError where its id is taken already; the episode then stays open.
         """
         if not self._rows:
             raise ValueError("An episode without an observation cannot be sealed.")
@@ -174,9 +203,12 @@ class EpisodeWriter:
             if self._stream is not None:
                 self._stream.close()
             arrays = self._arrays()
+            cameras |= self._attached
+            if odd := [name for name, facts in self._attached.items() if facts.frames != len(arrays["time_s"])]:
+                raise ValueError(f"The video of camera {odd[0]!r} has another number of frames than the episode.")
             write_steps(self.folder / STEPS, arrays)
-            for verdict in verdicts:
-                append_labels(self.folder, verdict_labels(verdict), len(arrays["sent"]))
+            for said in filter(None, (*map(verdict_labels, verdicts), labels)):
+                append_labels(self.folder, said, len(arrays["sent"]))
             about = self._about(outcome, arrays, cameras, imagined) | dict(more or {})
             return self._name_it(about)
 
@@ -223,11 +255,16 @@ class EpisodeWriter:
         height, width = image.shape[:2]
         small = height < LARGE[0] or width < LARGE[1]
         quality = self._quality or (LOSSLESS if simulated or small else CAMERA)
-        file = f"camera-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
-        taken = {video.path.stem for video in self._cameras.values()}
-        file = next(one for one in (file, *(f"{file}-{n}" for n in range(len(taken) + 1))) if one not in taken)
-        self._write_down(CAMERAS, {"camera": name, "file": f"{file}.mkv"})
-        return VideoWriter(self.folder / f"{file}.mkv", height, width, self._rate_hz, quality)
+        file = self._file_of(name)
+        self._write_down(CAMERAS, {"camera": name, "file": file})
+        return VideoWriter(self.folder / file, height, width, self._rate_hz, quality)
+
+    def _file_of(self, camera: str) -> str:
+        """Return the name of a camera's file, which no other has."""
+        stem = f"camera-{re.sub(r'[^A-Za-z0-9_.-]', '_', camera)[:LONGEST_STEM]}"
+        files = [video.path.name for video in self._cameras.values()] + [one.file for one in self._attached.values()]
+        names = (f"{stem}.mkv", *(f"{stem}-{n}.mkv" for n in range(len(files) + 1)))
+        return next(name for name in names if name not in files)
 
     def _write_down(self, file: str, row: Mapping[str, Any]) -> None:
         """Append a line to a file of the open episode."""
@@ -272,7 +309,7 @@ class EpisodeWriter:
                 (self.folder / leftover).unlink(missing_ok=True)
             if self._open.seal(self._store / name):
                 return name
-        raise SailError(f"Episode {self._id!r} is already stored in {self._store}; choose another id.")
+        raise NameTakenError(f"Episode {self._id!r} is already stored in {self._store}; choose another id.")
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def sway_on(client: ArmClient, seconds: float) -> None:
 def test_a_stop_given_elsewhere_is_undone_by_nobody_but_a_person(bench: Bench) -> None:
     driver = bench.make()
     assert isinstance(driver, Recoverable)
-    with ArmServer(driver, port=0, settings=SETTINGS) as server, ArmClient(server.address, timeout_s=10.0) as client:
+    settings = replace(SETTINGS, servo_hz=getattr(driver, "rate_hz", 250.0))
+    with ArmServer(driver, port=0, settings=settings) as server, ArmClient(server.address, timeout_s=10.0) as client:
         client.acquire()
         client.arm()
         until(lambda: client.report and client.report.state is State.HOLDING)

@@ -229,7 +229,7 @@ def feetech_bench(folder: Path) -> Iterator[Bench]:
 
     ids = {name: number + 1 for number, name in enumerate(NAMES)}
     path = calibration_file(folder, "so101", ids)
-    bus = Bus(scservo_sdk._LAYOUT)
+    bus = scservo_sdk._Bus()
     for servo in ids.values():
         bus.add(servo, 2000 + 10 * servo)
     arm = lambda: FeetechArm("/dev/arm", path)  # noqa: E731
@@ -241,11 +241,11 @@ def dynamixel_bench(folder: Path) -> Iterator[Bench]:
 
     ids = dict(zip(NAMES, (1, 2, 4, 6, 7, 8, 9), strict=True))
     path = calibration_file(folder, "wx250s", ids)
-    bus = Bus(dynamixel_sdk._LAYOUT)
+    bus = dynamixel_sdk._Bus()
     for servo in range(1, 10):
         bus.add(servo, 2000 + 10 * servo)
-        bus.set(servo, (11, 1), 3)
         bus.set(servo, (12, 1), {3: 2, 5: 4}.get(servo, 255))
+        bus.set(servo, (10, 1), int(servo in (3, 5, 7)))
     arm = lambda: DynamixelArm("/dev/arm", path)  # noqa: E731
     yield from _servo_bench(arm, bus, dynamixel_sdk._buses, list(ids.values()), dynamixel_sdk, "dynamixel")
 

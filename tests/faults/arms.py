@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from hardware.kinematic_arm import KinematicArm, PaintedCamera
 from robot.protocols import ArmDriver, Camera
 from sim.arms.metaworld import MetaWorldArm
@@ -32,3 +34,7 @@ ARMS: dict[str, Callable[[], Made]] = {
     "sim": panda,
     "metaworld": metaworld,
 }
+
+on_every_arm = pytest.mark.parametrize(
+    "arm", [name if name == "kinematic" else pytest.param(name, marks=pytest.mark.slow) for name in ARMS]
+)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,8 @@ class ServerProcess:
     folder: Path
     port: int = 0
     stderr: int | None = None
+    limit: int = 0
+    keys: Path | None = None
     process: subprocess.Popen[str] = field(init=False)
     address: str = ""
 
@@ -67,7 +70,8 @@ class ServerProcess:
         return self.folder / "log.txt"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.faults.serve", self.arm, str(self.port), str(self.record)]
+        words = [self.arm, str(self.port), str(self.record), str(self.limit), str(self.keys or "")]
+        command = [sys.executable, "-m", "tests.faults.serve", *words]
         with self.log.open("a") as log:
             told = log if self.stderr is None else self.stderr
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=told, text=True)
@@ -89,11 +93,16 @@ class ServerProcess:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    def processor_s(self) -> float:
+        """Return how long it has kept processors busy."""
+        spent = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
-def server_of(arm: str, folder: Path) -> Iterator[ServerProcess]:
+def server_of(arm: str, folder: Path, **options: Any) -> Iterator[ServerProcess]:
     """Lend a server; at the end it must go by itself, and must not have died before."""
-    server = ServerProcess(arm, folder)
+    server = ServerProcess(arm, folder, **options)
     try:
         yield server
         assert server.process.poll() is None, server.log.read_text()

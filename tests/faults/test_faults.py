@@ -25,7 +25,7 @@ from hardware.safety import State
 from hardware.servo_record import STATES
 from robot.data import Action
 from robot.errors import SailError
-from tests.faults.arms import ARMS
+from tests.faults.arms import on_every_arm
 from tests.faults.driving import (
     ServerProcess,
     check_record,
@@ -40,10 +40,6 @@ from tests.faults.driving import (
 from tests.faults.serve import SETTINGS
 from tests.faults.wire import FAULTS, faulty_wire
 from tests.unit.hardware.serving import until
-
-on_every_arm = pytest.mark.parametrize(
-    "arm", [name if name == "kinematic" else pytest.param(name, marks=pytest.mark.slow) for name in ARMS]
-)
 
 
 def is_in(client: ArmClient, *states: State) -> bool:
@@ -306,8 +302,8 @@ def rng_floats(rng: random.Random, count: int) -> np.ndarray:
 
 @pytest.mark.slow
 @on_every_arm
-def test_a_hundred_thousand_hostile_messages_do_no_harm(arm: str, tmp_path: Path) -> None:
-    bombard(arm, tmp_path, 100_000)
+def test_two_hundred_thousand_hostile_messages_do_no_harm(arm: str, tmp_path: Path) -> None:
+    bombard(arm, tmp_path, 200_000)
 
 
 @on_every_arm

@@ -1,9 +1,7 @@
-"""What is each maker's own: how an arm refuses, how a gripper takes its time, what a servo must be set up like."""
+"""What is each maker's own: how an arm refuses, how a gripper takes its time."""
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
 import threading
 import time
@@ -14,21 +12,14 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from hardware.arms.calibrating import blank, measured
-from hardware.arms.calibration import calibration_of, read_calibration
-from hardware.arms.dynamixel import DynamixelArm, twos_complement
-from hardware.arms.feetech import NAMES as FEETECH_NAMES
-from hardware.arms.feetech import FeetechArm, sign_and_magnitude
 from hardware.arms.franka import FrankaArm
 from hardware.arms.gripper import GripperThread
 from hardware.arms.robotiq import RobotiqGripper
 from hardware.arms.ur import URArm
 from hardware.arms.xarm import XArm
 from robot.errors import SailError
-from tests.doubles import dynamixel_sdk, franky, robotiq, scservo_sdk, ur, xarm_wrapper
-from tests.doubles.benches import BENCHES, Bench, calibration_file, wait_until
-
-FEETECH_IDS = {name: number + 1 for number, name in enumerate(FEETECH_NAMES)}
+from tests.doubles import franky, robotiq, ur, xarm_wrapper
+from tests.doubles.benches import BENCHES, Bench, wait_until
 
 
 @pytest.fixture
@@ -312,223 +303,3 @@ def test_an_xarm_gets_power_with_the_first_command_and_not_before(bench: Bench) 
     with pytest.raises(SailError, match="error 31"):
         driver.write(bench.where())
     driver.close()
-
-
-# Servos
-
-
-@pytest.mark.parametrize(("bench", "sdk"), [("feetech", scservo_sdk), ("dynamixel", dynamixel_sdk)], indirect=["bench"])
-class TestServos:
-    def test_a_lost_packet_is_asked_for_again_and_two_are_told_of(self, bench: Bench, sdk) -> None:
-        driver = bench.make()
-        driver.connect()
-        sdk._buses["/dev/arm"].drops = 1
-        driver.read()
-        sdk._buses["/dev/arm"].drops = 2
-        with pytest.raises(SailError, match="no status packet"):
-            driver.read()
-        driver.close()
-
-    def test_a_servo_that_is_missing_is_named(self, bench: Bench, sdk) -> None:
-        del sdk._buses["/dev/arm"].servos[4]
-        with pytest.raises(SailError, match=r"no servo 4 \((elbow|wrist_flex)"):
-            bench.make().connect()
-
-    def test_a_servo_that_refuses_is_named(self, bench: Bench, sdk) -> None:
-        driver = bench.make()
-        driver.connect()
-        sdk._buses["/dev/arm"].refuses = 1
-        with pytest.raises(SailError, match="servo 1 refuses"):
-            driver.write(driver.read().position)
-        driver.close()
-
-    def test_it_lets_go_of_a_resting_arm_and_holds_one_that_would_fall(self, bench: Bench, sdk, caplog) -> None:
-        bus = sdk._buses["/dev/arm"]
-
-        def energised() -> bool:
-            return any(registers[sdk._LAYOUT.torque] for registers in bus.servos.values())
-
-        driver = bench.make()
-        driver.connect()
-        driver.write(driver.read().position)
-        with caplog.at_level(logging.WARNING):
-            driver.close()
-        assert energised()
-        assert "would fall" in caplog.text
-        driver.connect()
-        driver.write(driver.description.home)
-        driver.close()
-        assert not energised()
-
-    def test_no_command_leaves_the_calibrated_range(self, bench: Bench, sdk) -> None:
-        driver = bench.make()
-        driver.connect()
-        for value in (-50.0, 50.0):
-            driver.write(np.full(driver.description.size, value))
-            for servo, registers in sdk._buses["/dev/arm"].servos.items():
-                if registers[sdk._LAYOUT.torque]:
-                    assert sdk._buses["/dev/arm"].get(servo, sdk._LAYOUT.goal) in (100, 3990)
-        driver.close()
-
-
-@on("dynamixel")
-@pytest.mark.parametrize(
-    ("servo", "register", "value", "says"),
-    [(3, 12, 255, "follows 255 and not 2"), (7, 11, 1, "operating mode 1"), (5, 70, 32, "in error 32")],
-)
-def test_servos_set_up_dangerously_are_refused(bench: Bench, servo: int, register: int, value: int, says: str) -> None:
-    dynamixel_sdk._buses["/dev/arm"].servos[servo][register] = value
-    with pytest.raises(SailError, match=says):
-        bench.make().connect()
-
-
-@on("dynamixel")
-def test_a_profile_that_another_program_left_is_taken_away(bench: Bench) -> None:
-    bus = dynamixel_sdk._buses["/dev/arm"]
-    bus.set(4, (112, 4), 30)
-    driver = bench.make()
-    driver.connect()
-    assert bus.get(4, (112, 4)) == 0
-    driver.close()
-
-
-def test_makers_write_negative_numbers_in_their_own_ways() -> None:
-    assert [sign_and_magnitude(value, 2) for value in (5, 0x8005, 0x7FFF)] == [5, -5, 0x7FFF]
-    assert [twos_complement(value, 4) for value in (5, 0xFFFFFFFB, 0x7FFFFFFF)] == [5, -5, 0x7FFFFFFF]
-
-
-# Calibration
-
-
-def test_counts_and_positions_are_each_others_inverse(tmp_path: Path) -> None:
-    fitted = read_calibration(calibration_file(tmp_path, "so101", FEETECH_IDS), "so101", FEETECH_NAMES)
-    counts = np.random.default_rng(0).integers(100, 3990, (200, 6))
-    for row in counts:
-        np.testing.assert_array_equal(fitted.counts(fitted.positions(row)), row)
-
-
-def test_limits_lie_inside_what_was_calibrated(tmp_path: Path) -> None:
-    joints = {
-        name: {"id": servo, "zero": 2048, "direction": -1, "low": 1848, "high": 2448}
-        for name, servo in FEETECH_IDS.items()
-    }
-    path = calibration_file(tmp_path, "so101", FEETECH_IDS, joints=joints)
-    description = FeetechArm("/dev/arm", path).description
-    assert description.low[0] == pytest.approx(-400 * 2 * np.pi / 4096)
-    assert description.high[0] == pytest.approx(200 * 2 * np.pi / 4096)
-    assert description.low[5] == pytest.approx(-0.174533)  # the maker's own, which is narrower
-
-
-def test_a_calibration_outside_the_makers_range_says_which_joint(tmp_path: Path) -> None:
-    content = json.loads(calibration_file(tmp_path, "so101", FEETECH_IDS).read_text())
-    content["joints"]["wrist_flex"] |= {"zero": 100, "low": 3500, "high": 3990, "direction": 1}
-    path = calibration_file(tmp_path, "so101", FEETECH_IDS, joints=content["joints"])
-    with pytest.raises(SailError, match="wrist_flex"):
-        FeetechArm("/dev/arm", path)
-
-
-def test_the_hash_is_that_of_the_meaning(tmp_path: Path) -> None:
-    def hash_of(**changes: object) -> str:
-        path = calibration_file(tmp_path, "so101", FEETECH_IDS, **changes)
-        return FeetechArm("/dev/arm", path).description.calibration
-
-    first = hash_of()
-    content = json.loads((tmp_path / "so101.json").read_text())["joints"]
-    assert hash_of(joints=dict(reversed(content.items()))) == first
-    content["gripper"]["zero"] += 1
-    assert hash_of(joints=content) != first
-    assert hash_of(serial="another") != first
-
-
-def _without(content: dict) -> None:
-    del content["joints"]["gripper"]
-
-
-BAD = {
-    "another schema": (lambda c: c.update(schema=2), "schema"),
-    "another arm": (lambda c: c.update(arm="so100"), "so100"),
-    "no joints": (lambda c: c.update(joints=None), "must have the joints"),
-    "a joint missing": (_without, "must have the joints"),
-    "a field too many": (lambda c: c["joints"]["gripper"].update(offset=1), "exactly"),
-    "no whole number": (lambda c: c["joints"]["gripper"].update(zero=2048.5), "whole number"),
-    "true for a number": (lambda c: c["joints"]["gripper"].update(direction=True), "whole number"),
-    "direction 0": (lambda c: c["joints"]["gripper"].update(direction=0), "1 or -1"),
-    "low above high": (lambda c: c["joints"]["gripper"].update(low=3995), "low below high"),
-    "beyond a turn": (lambda c: c["joints"]["gripper"].update(high=4096), "0–4095"),
-    "the same servo twice": (lambda c: c["joints"]["gripper"].update(id=1), "twice"),
-    "an id of all": (lambda c: c["joints"]["gripper"].update(id=254), "0–252"),
-    "zero beyond a turn": (lambda c: c["joints"]["gripper"].update(zero=-1), "zero"),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_a_wrong_calibration_is_refused_with_the_place(what: str, tmp_path: Path) -> None:
-    spoil, says = BAD[what]
-    path = calibration_file(tmp_path, "so101", FEETECH_IDS)
-    content = json.loads(path.read_text())
-    spoil(content)
-    path.write_text(json.dumps(content))
-    with pytest.raises(SailError, match=says) as error:
-        FeetechArm("/dev/arm", path)
-    assert str(path) in str(error.value)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", '"so101"', "{}"])
-def test_what_is_no_calibration_at_all_is_refused(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "arm.json"
-    path.write_text(text)
-    with pytest.raises(SailError, match=r"arm\.json"):
-        DynamixelArm("/dev/arm", path)
-    with pytest.raises(SailError, match="There is no calibration"):
-        DynamixelArm("/dev/arm", tmp_path / "missing.json")
-
-
-# Calibrating
-
-
-def script(counts: list[list[int]]):
-    """Return readers that give one row of counts after the other, and say when they are through."""
-    rows = iter(counts)
-    left = [len(counts)]
-
-    def read() -> np.ndarray:
-        left[0] -= 1
-        return np.array(next(rows), np.int64)
-
-    return read, lambda: left[0] == 0
-
-
-def test_a_calibration_is_measured_from_the_zero_pose_and_the_whole_way(tmp_path: Path) -> None:
-    zero = [2000 + 10 * number for number in range(6)]
-    low, high = [count - 700 for count in zero], [count + 900 for count in zero]
-    read, through = script([zero, zero, low, high, zero])
-    said: list[str] = []
-    content = measured(blank("so101", FEETECH_IDS, "bench"), read, said.append, through, {"gripper": -1})
-    assert len(said) == 2 and "zero pose" in said[0]
-    path = tmp_path / "so101.json"
-    path.write_text(json.dumps(content))
-    fitted = read_calibration(path, "so101", FEETECH_NAMES)
-    assert fitted.zero.tolist() == zero
-    assert np.all(fitted.low > low) and np.all(fitted.high < high) and np.all(fitted.high - fitted.low > 1500)
-    assert fitted.direction.tolist() == [1, 1, 1, 1, 1, -1]
-    assert np.all(np.abs(fitted.positions(np.array(zero))) == 0)
-
-
-@pytest.mark.parametrize(
-    ("rows", "says"),
-    [([[2000] * 6, [2000] * 6], "'shoulder_pan' was not moved"), ([[4000] * 6, [50] * 6], "runs over its servo's end")],
-)
-def test_a_joint_that_was_not_moved_or_ran_over_its_end_is_named(rows: list[list[int]], says: str) -> None:
-    read, through = script(rows)
-    with pytest.raises(SailError, match=says):
-        measured(blank("so101", FEETECH_IDS), read, lambda _: None, through)
-
-
-@on("feetech")
-def test_counts_are_read_before_there_is_a_calibration(bench: Bench) -> None:
-    content = blank("so101", FEETECH_IDS)
-    arm = FeetechArm("/dev/arm", calibration_of(content, FEETECH_NAMES, "blank"))
-    arm.connect()
-    assert arm.counts().tolist() == [2010, 2020, 2030, 2040, 2050, 2060]
-    assert not any(registers[40] for registers in scservo_sdk._buses["/dev/arm"].servos.values())
-    arm.close()

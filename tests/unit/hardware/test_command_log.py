@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import zmq
 
-from hardware import server as server_module
 from hardware.clocks import now
 from hardware.command_log import STRANGERS_A_SECOND, CommandLog
+from hardware.doors import Door
 from hardware.kinematic_arm import KinematicArm
 from hardware.messages import Message, pack, unpack
 from hardware.rulings import Command, Decision, Ruling, rejected
@@ -144,10 +144,8 @@ def test_an_intruder_s_commands_are_not_the_holder_s_and_overtaken_ones_are_coun
 
 
 def test_a_copy_of_a_command_does_not_overtake_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting = server_module._waiting
-    monkeypatch.setattr(
-        server_module, "_waiting", lambda socket: [parts for parts in waiting(socket) for _ in range(3)]
-    )
+    waiting = Door.waiting
+    monkeypatch.setattr(Door, "waiting", lambda door: [parts for parts in waiting(door) for _ in range(3)])
     with served(KinematicArm()) as server, armed(server) as client:
         goal = np.add(client.welcome.description.home, [0.01, 0, 0, 0])[None]
         for _ in range(5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shlex
@@ -13,9 +14,19 @@ from pathlib import Path
 
 import pytest
 
+from hardware import keys
 from hardware.clocks import ClockOffset
 from hardware.complaints import Complaints
-from hardware.keys import authorised_clients, client_keys, load_pair, load_public, make_keys, server_keys
+from hardware.keys import (
+    READ_EVERY_S,
+    AuthorisedClients,
+    authorised_clients,
+    client_keys,
+    load_pair,
+    load_public,
+    make_keys,
+    server_keys,
+)
 from hardware.kinematic_arm import cartesian
 from hardware.known_arms import KnownArms
 from hardware.lease import Lease
@@ -120,6 +131,31 @@ def test_what_is_no_key_says_so(tmp_path: Path) -> None:
     with pytest.raises(SailError, match="called"):
         make_keys(tmp_path, "../arm")
     assert client_keys(secret, public).server == load_public(public)
+
+
+def test_clients_that_were_known_stay_so_while_no_file_can_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public, _ = make_keys(tmp_path, "laptop")
+    now_s = [0.0]
+    monkeypatch.setattr(keys, "now", lambda: now_s[0])
+    clients, key = AuthorisedClients(tmp_path), load_public(public)
+    assert clients.callback("", key)
+
+    def none_left(path: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "load_certificate", none_left)
+        now_s[0] += 2 * READ_EVERY_S
+        assert clients.callback("", key)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "glob", lambda folder, pattern: none_left(folder))
+        now_s[0] += 2 * READ_EVERY_S
+        assert clients.callback("", key)
+    public.write_text("no key")
+    now_s[0] += 2 * READ_EVERY_S
+    assert not clients.callback("", key)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::"])

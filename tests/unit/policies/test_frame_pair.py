@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from policies.frame_pair import FramePair
 from policies.frame_pair_network import FramePairNetwork, FramePairShape, load_frame_pair, save_frame_pair
+from policies.training import frame_pair_loss
 from robot.data import Observation, VideoPlan
 from robot.errors import CheckpointError, SailError
 from robot.protocols import InverseDynamics
@@ -45,6 +46,32 @@ def observation(value: int, size: int = 8) -> Observation:
 def plan(values: list[int], stride_s: float = 0.05) -> VideoPlan:
     frames = np.stack([np.full((8, 8, 3), value, np.uint8) for value in values])
     return VideoPlan(frames, stride_s, "reach", 0, "fake")
+
+
+def test_actions_of_other_limits_are_learnt_and_given_in_their_units(tmp_path: Path) -> None:
+    shape = dataclasses.replace(TINY, action_size=2, low=(-3.0, 0.0), high=(3.0, 90.0))
+    network = FramePairNetwork(shape).eval()
+    actions = torch.tensor([[[-3.0, 90.0], [1.5, 45.0]]])
+    unit_free = network.normalise(actions)
+    torch.testing.assert_close(unit_free, torch.tensor([[[-1.0, 1.0], [0.5, 0.0]]]))
+    torch.testing.assert_close(network.unnormalise(unit_free), actions)
+    with torch.no_grad():
+        network.head[-1].weight.zero_()
+        network.head[-1].bias.copy_(torch.tensor([0.5, 9.0, 0.5, -9.0]))
+    save_frame_pair(tmp_path, network)
+    loaded, _ = load_frame_pair(tmp_path)
+    assert loaded.shape == shape
+    pair = FramePair(loaded)
+    handles = pair.begin([observation(1)], [plan([10, 20])])
+    sent = [pair.act([observation(1)], handles, [step])[0].values.tolist() for step in (0, 1)]
+    assert sent == [[1.5, 90.0], [1.5, 0.0]]  # beyond the limits is at the limits
+    batch = {"now": torch.zeros(1, 8, 8, 3, dtype=torch.uint8), "goal": torch.zeros(1, 8, 8, 3, dtype=torch.uint8)}
+    batch["actions"] = torch.tensor([[[1.5, 450.0], [1.5, 45.0]]])
+    loss, _ = frame_pair_loss(loaded, batch, torch.Generator())
+    assert float(loss.detach()) == pytest.approx((8.0**2 + 9.0**2) / 4)
+    for wrong in ({"low": (0.0,), "high": (1.0,)}, {"low": (0.0, 1.0), "high": (1.0, 1.0)}, {"low": (0.0, 0.0)}):
+        with pytest.raises(ValueError, match="2 limits, each low below its high"):
+            FramePairShape(action_size=2, **wrong)
 
 
 def test_frame_pair_is_inverse_dynamics() -> None:

@@ -18,8 +18,9 @@ def test_every_figure_is_there_and_nothing_is_left(tmp_path: Path, monkeypatch: 
     )
     assert result == json.loads(json.dumps(result))
     figures = {record["what"]: record for record in result["records"]}
-    assert len(figures) == 7
-    for what in ("command → applied", "stop → braking", "servo jitter at 250 Hz"):
+    assert len(figures) == 9
+    times = ("command → applied", "stop → braking", "`sail arm stop`, Enter → braking", "servo jitter at 250 Hz")
+    for what in (*times, "stop → answered, beside 2,000 silent connections"):
         assert 0 < figures[what]["p50"] <= figures[what]["p99"]
     # This one is no matter of how busy the machine is.
     assert 0 < figures["largest jump at a seam, of the acceleration limit's step"]["p99"] < 1

@@ -27,6 +27,7 @@ from hardware.stopping import send_stop
 from robot.cli.arm import safety_settings, status_line
 from robot.cli.compose import build, compose
 from robot.cli.main import main
+from robot.cli.stop import asked, is_stop
 from robot.errors import SailError
 from robot.text import visible
 from tests.faults.driving import free_ports
@@ -100,7 +101,9 @@ def test_a_stop_is_sent_before_anything_is_asked(capsys: pytest.CaptureFixture[s
                 parts = socket.recv_multipart()
                 order.append(sockets[socket])
                 if socket is stops:
-                    done = Message("done", {"state": "FAULT", "detail": "the arm comes to rest"}, (), "", 0, 1, 0.0)
+                    done = Message(
+                        "done", {"state": "FAULT", "detail": "the arm \x1b[31mcomes to rest"}, (), "", 0, 1, 0.0
+                    )
                     socket.send_multipart([parts[0], *pack(done)])
 
     for socket in sockets:
@@ -116,7 +119,60 @@ def test_a_stop_is_sent_before_anything_is_asked(capsys: pytest.CaptureFixture[s
         context.destroy(0)
     told = " ".join(capsys.readouterr().out.split())
     assert order[0] == "stop" and "hello" in order
-    assert "The server has the stop: the arm comes to rest" in told and "Look at it" in told
+    assert "The server has the stop: the arm \\x1b[31mcomes to rest" in told and "Look at it" in told
+
+
+def test_a_stop_loads_nothing_but_sockets_before_it_is_sent() -> None:
+    code = (
+        "import sys, robot.cli.main as front, robot.cli.stop as quick\n"
+        "def sent(address, reason, keys, timeout_s):\n"
+        "    places = {name: getattr(module, '__file__', None) or '' for name, module in sys.modules.items()}\n"
+        "    print(address, timeout_s, *sorted({n.split('.')[0] for n, p in places.items() if 'site-packages' in p}))\n"
+        "    print(*sorted(name for name in places if name.split('.')[0] in ('robot', 'hardware')))\n"
+        "    sys.exit()\n"
+        "quick.send_stop = sent\n"
+        "front.main(sys.argv[1:])\n"
+    )
+    words = ["arm", "stop", "timeout_s=3", "--json"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    asked, ours = done.stdout.splitlines()
+    address, timeout_s, *packages = asked.split()
+    assert (address, timeout_s) == ("tcp://127.0.0.1:7710", "3.0")
+    assert {name for name in packages if not name.startswith(("__editable__", "_distutils"))} == {"msgpack", "zmq"}
+    quick = {"clocks", "envelope", "lines", "reasons", "stopping"}
+    assert {name.split(".")[1] for name in ours.split() if name.startswith("hardware.")} == quick
+    assert "robot.cli.verbs" not in ours and "robot.data" not in ours
+
+
+@pytest.mark.parametrize(
+    ("words", "plain"),
+    [
+        (["arm", "stop"], True),
+        (["arm", "--json", "stop", "address=tcp://10.0.0.2:7710", "key=a", "server_key=b", "timeout_s=1"], True),
+        (["arm", "stop", "--help"], False),
+        (["arm", "stop", "adress=tcp://10.0.0.2:7710"], False),
+        (["arm", "stop", "stop"], False),
+        (["arm", "stop", "now"], False),
+        (["arm", "status"], False),
+        (["deploy", "stop"], False),
+    ],
+)
+def test_a_stop_in_plain_form_goes_the_quick_way(words: list[str], plain: bool) -> None:
+    assert is_stop(words) == plain
+
+
+def test_settings_of_a_stop_are_those_of_the_file_unless_they_are_given() -> None:
+    config = compose("arm_ask", ())
+    assert asked(["arm", "stop"]) == (config.address, config.key, config.server_key, config.timeout_s, False)
+    given = asked(["arm", "stop", "address='tcp://[::1]:1'", "key=null", 'server_key="a=b"', "--json"])
+    assert given == ("tcp://[::1]:1", "", "a=b", 2.0, True)
+
+
+def test_nobody_who_answers_a_stop_is_said_with_what_to_press(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["arm", "stop", "address=tcp://127.0.0.1:9", "timeout_s=0.2"]) == 2
+    told = capsys.readouterr().err
+    assert "press the arm's own emergency stop" in told and told.count("\n") == 1
 
 
 def test_keys_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +193,15 @@ def test_keys_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (("serve", "encoding=png"), "raw, jpeg"),
         (("status", "address=here"), "tcp://HOST:PORT"),
         (("status", "key=some.key_secret"), "server_key="),
+        (("status", "timeout_s=-1"), "timeout_s must be"),
+        (("stop", "address=here"), "tcp://HOST:PORT"),
+        (("stop", "address=tcp://10.0.0.2:65534"), "65533"),
+        (("stop", "key=some.key_secret"), "server_key="),
+        (("stop", "key=some.key_secret", "server_key=some.key"), "sail arm keys"),
+        (("stop", "timeout_s=soon"), "timeout_s must be"),
+        (("stop", "timeout_s=nan"), "timeout_s must be"),
+        (("stop", "adress=tcp://127.0.0.1:7710"), "address"),
+        (("stop", "now"), "KEY=VALUE"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(

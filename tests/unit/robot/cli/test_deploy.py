@@ -274,7 +274,7 @@ def test_a_task_is_a_name_or_words() -> None:
     ("words", "reason"),
     [
         (("deploy",), "Say what to do"),
-        (("deploy", "task=reach", "takeover=telepathy"), "spacemouse"),
+        (("deploy", "task=reach", "takeover=telepathy"), "no device to take over with"),
         (("deploy", "task=reach", "robot.actions=telepathy"), "displacement"),
         (("deploy", "task=reach", "deploy.max_steps=0"), "max_steps"),
         (("arm", "teleoperate", "task=reach", "takeover=none"), "Somebody must drive"),

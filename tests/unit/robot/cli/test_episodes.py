@@ -66,7 +66,40 @@ def test_every_store_is_listed_and_filtered(capsys: pytest.CaptureFixture[str]) 
         "3",
     ]
     assert "and 2 more" in sail(capsys, "list", "limit=1")
-    assert sail(capsys, "list", "task=nothing").strip() == "None of the 3 episodes there are passes these filters."
+    none = "None of the 3 episodes there are passes these filters."
+    assert sail(capsys, "list", "task=push", "verdict=success").strip() == none
+
+
+def test_a_filter_that_nothing_meets_says_what_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, says in (
+        (["task=pish"], "There is no task 'pish'. Did you mean push?"),
+        (["task=nothing-like-it"], "There is no task 'nothing-like-it'. Known: push, reach."),
+        (["id=god,alone"], "There is no id 'god'. Did you mean good?"),
+        (["camera=tip"], "There is no camera 'tip'. Did you mean top?"),
+        (["size=16x1"], "There is no size '16x1'. Did you mean 16x16?"),
+        (["judged_by=trut"], "There is no judge 'trut'. Did you mean truth?"),
+        (["run=two"], "There is no run 'two'."),
+    ):
+        words = words if words[0] != "id=god,alone" else [*words, "task=reach"]
+        for subject in ("list", "stats"):
+            assert says in sail(capsys, subject, *words)
+        assert says in complaint(capsys, "export", "out=x", *words)
+    assert ids(capsys, "task=pish") == []
+
+
+def test_episodes_are_chosen_by_id_camera_and_size(store: EpisodeStore, capsys: pytest.CaptureFixture[str]) -> None:
+    two = {"top": np.zeros((4, 8, 8, 3), np.uint8), "left wrist": np.zeros((4, 16, 24, 3), np.uint8)}
+    store.add(episode(frames=two), episode_id="t[w]o")
+    assert ids(capsys, "id=good") == ["good"] and ids(capsys, "id=bad,good,gone") == ["bad", "good"]
+    assert ids(capsys, "id=*o*") == ["alone", "good", "t[w]o"] and ids(capsys, "id=?ad") == ["bad"]
+    assert ids(capsys, "id=t[w]o") == ["t[w]o"] and ids(capsys, "id=t.*") == []
+    assert ids(capsys, "camera=left wrist") == ["t[w]o"] == ids(capsys, "camera=top,left wrist")
+    assert ids(capsys, "camera=left") == []
+    assert ids(capsys, "size=8x8") == ["alone", "bad", "t[w]o"] and ids(capsys, "size=24×16") == ["t[w]o"]
+    assert ids(capsys, "size=16x24") == [] and ids(capsys, "size=8x8", "camera=left wrist") == []
+    assert ids(capsys, "size=8x8", "camera=top", "task=reach") == ["bad", "t[w]o"]
+    (row,) = json.loads(sail(capsys, "list", "id=t[w]o", "--json"))
+    assert (row["cameras"], row["sizes"]) == (["top", "left wrist"], ["8x8", "24x16"])
 
 
 def test_stats_count_by_task(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,8 +120,9 @@ def test_an_episode_is_shown_in_words_with_how_to_get_the_viewer(capsys: pytest.
 def test_an_episode_opens_in_the_viewer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[str] = []
     fake: Any = types.ModuleType("rerun")
-    for name in ("init", "spawn", "save", "set_time", "reset_time", "disconnect"):
+    for name in ("init", "spawn", "set_time", "reset_time", "disconnect"):
         setattr(fake, name, lambda *_, name=name, **__: logged.append(name))
+    fake.save = lambda path: (logged.append("save"), Path(path).touch())
     fake.log = lambda path, *_, **__: logged.append(path)
     for name in ("Image", "Scalars", "TextDocument"):
         setattr(fake, name, lambda value: value)
@@ -100,6 +134,17 @@ def test_an_episode_opens_in_the_viewer(capsys: pytest.CaptureFixture[str], monk
     assert logged.count("seen/top") == 13 and logged.count("imagined") > 0 and logged.count("action/x/sent") == 12
     monkeypatch.setattr(viewer, "has_display", lambda: True)
     assert "Opened" in sail(capsys, "show", "good") and "spawn" in logged
+    assert json.loads(sail(capsys, "show", "good", "save=to/b.rrd", "--json"))["saved"] == "to/b.rrd"
+    assert Path("to/b.rrd").is_file()
+    fake.save = lambda _: None
+    assert "c.rrd was not written" in sail(capsys, "show", "good", "save=c.rrd", status=1)
+
+
+def test_a_recording_that_cannot_be_written_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = sail(capsys, "show", "good", "save=a.rrd", status=1)
+    assert "success after 12 steps" in shown and "a.rrd was not written" in shown and "sail-stack[rerun]" in shown
+    assert json.loads(sail(capsys, "show", "good", "save=a.rrd", "--json", status=1))["saved"] is None
+    assert not Path("a.rrd").exists()
 
 
 def test_the_doctor_says_what_it_would_do_and_does_it(store: EpisodeStore, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,8 +214,13 @@ def test_episodes_go_out_and_come_back(capsys: pytest.CaptureFixture[str]) -> No
         (["replay", "good", "save=a.txt"], "must end in .gif or .mp4"),
         (["export", "format=zip", "out=x"], "There is no format"),
         (["export"], "out=FOLDER"),
-        (["export", "out=x", "task=nothing"], "No episode passes"),
-        (["export", "out=x"], "does not fit into one data set"),
+        (["export", "out=x", "task=nothing"], "None of the 3 episodes there are passes"),
+        (["export", "out=x"], "not all have the same cameras (top 8×8: 2; top 16×16: 1). Choose with size=… or camera"),
+        (["export", "out=x", "size=8x8", "fps=fast"], "fps must be a number"),
+        (["export", "out=x", "size=8x8", "fps=0"], "fps must lie between"),
+        (["export", "out=x", "size=8x8", "crf=99"], "must lie in 0 … 51"),
+        (["export", "out=data", "size=8x8"], "data exists already"),
+        (["list", "size=640"], "size must be width and height"),
         (["import"], "Say which data set"),
         (["import", "data"], "is no LeRobot data set"),
         (["lst"], "Did you mean list"),

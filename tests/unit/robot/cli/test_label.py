@@ -54,6 +54,7 @@ def test_an_empty_store_and_a_task_that_it_does_not_hold(
     (tmp_path / "empty").mkdir()
     assert "holds no episodes: there is nothing to label" in complaint(capsys, f"store={tmp_path / 'empty'}")
     assert "holds no episodes of door-close" in complaint(capsys, f"store={store}", "task=door-close")
+    assert "Did you mean push?" in complaint(capsys, f"store={store}", "task=pusg")
 
 
 def test_a_port_that_is_taken_or_none(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,6 @@ def trained(capsys: pytest.CaptureFixture[str], *words: str) -> Path:
 def test_each_model_trains_on_what_was_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robot.cli.train._camera_matrix", lambda episode, camera: None)
     record(tmp_path, "demonstrations")
     record(tmp_path, "play")
     common = [f"data={tmp_path}", "steps=2", "batch_size=2", "warmup_steps=1"]
@@ -263,7 +262,6 @@ def test_images_of_a_size_that_the_autoencoder_cannot_take_are_refused(
 def test_numbers_that_are_none_stop_training_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robot.cli.train._camera_matrix", lambda episode, camera: None)
     record(tmp_path, "demonstrations", spoilt=True)
     words = [f"data={tmp_path}", "steps=2", "batch_size=16", "play_share=0", "reconstructed_share=0"]
     assert main(["train", "inverse_dynamics", *words, f"output={tmp_path / 'i'}"]) == 2

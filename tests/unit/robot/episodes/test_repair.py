@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from robot.data import Outcome, Verdict
+from robot.data import Episode, Outcome, Verdict
 from robot.episodes.description import Origin
 from robot.episodes.repair import Finding, examine
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
+from tests.fakes import SPEC
 from tests.unit.robot.episodes.samples import assert_same, episode
 from tests.unit.robot.episodes.test_store import write_first_format
 
@@ -193,3 +196,86 @@ def test_an_open_folder_with_nothing_in_it_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / ".open-empty-1234").mkdir()
     (tmp_path / ".open-empty-1234" / "opening.json").write_text('{"task"')
     assert "nothing in it can be saved" in cure(tmp_path).remedy
+
+
+NAN = np.float32("nan")
+
+
+def spoiled(**changes: Any) -> Episode:
+    """Return an episode of 30 steps of whose numbers some are no use."""
+    whole = episode(steps=30, size=32)
+    values = {name: getattr(whole, name).copy() for name in ("sent", "proprio", "states", "reward", "times_s")}
+    rate_hz = changes.pop("rate_hz", SPEC.action.rate_hz)
+    for name, (place, value) in changes.items():
+        values[name][place] = value
+    spec = dataclasses.replace(SPEC, action=dataclasses.replace(SPEC.action, rate_hz=rate_hz))
+    return dataclasses.replace(whole, **values, spec=spec)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong", "steps"),
+    [
+        ({"sent": ((12, 1), NAN)}, "no number in the action sent of step 12", 12),
+        ({"proprio": ((12, 0), np.inf)}, "no number in proprioception of step 12", 11),
+        ({"states": ((20, 3), NAN), "sent": ((25, 0), NAN)}, "no number in the simulator's state of step 20", 19),
+        ({"reward": (7, -np.inf)}, "no number in the reward of step 7", 7),
+        ({"proprio": ((1, 0), NAN)}, "no number in proprioception of step 1", None),
+        ({"sent": ((0, 0), NAN)}, "no number in the action sent of step 0", None),
+        ({"times_s": (6, 0.0)}, "out of order: step 6 is earlier", None),
+        ({"times_s": (9, np.nan)}, "times that are no numbers", None),
+    ],
+)
+def test_numbers_that_are_none_are_found_and_the_steps_before_them_kept(
+    tmp_path: Path, changes: dict[str, Any], wrong: str, steps: int | None
+) -> None:
+    store = EpisodeStore(tmp_path)
+    foul = spoiled(**changes)
+    store.add(foul, [Verdict(1.0, "truth")], episode_id="hurt")
+    store.add(episode(seed=6), episode_id="well")
+    finding = cure(tmp_path)
+    assert wrong in finding.wrong
+    if steps is None:
+        assert "moved to" in finding.remedy and store.ids() == ["well"]
+        return
+    saved = store.load("hurt")
+    assert len(saved) == steps and f"first {steps} steps are kept" in finding.remedy
+    assert_same(saved, foul, steps=steps)
+    assert wrong in store.about("hurt")["mended"] and store.verdicts("hurt") == []
+
+
+@pytest.mark.parametrize("places", [slice(None), slice(4, 6)])
+def test_times_that_stand_still_are_counted_at_the_rate_asked_for(tmp_path: Path, places: slice) -> None:
+    store = EpisodeStore(tmp_path)
+    foul = spoiled(times_s=(places, 0.1))
+    store.add(foul, [Verdict(1.0, "truth")], episode_id="hurt", origin=Origin("mine", 3))
+    videos = {path.name: path.read_bytes() for path in store.path("hurt").glob("*.mkv")}
+    assert "has the same time at" in cure(tmp_path).wrong
+    saved = store.load("hurt")
+    assert saved.times_s == pytest.approx(foul.times_s[0] + np.arange(31) / 40)
+    assert_same(dataclasses.replace(saved, times_s=foul.times_s), foul)
+    assert store.verdicts("hurt") == [Verdict(1.0, "truth")] and store.about("hurt")["origin"]["run"] == "mine"
+    assert {path.name: path.read_bytes() for path in store.path("hurt").glob("*.mkv")} == videos
+    assert store.about("hurt")["rate_measured_hz"] == pytest.approx(40)
+
+
+def test_a_rate_of_nothing_is_that_of_the_times(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    store.add(spoiled(rate_hz=0.0), episode_id="hurt")
+    assert "driven at 0.0 Hz" in cure(tmp_path).wrong
+    saved = store.load("hurt")
+    assert saved.spec is not None and saved.spec.action.rate_hz == pytest.approx(40)
+    assert store.about("hurt")["rate_asked_hz"] == pytest.approx(40)
+
+
+def test_neither_times_nor_a_rate_is_no_recording(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    store.add(spoiled(rate_hz=0.0, times_s=(slice(None), 7.0)), episode_id="hurt")
+    assert "moved to" in cure(tmp_path).remedy and store.ids() == []
+
+
+def test_times_that_stand_still_at_another_rate_are_nobody_s_guess(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    times_s = np.arange(31) / 8
+    times_s[5] = times_s[4]
+    store.add(spoiled(times_s=(slice(None), times_s)), episode_id="hurt")
+    assert "moved to" in cure(tmp_path).remedy and store.ids() == []

@@ -18,6 +18,7 @@ from robot.episodes.store import EpisodeStore
 from robot.errors import SailError
 from tests.fakes import ToyPool, ToyRobot
 from tests.unit.robot.episodes.samples import episode
+from tests.unit.robot.episodes.test_fit import displaced
 
 
 class Time:
@@ -186,6 +187,11 @@ def test_how_a_robot_is_driven_is_read_off_its_names() -> None:
     assert drives_of(Arm(True).spec)[0].worth == pytest.approx(0.01)
     assert [drive.worth for drive in drives_of(Arm(False).spec)] == [0, 0]
     assert drives_of(ToyRobot().spec) == ()
+    assert [drive.worth for drive in drives_of(displaced(unit="2 cm"))] == pytest.approx([0.02, 0.02])
+    assert [drive.worth for drive in drives_of(displaced(unit="mm"))] == pytest.approx([0.001, 0.001])
+    assert drives_of(displaced(unit="rad")) == () and drives_of(displaced(unit="unknown")) == ()
+    two = dataclasses.replace(displaced(), proprio_names=("hand_x", "tool_x", "hand_y"), proprio_units=("m",) * 3)
+    assert [drive.sensed for drive in drives_of(two)] == [2]  # which x is displaced is not known
     assert (minimum_jerk(0.0), minimum_jerk(0.5), minimum_jerk(1.0)) == (0.0, 0.5, 1.0)
 
 
@@ -229,6 +235,9 @@ def test_a_person_pauses_slows_and_stops() -> None:
 def test_a_pace_must_move() -> None:
     with pytest.raises(ValueError, match="positive rate"):
         Pace(0.0)
+    for rate_hz, speed in ((float("nan"), 1.0), (float("inf"), 1.0), (40.0, float("nan"))):
+        with pytest.raises(ValueError, match="positive rate"):
+            Pace(rate_hz, speed)
 
 
 @pytest.mark.parametrize("end", ["gif", "mp4"])
