@@ -22,6 +22,7 @@ from robot.protocols import InverseDynamics, KnowsSuccess, Planner, Recording, R
 from robot.rollout import FAULTS, Attempt, plan_seed, steps_per_frame
 
 STOPPED = "the operator stopped it"
+PERSON, POLICY, NOBODY = "person", "policy", "nobody"
 GRIP = "grip"
 OPEN = -1.0
 ENDING_WORDS = {"success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "unsure": Outcome.TIMEOUT}
@@ -96,7 +97,8 @@ class Telemetry:
 
     `starved`: steps at which the robot held because no plan was ready. `late_plans`: plans whose frames were all past
     when they came. `dropped_frames`: past frames of the plans carried out. `interventions`: steps that a person gave.
-    `action` is the latest, as sent or, in a dry run, as it would be sent.
+    `action` is the latest, as sent or, in a dry run, as it would be sent. `driver` is who has the robot: `PERSON`,
+    `POLICY`, or `NOBODY` while it holds because there is no plan, or no hand on what drives it.
     """
 
     steps: int = 0
@@ -110,7 +112,7 @@ class Telemetry:
     latency_p95_s: float = math.nan
     observation_age_s: float = math.nan
     oldest_observation_s: float = 0.0
-    is_person: bool = False
+    driver: str = NOBODY
     is_planning: bool = False
     action: Action | None = None
     state: str = ""
@@ -219,6 +221,7 @@ class Deployment:
     def _tick(self, attempt: Attempt, observation: Observation) -> Deployed | None:
         """Decide what is done now and do it; `self._pending` is recorded with the observation after it."""
         self._pending = None
+        self.telemetry.driver = NOBODY
         if self.is_stopped():
             return self._ended(Outcome.OPERATOR_STOP, STOPPED)
         if self.telemetry.steps >= self.settings.max_steps:
@@ -246,6 +249,8 @@ class Deployment:
         else:
             action = policy
         moving = action is not None
+        if person or moving:
+            self.telemetry.driver = PERSON if person else POLICY if self.planner is not None else NOBODY
         if action is None and self._began:
             action = self._resting(observation)
         if starved and self._began:
@@ -383,7 +388,6 @@ class Deployment:
             telemetry.is_planning = self._planning.is_busy
             if latencies := list(self._planning.latencies_s):
                 telemetry.latency_p50_s, telemetry.latency_p95_s = map(float, np.percentile(latencies, (50, 95)))
-        telemetry.is_person = self.takeover is not None and self.takeover.is_person
         telemetry.state = self.state()
         self.on_tick(telemetry)
 

@@ -248,11 +248,10 @@ def live_line(telemetry: Telemetry) -> str:
     def milliseconds(value_s: float) -> str:
         return f"{1e3 * value_s:.0f}" if math.isfinite(value_s) else "–"
 
-    who = "person" if telemetry.is_person else "policy"
     latency = f"{milliseconds(telemetry.latency_p50_s)}/{milliseconds(telemetry.latency_p95_s)} ms"
     parts = [
         telemetry.state or "running",
-        f"{who} drives",
+        f"{telemetry.driver} drives",
         f"step {telemetry.steps}",
         f"plan {telemetry.plans}, p50/p95 {latency}",
         f"observation {milliseconds(telemetry.observation_age_s)} ms old",

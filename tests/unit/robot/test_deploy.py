@@ -323,6 +323,53 @@ def test_a_demonstration_begins_with_the_first_motion_and_is_all_the_person_s(tm
     assert result.said == "success" and result.telemetry.starved == 0
 
 
+def drivers(robot: Bench, planner: Slow | None, takeover: Takeover | None, max_steps: int = 40) -> list[str]:
+    """Return who was said to drive, tick by tick."""
+    said: list[str] = []
+    deployment = Deployment(
+        robot,
+        planner,
+        Counting() if planner is not None else None,
+        DeploySettings(max_steps=max_steps),
+        takeover=takeover,
+        on_tick=lambda telemetry: said.append(telemetry.driver),
+    )
+    deployment.run(ATTEMPT, robot.observe())
+    return said
+
+
+def test_nobody_drives_until_a_plan_is_there_nor_when_it_has_run_out() -> None:
+    robot, planner = Bench(), Slow(free=0)
+    threading.Timer(0.2, planner.lock.release).start()
+    said = drivers(robot, planner, None)
+    assert said[:3] == ["nobody"] * 3  # it waits for its first plan
+    assert said.count("policy") == 16  # eight frames of two steps each
+    assert said[-10:] == ["nobody"] * 10 and "person" not in said
+    planner.lock.release()
+
+
+def test_in_teleoperation_a_person_drives_or_nobody() -> None:
+    push = Wish(motion=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+    hands = Hands([*[Wish()] * 4, *[push] * 5, *[Wish()] * 300])
+    said = drivers(Bench(), None, Takeover(hands, SPEC.action, release_s=0.1, ease_s=0))
+    assert said[:4] == ["nobody"] * 4 and said[4:9] == ["person"] * 5
+    assert said[-5:] == ["nobody"] * 5 and "policy" not in said  # the hand is off
+
+
+def test_a_takeover_is_said_and_given_back() -> None:
+    push = Wish(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    robot, hands = Bench(), Hands()
+
+    def person() -> None:
+        if len(robot.acted) == 5:
+            hands.wishes = [push] * 6
+
+    robot.on_act = person  # type: ignore[assignment]
+    said = drivers(robot, Slow(free=99), Takeover(hands, SPEC.action, release_s=0.02, ease_s=0.0), 60)
+    order = [who for number, who in enumerate(said) if not number or said[number - 1] != who]
+    assert [who for who in order if who != "nobody"] == ["policy", "person", "policy"]
+
+
 def test_nobody_drives_is_refused() -> None:
     with pytest.raises(ValueError, match="somebody must drive"):
         Deployment(Bench(), None, None)

@@ -309,6 +309,9 @@ def test_the_live_line_says_what_matters() -> None:
     for part in ("RUNNING", "step 7", "210/400 ms", "30 ms old", "1 starved"):
         assert part in line
     assert "–/– ms" in deploy.live_line(Telemetry())
+    assert "nobody drives" in line
+    for driver in ("person", "policy"):
+        assert f"{driver} drives" in deploy.live_line(Telemetry(driver=driver))
 
 
 def test_the_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,8 +109,8 @@ def test_what_was_flushed_of_attempts_that_were_killed_is_there(
     assert left == uninterrupted
     assert len(recovered) == 3 * repaired
     for name, saved in recovered.items():
-        assert len(saved) == 29 and saved.outcome is Outcome.INFRASTRUCTURE_FAULT
-        assert_same(saved, store.load(name.removesuffix("-recovered")), steps=29)
+        assert len(saved) == 32 and saved.outcome is Outcome.INFRASTRUCTURE_FAULT
+        assert_same(saved, store.load(name.removesuffix("-recovered")), steps=32)
     assert len(list((store.folder / ".set-aside").iterdir())) == 3
     assert list(examine(store.folder)) == []
 
