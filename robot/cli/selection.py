@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from robot.cli.recording import store_of
 from robot.cli.screen import Screen
-from robot.cli.wording import task_names, tasks_named
+from robot.cli.wording import listed, task_names, tasks_named
 from robot.data import Episode
 from robot.episodes.catalogue import Catalogue, Filters
 from robot.episodes.store import EpisodeStore
@@ -136,7 +136,7 @@ def chosen(config: DictConfig, selection: str, per_task: int, cameras: Sequence[
     taken = [one for task in tasks for one in [one for one in passing if one.task == task][:per_task]]
     names = _common_first(EpisodeStore(folder), [one.id for one in taken])
     if not names:
-        raise SailError(f"No episode of {', '.join(tasks)} in {folder} passes the filters outcome and verdict.")
+        raise SailError(f"No episode of {listed(tasks)} in {folder} passes the filters outcome and verdict.")
     left = {entry.id: entry.problem for entry in entries if entry.problem}
     instructions = tuple(sorted({one.instruction for one in taken}))
     return StoreEpisodes(EpisodeStore(folder), names, tasks, cameras, instructions, left=left)

@@ -50,6 +50,7 @@ from robot.cli.selection import (
     stored,
 )
 from robot.cli.verbs import VERBS, Arguments
+from robot.cli.wording import listed
 from robot.data import Episode, SamplerSettings
 from robot.errors import SailError
 from robot.learn import general
@@ -111,7 +112,7 @@ def _store(config: DictConfig, arguments: Arguments, console: Screen) -> StoreEp
     store = chosen(config, str(config.tasks), int(config.per_task), (str(config.camera),))
     meant = {"store": str(store.store.folder.resolve()), "episodes": list(store.names)}
     _go_on(Path(config.output), json.dumps({**meant, "camera": str(config.camera), "square": bool(config.square)}))
-    console.print(f"{len(store.names)} episodes of {', '.join(store.tasks)} in {store.store.folder}")
+    console.print(f"{len(store.names)} episodes of {listed(store.tasks)} in {store.store.folder}")
     return store
 
 

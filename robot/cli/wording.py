@@ -71,6 +71,12 @@ def task_of(config: DictConfig) -> tuple[str, str]:
     return str(config.task), said.strip() or INSTRUCTIONS[config.task]
 
 
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Return names with commas between, of more than `most` the first and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def known_tasks(store: str | Path) -> list[str]:
     """Return the tasks of a store, sorted."""
     return task_names(Catalogue(store).entries())

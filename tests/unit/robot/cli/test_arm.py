@@ -44,7 +44,8 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
 
 def test_an_arm_is_served_stopped_cleared_and_let_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "robot.cli.main", "arm", "serve", "robot=kinematic", "port=0", "--json"]
-    command += ["safety.silence_s=1.0", "safety.lease_s=4.0", f"log={tmp_path / 'log.jsonl'}", "realtime=false"]
+    command += ["safety.silence_s=1.0", "safety.lease_s=4.0", "safety.late_s=3.0", "safety.state_age_s=3.0"]
+    command += [f"log={tmp_path / 'log.jsonl'}", "realtime=false"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None and server.stderr is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from robot.cli.wording import instruction_in, tasks_named
+from robot.cli.wording import instruction_in, listed, tasks_named
 from robot.episodes.store import EpisodeStore
 from robot.errors import SailError, UnknownNameError
 from tests.unit.robot.cli.test_train_store import moved
@@ -27,6 +27,11 @@ KNOWN = ["pick", "pick, then place", "place"]
 )
 def test_tasks_are_named_with_commas_between(selection: str, tasks: tuple[str, ...]) -> None:
     assert tasks_named(selection, KNOWN) == tasks
+
+
+def test_many_tasks_are_not_all_said() -> None:
+    assert listed(KNOWN) == "pick, pick, then place, place"
+    assert listed([str(number) for number in range(9)]) == "0, 1, 2, 3, 4, 5 and 3 more"
 
 
 def test_a_task_called_all_is_meant_by_its_name() -> None:
