@@ -98,7 +98,8 @@ class Plan:
     `a_data_file`, `a_video`, `a_table`: episodes in each file of rows, of pictures and of meta/episodes. `chunk`: files
     in a folder. `one_group`: all rows of a file are one row group, as pandas writes them. `lists`: vectors are `fixed`
     or `variable` lists. `statistics`: `right`, `none`, `null`, `nan`, `short`. `names`: what names each feature's
-    entries. `info`: entries of info.json that are not as they should be.
+    entries. `page`: rows in a page of a column, at most; the default is pyarrow's. `info`: entries of info.json that are
+    not as they should be.
     """
 
     takes: Sequence[Take]
@@ -116,6 +117,7 @@ class Plan:
     statistics: str = "right"
     names: Mapping[str, Any] = field(default_factory=dict)
     time_type: str = "float32"
+    page: int = 1024
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -158,7 +160,7 @@ def write_set(folder: Path, plan: Plan) -> Path:
     rows = [_about(plan, number, tasks) for number in range(len(plan.takes))]
     for number, takes in _groups(len(plan.takes), plan.a_data_file):
         path = folder / "data" / _place(plan, number, ".parquet")
-        _write_tables(path, [_table(plan, episode, tasks, folder) for episode in takes], plan.one_group)
+        _write_tables(path, [_table(plan, episode, tasks, folder) for episode in takes], plan.one_group, plan.page)
     for index, camera in enumerate(plan.cameras):
         for number, takes in _groups(len(plan.takes), plan.a_video) if camera.is_video else ():
             path = folder / "videos" / camera.feature / _place(plan, number, camera.suffix)
@@ -309,9 +311,9 @@ def _still(camera: Camera, index: int, episode: int, row: int) -> bytes:
     return file.getvalue()
 
 
-def _write_tables(path: Path, tables: Sequence[pa.Table], one_group: bool) -> None:
+def _write_tables(path: Path, tables: Sequence[pa.Table], one_group: bool, page: int = 1024) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, tables[0].schema) as writer:
+    with pq.ParquetWriter(path, tables[0].schema, write_batch_size=page) as writer:
         for table in [pa.concat_tables(tables)] if one_group else tables:
             writer.write_table(table)
 
