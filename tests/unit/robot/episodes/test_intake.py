@@ -144,7 +144,7 @@ def test_video_that_begins_at_a_key_is_copied_packet_by_packet(camera: Camera, t
     [
         Camera(options={"g": "250"}, keys=False),
         Camera(density=2),
-        Camera(codec="libx265", options={"x265-params": "log-level=none"}),
+        Camera(codec="libx265", options={"crf": "12", "x265-params": "log-level=none"}),
     ],
 )
 def test_video_that_cannot_be_copied_is_encoded_anew(camera: Camera, tmp_path: Path) -> None:
