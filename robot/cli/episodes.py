@@ -16,6 +16,7 @@ from robot.cli.choosing import choose, none_passes
 from robot.cli.compose import compose
 from robot.cli.screen import Screen, Styled, bold, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
+from robot.data import Verdict
 from robot.episodes import viewer
 from robot.episodes.catalogue import Entry, as_json, stores_in, summary
 from robot.episodes.repair import examine, is_begun
@@ -25,7 +26,8 @@ from robot.text import visible
 
 EXIT_UNSOUND = 1
 """What `doctor` returns when something is left to be mended."""
-
+EXIT_NOT_SAVED = 1
+"""What `show` returns when a recording was asked for and there is none."""
 
 COLUMNS = ("episode", "task", "outcome", "verdict", "recorded", "iteration", "steps", "plans")
 WORDS = COLUMNS[:5]
@@ -145,8 +147,6 @@ def _fitting(columns: dict[str, list[str]], console: Screen) -> dict[str, list[s
     for name in FIRST_TO_GO:
         if console.is_terminal and sum(widths.values()) + 4 * (len(widths) - 1) > console.width:
             del widths[name]
-    if not console.is_terminal:
-        console.width = max(console.width, sum(widths.values()) + 4 * len(widths))
     return {
         name: [cell.ljust(width) if name in WORDS else cell.rjust(width) for cell in columns[name]]
         for name, width in widths.items()
@@ -179,26 +179,43 @@ def _stats(config: DictConfig, arguments: Arguments) -> int:
 def _show(config: DictConfig, arguments: Arguments) -> int:
     store, name = find(config)
     about, verdicts = store.about(name), store.verdicts(name)
-    spoken = {key: value for key, value in about.items() if key not in ("plans", "spec")}
-    said = [{"source": one.source, "probability": one.probability, "model": one.model} for one in verdicts]
+    console = screen(arguments.as_json)
+    if not arguments.as_json:
+        _describe(console, store, name, about, verdicts)
+    save = Path(config.save) if config.save else None
+    missing = _look(console, store, name, verdicts, save) if save or not arguments.as_json else ""
     if arguments.as_json:
-        print_json({"store": str(store.folder), **spoken, "plans": about["plans"], "verdicts": said})
-        return 0
-    console = screen(False)
+        spoken = {key: value for key, value in about.items() if key not in ("plans", "spec")}
+        said = [{"source": one.source, "probability": one.probability, "model": one.model} for one in verdicts]
+        saved = str(save) if save and not missing else None
+        whole = {"store": str(store.folder), **spoken, "plans": about["plans"], "verdicts": said, "saved": saved}
+        print_json(whole)
+    return EXIT_NOT_SAVED if missing else 0
+
+
+def _look(console: Screen, store: EpisodeStore, name: str, verdicts: Sequence[Verdict], save: Path | None) -> str:
+    """Open the viewer with an episode, or write a recording to `save`, and return what went wrong, if anything."""
+    if not viewer.has_viewer():
+        missing = f"{save} was not written: that takes the Rerun viewer." if save else ""
+        console.print(f"{missing} {viewer.INSTALL_HINT}".strip(), style="yellow" if missing else "dim")
+        return missing
+    if save is None and not viewer.has_display():
+        save = Path(f"{name}.rrd")
+    viewer.show(store.load(name), verdicts, save)
+    missing = f"{save} was not written: Rerun did not say why." if save and not save.is_file() else ""
+    opened = f"A recording is in {save}: open it with `rerun {save}`." if save else "Opened in the Rerun viewer."
+    console.print(missing or opened)
+    return missing
+
+
+def _describe(
+    console: Screen, store: EpisodeStore, name: str, about: dict[str, Any], verdicts: Sequence[Verdict]
+) -> None:
     console.print(bold(name), "in", store.folder)
     for label, value in _facts(about):
         console.print(f"{label:<12} {value}")
     for one in verdicts:
         console.print(f"{'verdict':<12} {one.source}: {one.probability:.2f} {one.rationale}".rstrip())
-    if not viewer.has_viewer():
-        console.print(viewer.INSTALL_HINT, style="dim")
-        return 0
-    save = Path(config.save) if config.save else None
-    if save is None and not viewer.has_display():
-        save = Path(f"{name}.rrd")
-    viewer.show(store.load(name), verdicts, save)
-    console.print(f"A recording is in {save}: open it with `rerun {save}`." if save else "Opened in the Rerun viewer.")
-    return 0
 
 
 def _facts(about: dict[str, Any]) -> list[tuple[str, str]]:

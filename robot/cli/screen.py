@@ -28,6 +28,9 @@ LONGEST = 1000
 LONGEST_NOTE = 120
 """Characters before and after a bar, at most: the bar must be seen between them."""
 
+NARROWEST = 12
+"""Cells of a column of words, at least: narrower ones are no use to a reader."""
+
 
 @dataclass(frozen=True, slots=True)
 class Styled:
@@ -88,20 +91,49 @@ class Screen:
     def table(self, columns: Sequence[str | Sequence[str]], rows: Iterable[Sequence[str]], left: int = 1) -> None:
         """Print a table whose first `left` columns are words, aligned left, and whose others are figures.
 
-        The head of a column is a text, or several that stand one below the other.
+        The head of a column is a text, or several that stand one below the other. Nothing is ever cut off: where there
+        is no room, heads stand one word below the other and words go on in the next line, and where there is still
+        none, a row becomes a few lines. On what is no terminal a table is as wide as it is.
         """
+        heads = [[head] if isinstance(head, str) else list(head) for head in columns]
+        cells = [[visible(cell) for cell in row] for row in rows]
+        wide = Columns.of(heads, cells)
+        if wide.total > self.width and self.is_terminal:
+            heads = [[word for line in head for word in line.split()] for head in heads]
+            narrow = Columns.of(heads, cells).fitted(left, self.width)
+            if narrow is None:
+                return self._rows_as_lines(heads, cells)
+            wide = narrow
+        self._draw(heads, cells, left, wide)
+        return None
+
+    def _draw(self, heads: list[list[str]], cells: list[list[str]], left: int, columns: Columns) -> None:
         from rich.table import Table
 
-        made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if len(columns) < 9 else 1))
-        for place, head in enumerate(columns):
+        made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, columns.gap), collapse_padding=True)
+        for place, (head, width) in enumerate(zip(heads, columns.widths, strict=True)):
             made.add_column(
-                _lines([head] if isinstance(head, str) else head),
-                justify="left" if place < left else "right",
-                no_wrap=place == 0 or place >= left,
+                _lines(head), justify="left" if place < left else "right", width=width, overflow="fold", no_wrap=False
             )
-        for row in rows:
+        for row in cells:
             made.add_row(*(_lines([cell]) for cell in row))
+        before, self.width = self.width, max(self.width, columns.total)
         self._console.print(made)
+        self.width = before
+
+    def _rows_as_lines(self, heads: list[list[str]], cells: list[list[str]]) -> None:
+        """Print each row as its first cell and, below it, the others with their heads, as many in a line as fit."""
+        for row in cells:
+            self.print(bold(row[0].strip()))
+            line = ""
+            for head, cell in zip(heads[1:], row[1:], strict=True):
+                piece = f"{' '.join(head)} {cell.strip()}" if cell.strip() else ""
+                if line and piece and len(line) + len(piece) + 5 > self.width:
+                    self.print(f"  {line}")
+                    line = ""
+                line += f" · {piece}" if line and piece else piece
+            if line:
+                self.print(f"  {line}")
 
     @contextmanager
     def status(self, text: str = "") -> Iterator[Status]:
@@ -113,6 +145,43 @@ class Screen:
         aside = _is_shown(sys.stdout)
         with Live(spinner, console=self._console, refresh_per_second=12.5, transient=True, redirect_stdout=aside):
             yield Status(spinner)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Hold how wide the columns of a table are, in a terminal's cells, and the gap between two of them."""
+
+    widths: tuple[int, ...]
+    gap: int
+
+    @classmethod
+    def of(cls, heads: Sequence[Sequence[str]], cells: Sequence[Sequence[str]]) -> Columns:
+        """Return columns as wide as what is in them."""
+        from rich.cells import cell_len
+
+        columns = zip(*cells, strict=True) if cells else [()] * len(heads)
+        widths = (
+            max(map(cell_len, [*map(visible, head), *column, " "])) for head, column in zip(heads, columns, strict=True)
+        )
+        return cls(tuple(widths), 2 if len(heads) < 9 else 1)
+
+    @property
+    def total(self) -> int:
+        """Return how wide the table is."""
+        return sum(self.widths) + self.gap * (len(self.widths) - 1)
+
+    def fitted(self, left: int, most: int) -> Columns | None:
+        """Return the columns with the first `left` of them, which hold words, made narrower; None where that won't do.
+
+        The widest gives way first, and none becomes narrower than `NARROWEST`.
+        """
+        widths = list(self.widths)
+        for _ in range(self.total - most):
+            place = max(range(left), key=lambda place: widths[place], default=None)
+            if place is None or widths[place] <= NARROWEST:
+                return None
+            widths[place] -= 1
+        return Columns(tuple(widths), self.gap)
 
 
 class Status:

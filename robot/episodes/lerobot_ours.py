@@ -23,6 +23,7 @@ from robot.episodes import lerobot_format as form
 from robot.episodes.description import spec_as_json, spec_from_json
 from robot.episodes.labels import DAMAGE, Label, as_row, from_row, in_force
 from robot.errors import SailError
+from robot.text import visible
 
 FACTS = ("episode_id", "task", "spoken", "robot", "seed", "config_hash")
 WRONG = (*DAMAGE, IndexError, OverflowError, RecursionError, OSError, pa.ArrowException)
@@ -99,7 +100,7 @@ class OursWriter:
         if self._steps is None:
             path = self._folder / form.OUR_STEPS
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._steps = pq.ParquetWriter(path, table.schema, compression="zstd")
+            self._steps = pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True)
         self._waiting = []
         self._steps.write_table(table)
 
@@ -194,14 +195,16 @@ class Ours:
                 raise SailError(f"{path} is of version {content['version']}, this version reads {form.OUR_VERSION}.")
             starts = np.concatenate([[0], np.cumsum([int(row["rows"]) + 1 for row in facts])]).tolist()
             specs = [spec_from_json(row) for row in content["specs"]]
-            steps = pq.read_table(folder / form.OUR_STEPS, use_threads=False)
+            steps = pq.read_table(folder / form.OUR_STEPS, use_threads=False, page_checksum_verification=True)
             return cls(folder, facts, specs, starts, steps, _read_labels(folder / form.OUR_LABELS))
         except FileNotFoundError as problem:
             raise SailError(f"{problem.filename or form.OUR_STEPS} is missing.") from None
         except WRONG as problem:
             if isinstance(problem, SailError):
                 raise
-            raise SailError(f"{path} or what belongs to it in {path.with_suffix('')} is damaged ({problem}).") from None
+            raise SailError(
+                f"{path} or what belongs to it in {path.with_suffix('')} is damaged ({_said(problem)})."
+            ) from None
 
     def has_last(self, number: int) -> bool:
         """Return whether there is one more frame after the rows of an episode: what was seen after its last action."""
@@ -215,7 +218,7 @@ class Ours:
         if not self.has_last(number):
             return None
         facts = self.facts[number]
-        if len(state) != facts["rows"] or checksum(state, action) != facts["crc32"]:
+        if len(state) != facts["rows"] or checksum(state, action) != facts.get("crc32"):
             raise SailError(
                 f"Episode {number} of {self.folder} was changed since it was exported: its rows are not those that "
                 f"{form.OURS} describes."
@@ -224,7 +227,7 @@ class Ours:
             return self._rest(number, facts)
         except WRONG as problem:
             raise SailError(
-                f"What lies beside episode {number} of {self.folder} is damaged ({str(problem).rstrip('.')})."
+                f"What lies beside episode {number} of {self.folder} is damaged ({_said(problem)})."
             ) from None
 
     def _rest(self, number: int, facts: Mapping[str, Any]) -> Rest:
@@ -247,6 +250,11 @@ class Ours:
         )
 
 
+def _said(problem: Exception) -> str:
+    """Return what an error says, in part of one line."""
+    return visible(next(iter(str(problem).splitlines()), "")).rstrip(".") or type(problem).__name__
+
+
 def _checked(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what is written down of an episode; raise ValueError where it is not what it should be."""
     if any(type(row[name]) is not (int if name == "seed" else str) for name in FACTS):
@@ -264,5 +272,5 @@ def _read_labels(path: Path) -> dict[int, list[Label]]:
             row = json.loads(line)
             labels.setdefault(int(row.pop("episode")), []).append(from_row(row))
         except DAMAGE as problem:
-            raise SailError(f"Line {number} of {path} is damaged: {str(problem).rstrip('.')}.") from None
+            raise SailError(f"Line {number} of {path} is damaged: {_said(problem)}.") from None
     return labels

@@ -44,6 +44,16 @@ def weakness(episode: Episode) -> Weakness | None:
     return _numbers(episode) or _times(episode) or _rate(episode)
 
 
+def tells_time(episode: Episode) -> bool:
+    """Return whether every observation of an episode is later than the one before."""
+    return _times(episode) is None
+
+
+def is_rate(rate_hz: object) -> bool:
+    """Return whether something can be a rate."""
+    return isinstance(rate_hz, int | float) and math.isfinite(rate_hz) and rate_hz > 0
+
+
 def _numbers(episode: Episode) -> Weakness | None:
     first: dict[str, int] = {}
     for name in (*SEEN, *DONE):
@@ -77,6 +87,4 @@ def _rate(episode: Episode) -> Weakness | None:
     if episode.spec is None:
         return None
     rate_hz = episode.spec.action.rate_hz
-    if isinstance(rate_hz, int | float) and math.isfinite(rate_hz) and rate_hz > 0:
-        return None
-    return Weakness(f"says that its robot is driven at {rate_hz} Hz", 0, rate=True)
+    return None if is_rate(rate_hz) else Weakness(f"says that its robot is driven at {rate_hz} Hz", 0, rate=True)

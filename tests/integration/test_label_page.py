@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -288,3 +289,41 @@ def test_a_label_that_the_server_refuses_is_told_and_not_counted(browser: Browse
     browser.wait_for("return !document.getElementById('trouble').hidden")
     assert "Not stored: Line 1 of" in browser.text("#trouble") and "schema 99" in browser.text("#trouble")
     says(browser, "#count", "0 of 5 labelled")
+
+
+GAP = """
+const canvas = document.getElementById('timeline');
+const [left, right, lanes] = [64, 10, 4];
+const ratio = canvas.width / canvas.getBoundingClientRect().width;
+const wide = canvas.width / ratio - left - right;
+const x = Math.round(ratio * (left + (arguments[0] + 0.5) / arguments[1] * wide));
+const pixels = canvas.getContext('2d').getImageData(x, 0, 1, canvas.height).data;
+const shade = getComputedStyle(document.documentElement).getPropertyValue('--executed').trim();
+const probe = document.createElement('canvas').getContext('2d');
+probe.fillStyle = shade;
+probe.fillRect(0, 0, 1, 1);
+const [r, g, b] = probe.getImageData(0, 0, 1, 1).data;
+let count = 0;
+for (let y = 0; y < canvas.height; y += 1) {
+  const at = 4 * y;
+  if (Math.abs(pixels[at] - r) + Math.abs(pixels[at + 1] - g) + Math.abs(pixels[at + 2] - b) < 60) count += 1;
+}
+return count;
+"""
+
+
+def test_what_is_no_number_is_a_gap_in_the_plot(browser: Browser, tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path / "episodes")
+    episode = moving_square(24, plans=False)
+    sent = episode.sent.copy()
+    sent[10:14] = np.nan
+    store.add(dataclasses.replace(episode, sent=sent), [], "gap")
+    with serving(store) as where:
+        browser.open(where.address)
+        browser.press(" ", Keys.HOME)
+        shows(browser, "gap")
+        says(browser, "#about", "it holds what is no number in the action sent of step 10")
+        assert browser.text("#executed-at").startswith("step 0 of 24")
+        for step in (4, 8, 16, 20):
+            assert browser.run(GAP, step, 24) >= 4, step  # a line in each of the four lanes
+        assert browser.run(GAP, 11, 24) == browser.run(GAP, 12, 24) == 0

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lerobot.datasets.dataset_tools import delete_episodes, merge_datasets
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+CAMERA = "observation.images.corner2"
 
 
 def main(folder: Path) -> None:
@@ -52,6 +55,25 @@ def main(folder: Path) -> None:
         print(
             f"{name}: {rows} rows of {len(reference)} episodes; pictures differ by {worst:.4f} of 1 at most, on average"
         )
+    check_unknown(folder)
+
+
+def check_unknown(folder: Path) -> None:
+    """Check that a data set whose episodes nobody judged says nothing of success, and can be cut and put together."""
+    unknown = LeRobotDataset("sail/check", root=folder / "unknown", video_backend="pyav")
+    assert not {"next.success", "next.reward"} & set(unknown.features), sorted(unknown.features)
+    lengths = [one["length"] for one in json.loads((folder / "reference.json").read_text())]
+    rest = delete_episodes(unknown, [0], output_dir=folder / "rest", repo_id="sail/rest")
+    for made, first in ((rest, lengths[0]), (merged(unknown, folder), 0)):
+        loaded = LeRobotDataset(made.repo_id, root=made.root, video_backend="pyav")
+        worst = max(float((loaded[row][CAMERA] - unknown[first + row][CAMERA]).abs().mean()) for row in range(30))
+        assert worst <= 0.05, (made.repo_id, worst)
+    print(f"unknown: {len(unknown)} rows without success; cut and put together, frames stay in place")
+
+
+def merged(dataset: LeRobotDataset, folder: Path) -> LeRobotDataset:
+    """Return a data set put together with itself."""
+    return merge_datasets([dataset, dataset], output_repo_id="sail/merged", output_dir=folder / "merged")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Export some episodes, twice, and write what is in them as plain NumPy files, for `check.py` to compare."""
+"""Export some episodes, in several ways, and write what is in them as plain NumPy files, for `check.py` to compare."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from robot.data import Outcome
 from robot.episodes.lerobot_export import export_lerobot
 from robot.episodes.video import LOSSLESS, Quality
 from sim.collect import Request, collect_one
@@ -35,6 +37,8 @@ def main(folder: Path) -> None:
     (folder / "reference.json").write_text(json.dumps(reference))
     export_lerobot(episodes, folder / "exact", LOSSLESS)
     export_lerobot(episodes, folder / "usual", Quality(18))
+    unknown = [replace(episode, success=None, outcome=Outcome.TIMEOUT) for episode in episodes]
+    export_lerobot(unknown, folder / "unknown", Quality(18))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ exactly its own frame at once, which seeking in a compressed video does not prom
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from PIL import Image as PillowImage
 
 from robot.data import Episode
 from robot.episodes.alignment import imagined_at
+from robot.episodes.soundness import is_rate, tells_time, weakness
+from robot.episodes.writer import USUAL_RATE_HZ
 
 TALLEST = 480
 """Pixels of a tile's height at most; the page shows some 430."""
@@ -69,7 +72,11 @@ def make_sheet(frames: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], pixels: 
 
 
 def view_of(episode: Episode) -> EpisodeView:
-    """Return the view of an episode; the entries of its actions are numbered where it does not name them."""
+    """Return the view of an episode; the entries of its actions are numbered where it does not name them.
+
+    What is no number is None there, and times that tell nothing are counted at the rate the robot was to run at.
+    """
+    episode, wrong = _countable(episode)
     executed = {camera: make_sheet(frames) for camera, frames in episode.frames.items()}
     first, tiles = _plan_tiles(episode)
     imagined = make_sheet(tiles) if tiles else None
@@ -84,6 +91,7 @@ def view_of(episode: Episode) -> EpisodeView:
         "robot": episode.robot,
         "seed": episode.seed,
         "outcome": episode.outcome.value,
+        "wrong": wrong,
         "steps": len(episode),
         "times_s": [round(float(time - episode.times_s[0]), 4) for time in episode.times_s],
         "plans": [{"step": placed.step, "frames": len(placed.plan)} for placed in episode.plans],
@@ -95,6 +103,18 @@ def view_of(episode: Episode) -> EpisodeView:
         "imagined": None if imagined is None else _shape(imagined),
     }
     return EpisodeView(about, executed, imagined)
+
+
+def _countable(episode: Episode) -> tuple[Episode, str]:
+    """Return an episode whose times can be shown, and in words what is wrong with its numbers, nothing where it is."""
+    found = weakness(episode)
+    wrong = f"it {found.wrong}" if found else ""
+    if tells_time(episode):
+        return episode, wrong
+    asked = episode.spec.action.rate_hz if episode.spec else 0.0
+    rate_hz = asked if is_rate(asked) else USUAL_RATE_HZ
+    counted = dataclasses.replace(episode, times_s=np.arange(len(episode) + 1) / rate_hz)
+    return counted, f"{wrong}; its steps are shown at {rate_hz:g} Hz"
 
 
 def _plan_tiles(episode: Episode) -> tuple[list[int], list[NDArray[np.uint8]]]:
@@ -123,8 +143,8 @@ def _tile(episode: Episode, step: int, first: Sequence[int]) -> list[int]:
     return [number, -1 if number < 0 else first[number] + index + 1]
 
 
-def _columns(actions: NDArray[np.float32]) -> list[list[float]]:
-    return [[round(float(value), 4) for value in column] for column in actions.T]
+def _columns(actions: NDArray[np.float32]) -> list[list[float | None]]:
+    return [[round(float(value), 4) if np.isfinite(value) else None for value in column] for column in actions.T]
 
 
 def _shape(sheet: Sheet) -> dict[str, int]:

@@ -86,6 +86,7 @@ function describe() {
   byId("instruction").textContent = about.instruction;
   const parts = [made("b", "", about.id), ` · ${about.outcome} after ${about.steps} steps · `, made("span", one.doubt > 0.5 ? "doubt" : "", one.why)];
   if (about.spoken) parts.push(` · the planner was told “${about.spoken}”`);
+  if (about.wrong) parts.push(" · ", made("span", "doubt", about.wrong));
   byId("about").replaceChildren(...parts);
   byId("no-plan").hidden = about.imagined !== null;
   shape(".executed", about.executed[camera]);

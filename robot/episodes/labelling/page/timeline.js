@@ -112,7 +112,7 @@ function drawSegments(context, segments, open, step, x, top, bottom, colour) {
 function drawActions(context, about, x, top, bottom, width, colour) {
   const lanes = about.sent.length;
   const lane = (bottom - top - 4) / Math.max(1, lanes);
-  const largest = Math.max(1e-6, ...about.sent.flat().map(Math.abs));
+  const largest = about.sent.flat().reduce((most, value) => Math.max(most, Math.abs(value ?? 0)), 1e-6);
   for (let index = 0; index < lanes; index += 1) {
     const middle = top + lane * (index + 0.5);
     const y = (value) => middle - (Math.max(-1, Math.min(1, value / largest)) * (lane - 6)) / 2;
@@ -127,11 +127,16 @@ function drawActions(context, about, x, top, bottom, width, colour) {
   }
 }
 
-/** An action holds from one step to the next, so it is drawn as a stair. */
+/** An action holds from one step to the next, so it is drawn as a stair; where there is no number, there is a gap. */
 function stairs(context, values, x, y, colour, width) {
   context.strokeStyle = colour;
   context.lineWidth = width;
-  line(context, values.flatMap((value, at) => [[x(at), y(value)], [x(at + 1), y(value)]]));
+  const runs = [[]];
+  for (const [at, value] of values.entries()) {
+    if (value === null) runs.push([]);
+    else runs.at(-1).push([x(at), y(value)], [x(at + 1), y(value)]);
+  }
+  for (const run of runs) line(context, run);
 }
 
 function drawAxis(context, about, x, y, colour) {

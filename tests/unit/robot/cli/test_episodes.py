@@ -120,8 +120,9 @@ def test_an_episode_is_shown_in_words_with_how_to_get_the_viewer(capsys: pytest.
 def test_an_episode_opens_in_the_viewer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[str] = []
     fake: Any = types.ModuleType("rerun")
-    for name in ("init", "spawn", "save", "set_time", "reset_time", "disconnect"):
+    for name in ("init", "spawn", "set_time", "reset_time", "disconnect"):
         setattr(fake, name, lambda *_, name=name, **__: logged.append(name))
+    fake.save = lambda path: (logged.append("save"), Path(path).touch())
     fake.log = lambda path, *_, **__: logged.append(path)
     for name in ("Image", "Scalars", "TextDocument"):
         setattr(fake, name, lambda value: value)
@@ -133,6 +134,17 @@ def test_an_episode_opens_in_the_viewer(capsys: pytest.CaptureFixture[str], monk
     assert logged.count("seen/top") == 13 and logged.count("imagined") > 0 and logged.count("action/x/sent") == 12
     monkeypatch.setattr(viewer, "has_display", lambda: True)
     assert "Opened" in sail(capsys, "show", "good") and "spawn" in logged
+    assert json.loads(sail(capsys, "show", "good", "save=to/b.rrd", "--json"))["saved"] == "to/b.rrd"
+    assert Path("to/b.rrd").is_file()
+    fake.save = lambda _: None
+    assert "c.rrd was not written" in sail(capsys, "show", "good", "save=c.rrd", status=1)
+
+
+def test_a_recording_that_cannot_be_written_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = sail(capsys, "show", "good", "save=a.rrd", status=1)
+    assert "success after 12 steps" in shown and "a.rrd was not written" in shown and "sail-stack[rerun]" in shown
+    assert json.loads(sail(capsys, "show", "good", "save=a.rrd", "--json", status=1))["saved"] is None
+    assert not Path("a.rrd").exists()
 
 
 def test_the_doctor_says_what_it_would_do_and_does_it(store: EpisodeStore, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,57 @@ def test_a_table_shows_heads_and_cells_as_they_are(made: Screen, text: str) -> N
         assert lines[3].startswith("y") and lines[3].endswith(said) and lines[4:] == [""]
 
 
+STATS = ["task", "episodes", "steps", "infrastructure fault", "operator stop", "judged success", "plans"]
+NUMBERS = ["1200", "240000", "12", "4", "1100", "9000"]
+LONG = "drawer-close-000000-000-recovered-with-a-long-name-that-goes-on"
+
+
+def table_of(width: int, columns: list[str], row: list[str], left: int, is_terminal: bool = True) -> list[str]:
+    made = Screen(io.StringIO(), width=width, is_terminal=is_terminal)
+    made.table(columns, [row, ["x"] + [""] * (len(row) - 1)], left)
+    return [line.rstrip() for line in shown_on(made).splitlines()]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 300])
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_table_keeps_to_the_terminal_and_cuts_nothing_off(width: int, left: int) -> None:
+    words = [LONG, "close the drawer on the left, please"][: max(left, 1)]
+    columns = ["episode", "instruction"][: max(left, 1)] + STATS[1:]
+    lines = table_of(width, columns, [*words, *NUMBERS], left)
+    if left:
+        assert all(len(line) <= max(width, len(LONG)) for line in lines)  # a name is never broken in the short form
+    shown = " ".join(lines).split()
+    told = [*NUMBERS, *" ".join(STATS[1:]).split(), *(words[1].split() if left == 2 else ())]
+    assert "…" not in " ".join(lines) and set(told) <= set(shown)
+    if left and width >= 100:
+        assert lines[-1] == "x" and "·" not in shown
+
+
+def test_a_table_becomes_lines_where_its_figures_alone_do_not_fit() -> None:
+    assert table_of(44, STATS, ["drawer-close", *NUMBERS], 1) == [
+        "drawer-close",
+        "  episodes 1200 · steps 240000",
+        "  infrastructure fault 12 · operator stop 4",
+        "  judged success 1100 · plans 9000",
+        "x",
+    ]
+
+
+def test_words_go_on_in_the_next_line_and_figures_stay_whole() -> None:
+    assert table_of(44, ["what", "RMS error", "n"], ["a name of some words and more", "0.125", "1200000"], 1) == [
+        "                                RMS",
+        "what                          error        n",
+        "a name of some words and      0.125  1200000",
+        "more",
+        "x",
+    ]
+
+
+def test_a_table_in_a_pipe_is_as_wide_as_it_is() -> None:
+    lines = table_of(80, ["episode", "why"], [LONG, "w" * 90], 2, is_terminal=False)
+    assert lines[1] == f"{LONG}  {'w' * 90}"
+
+
 @hostile
 def test_a_line_that_changes_shows_text_as_it_is(text: str) -> None:
     made = Screen(io.StringIO(), width=200, is_terminal=True)

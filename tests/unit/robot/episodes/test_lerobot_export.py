@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from robot.data import Episode, Outcome, Verdict
 from robot.episodes.arrival import Arrival
@@ -178,6 +180,65 @@ def test_damage_beside_is_told_in_one_sentence(tmp_path: Path, file: str, conten
         (tmp_path / "set" / file).write_bytes(content)
     with pytest.raises(SailError, match="damaged|missing|version 3"):
         Ours.read(tmp_path / "set").rest(0, one.proprio[:-1], one.sent)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ours") / "set"
+    export(folder, (demonstration("a"), said(1.0)), demonstration("b"))
+    return folder
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_whatever_is_written_beside_is_read_or_told_in_a_sentence(exported: Path, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(["meta/sail.json", "meta/sail/labels.jsonl", "meta/sail/steps.parquet"]))
+    path = exported / name
+    before = path.read_bytes()
+    if name.endswith("parquet"):
+        content = bytearray(before)
+        for place in data.draw(st.lists(st.integers(0, len(before) - 1), min_size=1, max_size=4)):
+            content[place] = data.draw(st.integers(0, 255))
+        path.write_bytes(bytes(content))
+    else:
+        lines = before.split(b"\n")[:1] if name.endswith("jsonl") else [before]
+        path.write_bytes(b"\n".join(json.dumps(_changed(json.loads(one), data)).encode() + b"\n" for one in lines))
+    try:
+        told = _told(exported)
+    finally:
+        path.write_bytes(before)
+    assert told == "" or (told.endswith(".") and told.isprintable())
+
+
+def _told(folder: Path) -> str:
+    """Return what is said of an episode that what lies beside makes whole, nothing where it does."""
+    one = demonstration("a")
+    try:
+        if rest := Ours.read(folder).rest(0, one.proprio[:-1], one.sent):
+            rest.episode("push", one.proprio[:-1], one.sent, {"top": one.frames["top"]})
+    except SailError as problem:
+        return str(problem)
+    return ""
+
+
+def _changed(value: Any, data: st.DataObject) -> Any:
+    """Return a JSON value with one of its parts replaced or left out."""
+    if not isinstance(value, dict | list) or not value or data.draw(st.booleans()):
+        return data.draw(JSON)
+    key = data.draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
+    if isinstance(copy, dict) and data.draw(st.integers(0, 4)) == 0:
+        del copy[key]
+    else:
+        copy[key] = _changed(value[key], data)
+    return copy
 
 
 def test_the_form_of_before_is_still_read(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from robot.data import Verdict
@@ -231,3 +233,15 @@ def test_a_damaged_episode_is_told_and_the_others_go_on(served: Served, tmp_path
         assert ask(where, "episodes/bad")[0] == 400
         desk = json.loads(ask(where, "queue")[1])
         assert [one["id"] for one in desk["episodes"]] == ["good"] and len(desk["problems"]) == 1
+
+
+def test_an_episode_with_numbers_that_are_none_is_shown(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    episode = moving_square()
+    sent = episode.sent.copy()
+    sent[3, 1] = np.nan
+    store.add(dataclasses.replace(episode, sent=sent), [], "gap")
+    with serving(store) as where:
+        status, body, _ = ask(where, "episodes/gap")
+        assert status == 200, body
+        assert json.loads(body)["sent"][1][3] is None and "step 3" in json.loads(body)["wrong"]

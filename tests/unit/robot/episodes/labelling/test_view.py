@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 
 import numpy as np
 import pytest
@@ -76,3 +77,23 @@ def test_the_entries_of_an_action_are_called_what_the_robot_calls_them() -> None
     action = ActionSpec(names, names, low, low + 1, 20.0)
     known = dataclasses.replace(episode, spec=RobotSpec("arm", action, (), (), {}))
     assert view_of(known).about["action_names"] == list(names)
+
+
+def test_what_is_no_number_is_a_gap_and_is_said() -> None:
+    episode = moving_square()
+    sent, requested = episode.sent.copy(), episode.requested.copy()
+    sent[3, 1], requested[5, 0] = np.nan, np.inf
+    about = view_of(dataclasses.replace(episode, sent=sent, requested=requested)).about
+    assert [step for step, value in enumerate(about["sent"][1]) if value is None] == [3]
+    assert [step for step, value in enumerate(about["requested"][0]) if value is None] == [5]
+    assert about["wrong"] == "it holds what is no number in the action sent of step 3"
+    json.dumps(about, allow_nan=False)
+    assert view_of(episode).about["wrong"] == ""
+
+
+@pytest.mark.parametrize("times_s", [np.zeros(25), np.full(25, np.nan), np.arange(25)[::-1] / 40, np.full(25, 1.7e9)])
+def test_times_that_tell_nothing_are_counted_and_that_is_said(times_s: NDArray[np.float64]) -> None:
+    about = view_of(dataclasses.replace(moving_square(), times_s=times_s)).about
+    json.dumps(about, allow_nan=False)
+    assert about["times_s"] == pytest.approx(np.arange(25) / 30, abs=1e-4)
+    assert about["wrong"].endswith("its steps are shown at 30 Hz") and about["wrong"].startswith("it ")
