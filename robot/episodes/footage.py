@@ -163,6 +163,8 @@ class Footage:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
         """Lend the file and its first stream of video; what is wrong with them becomes UnfitError."""
+        if not self.path.is_file():  # a pipe has no end
+            raise UnfitError(f"{self.path.name} is missing")
         try:
             with self.path.open("rb") as file, cast(InputContainer, av.open(file)) as container:
                 stream = container.streams.video[0]

@@ -178,7 +178,7 @@ def _rate(value: Any, folder: Path) -> float:
 def _json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(form.there(path).read_bytes())
         json.dumps(content, ensure_ascii=False).encode()  # half a character, which JSON can spell, is no text
     except (FileNotFoundError, NotADirectoryError):
         raise SailError(f"{folder} is no LeRobot data set: it has no {name}.") from None

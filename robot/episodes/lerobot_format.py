@@ -20,6 +20,7 @@ writes and reads them. All of them are by the number of an episode in the data s
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Mapping
@@ -52,6 +53,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object as they do; raises OSError when it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=4, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def there(path: Path) -> Path:
+    """Return the path of a file; raise FileNotFoundError where there is none: a pipe or a device, which has no end."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "it is no file" if path.exists() else "it is missing", str(path))
+    return path
 
 
 def tasks_table(tasks: list[str]) -> pa.Table:

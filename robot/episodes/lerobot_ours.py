@@ -187,7 +187,7 @@ class Ours:
         if not path.exists():
             return cls(folder)
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(form.there(path).read_bytes())
             facts = [_checked(row) for row in content["episodes"]]
             if content["version"] == 1:
                 return cls(folder, facts)
@@ -195,7 +195,7 @@ class Ours:
                 raise SailError(f"{path} is of version {content['version']}, this version reads {form.OUR_VERSION}.")
             starts = np.concatenate([[0], np.cumsum([int(row["rows"]) + 1 for row in facts])]).tolist()
             specs = [spec_from_json(row) for row in content["specs"]]
-            steps = pq.read_table(folder / form.OUR_STEPS, use_threads=False, page_checksum_verification=True)
+            steps = pq.read_table(form.there(folder / form.OUR_STEPS), use_threads=False, page_checksum_verification=True)
             return cls(folder, facts, specs, starts, steps, _read_labels(folder / form.OUR_LABELS))
         except FileNotFoundError as problem:
             raise SailError(f"{problem.filename or form.OUR_STEPS} is missing.") from None
@@ -265,7 +265,7 @@ def _checked(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _read_labels(path: Path) -> dict[int, list[Label]]:
     labels: dict[int, list[Label]] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, line in enumerate(form.there(path).read_bytes().split(b"\n"), start=1):
         if not line:
             continue
         try:

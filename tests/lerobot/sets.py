@@ -7,8 +7,10 @@ follows from camera, episode and row alone (`barcode`, `state_of`, `action_of`),
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
+import random
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +30,12 @@ SPREAD = 0x9E3779B97F
 """An odd number that spreads a place over all cells: an encoder passes over a frame in which only one has changed."""
 TICKS = 90_000
 """Of a video, in a second."""
+MOST_KEPT = 256
+"""Files of video that are kept, not to be encoded again, at most."""
+_ENCODED: dict[str, bytes] = {}
 KINDS = {"success": pa.bool_(), "reward": pa.float32()}
+Split = int | Sequence[int]
+"""How many episodes there are in each file: as many in all, or so many in the first, so many in the second, …."""
 DEFAULTS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
 
@@ -39,7 +46,8 @@ class Camera:
     `kept`: `video`, `png`, `jpeg`, `path` (a file that the table names), `depth` (16-bit PNG) or `depth video`.
     `density`: frames a row. `rate`: frames a second that the video really has, where that is not what the rows need.
     `lost`: (episode, row) whose frame is missing; `closed_up`: the later ones moved up. `doubled`: (episode, row) whose
-    frame is there twice, the later ones moved on. `keys`: each episode begins with a key frame.
+    frame is there twice, the later ones moved on. `keys`: each episode begins with a key frame. `a_file`: as `a_video`
+    of a plan, for this camera alone.
     """
 
     name: str = "top"
@@ -57,6 +65,7 @@ class Camera:
     keys: bool = True
     suffix: str = ".mp4"
     key: str = ""
+    a_file: Split | None = None
 
     @property
     def feature(self) -> str:
@@ -99,9 +108,16 @@ class Plan:
 
     `a_data_file`, `a_video`, `a_table`: episodes in each file of rows, of pictures and of meta/episodes. `chunk`: files
     in a folder. `one_group`: all rows of a file are one row group, as pandas writes them. `lists`: vectors are `fixed`
+<<<<<<< HEAD
     or `variable` lists. `statistics`: `right`, `none`, `null`, `nan`, `short`. `names`: what names each feature's
     entries. `page`: rows in a page of a column, at most; the default is pyarrow's. `info`: what of info.json is not as
     it should be.
+=======
+    or `variable` lists. `statistics`: `right`, `none`, `null`, `nan`, `short`, or `episodes`, those of each episode
+    alone. `names`: what names each feature's entries. `task_form`: how the table of tasks is written. `seed`: of the
+    order of features, columns and rows of meta/episodes, 0 being the usual one. `info`: entries of info.json that are
+    not as they should be.
+>>>>>>> 2fe68b1
     """
 
     takes: Sequence[Take]
@@ -109,15 +125,17 @@ class Plan:
     fps: float = 30
     state: tuple[int, ...] = (3,)
     action: tuple[int, ...] = (2,)
-    a_data_file: int = 1000
-    a_video: int = 1000
-    a_table: int = 1000
+    a_data_file: Split = 1000
+    a_video: Split = 1000
+    a_table: Split = 1000
     chunk: int = 1000
     one_group: bool = False
     lists: str = "fixed"
     scalar_lists: bool = False
     statistics: str = "right"
     names: Mapping[str, Any] = field(default_factory=dict)
+    task_form: str = "pandas"
+    seed: int = 0
     time_type: str = "float32"
     page: int = 1024
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -164,15 +182,18 @@ def write_set(folder: Path, plan: Plan) -> Path:
         path = folder / "data" / _place(plan, number, ".parquet")
         _write_tables(path, [_table(plan, episode, tasks, folder) for episode in takes], plan.one_group, plan.page)
     for index, camera in enumerate(plan.cameras):
-        for number, takes in _groups(len(plan.takes), plan.a_video) if camera.is_video else ():
+        for number, takes in _groups(len(plan.takes), _split(plan, camera)) if camera.is_video else ():
             path = folder / "videos" / camera.feature / _place(plan, number, camera.suffix)
-            _write_video(path, plan, index, takes)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_video(plan, index, takes))
     for number, takes in _groups(len(plan.takes), plan.a_table):
         path = folder / "meta/episodes" / _place(plan, number, ".parquet")
-        _write_tables(path, [pa.Table.from_pylist([rows[episode] for episode in takes])], True)
-    _write_tables(folder / "meta/tasks.parquet", [_tasks_table(tasks)], True)
+        listed = [rows[episode] for episode in _shuffled(list(takes), plan.seed)]
+        _write_tables(path, [_ordered(pa.Table.from_pylist(listed), plan.seed)], True)
+    if plan.task_form != "none":
+        _write_tables(folder / "meta/tasks.parquet", [_tasks_table(tasks, plan.task_form)], True)
     write_json(folder / "meta/info.json", _info(plan, len(tasks)))
-    if plan.statistics != "none":
+    if plan.statistics not in ("none", "episodes"):
         write_json(folder / "meta/stats.json", _statistics(plan))
     return folder
 
@@ -201,26 +222,49 @@ def spoil(path: Path, share: float = 0.5, count: int = 200) -> None:
     path.write_bytes(content)
 
 
-def _groups(takes: int, size: int) -> Iterator[tuple[int, range]]:
-    for number, first in enumerate(range(0, takes, size)):
+def _groups(takes: int, split: Split) -> Iterator[tuple[int, range]]:
+    sizes = itertools.repeat(split) if isinstance(split, int) else itertools.chain(split, itertools.repeat(takes))
+    first = 0
+    for number, size in enumerate(sizes):
+        if first >= takes:
+            return
         yield number, range(first, min(first + size, takes))
+        first += size
+
+
+def _file_of(takes: int, split: Split, episode: int) -> tuple[int, range]:
+    """Return the number of the file that an episode is in, and all that are in it."""
+    return next((number, whose) for number, whose in _groups(takes, split) if episode in whose)
+
+
+def _split(plan: Plan, camera: Camera) -> Split:
+    return plan.a_video if camera.a_file is None else camera.a_file
+
+
+def _shuffled(values: Sequence[Any], seed: int) -> list[Any]:
+    """Return values in an order that follows from a seed; 0 leaves them as they are."""
+    return random.Random(seed).sample(list(values), len(values)) if seed else list(values)
+
+
+def _ordered(table: pa.Table, seed: int) -> pa.Table:
+    return table.select(_shuffled(table.column_names, seed))
 
 
 def _place(plan: Plan, number: int, suffix: str) -> str:
     return f"chunk-{number // plan.chunk:03d}/file-{number % plan.chunk:03d}{suffix}"
 
 
-def _begin_s(plan: Plan, episode: int) -> float:
+def _begin_s(plan: Plan, camera: Camera, episode: int) -> float:
     """Return where an episode begins in its video."""
-    first = episode - episode % plan.a_video
-    return sum(take.rows for take in plan.takes[first:episode]) / plan.fps
+    _, whose = _file_of(len(plan.takes), _split(plan, camera), episode)
+    return sum(take.rows for take in plan.takes[whose.start : episode]) / plan.fps
 
 
 def _about(plan: Plan, episode: int, tasks: Sequence[str]) -> dict[str, Any]:
     """Return an episode's row of meta/episodes."""
     take = plan.takes[episode]
     before = sum(other.rows for other in plan.takes[:episode])
-    data, video = divmod(episode // plan.a_data_file, plan.chunk), divmod(episode // plan.a_video, plan.chunk)
+    data = divmod(_file_of(len(plan.takes), plan.a_data_file, episode)[0], plan.chunk)
     row: dict[str, Any] = {
         "episode_index": episode,
         "tasks": list(dict.fromkeys(take.task(row) for row in range(max(take.rows, 1)))),
@@ -233,9 +277,13 @@ def _about(plan: Plan, episode: int, tasks: Sequence[str]) -> dict[str, Any]:
     for camera in plan.cameras:
         if camera.is_video:
             key = f"videos/{camera.feature}"
+            video = divmod(_file_of(len(plan.takes), _split(plan, camera), episode)[0], plan.chunk)
             row |= {f"{key}/chunk_index": video[0], f"{key}/file_index": video[1]}
-            row[f"{key}/from_timestamp"] = _begin_s(plan, episode)
-            row[f"{key}/to_timestamp"] = _begin_s(plan, episode) + take.rows / plan.fps
+            row[f"{key}/from_timestamp"] = _begin_s(plan, camera, episode)
+            row[f"{key}/to_timestamp"] = _begin_s(plan, camera, episode) + take.rows / plan.fps
+    if plan.statistics == "episodes":
+        found = _statistics(plan, [episode])
+        row |= {f"stats/{name}/{kind}": value for name, kinds in found.items() for kind, value in kinds.items()}
     return row | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0} | dict(take.stated)
 
 
@@ -259,11 +307,11 @@ def _table(plan: Plan, episode: int, tasks: Sequence[str], folder: Path) -> pa.T
         if any(getattr(other, name) is not None for other in plan.takes):
             values = getattr(take, name)
             columns[f"next.{name}"] = _single([None] * take.rows if values is None else values, kind, plan)
-    columns |= {name: pa.array(list(values)) for name, values in take.more.items()}
+    columns |= {name: pa.array(values) for name, values in take.more.items()}
     for index, camera in enumerate(plan.cameras):
         if not camera.is_video:
             columns[camera.feature] = _pictures(camera, index, episode, take.rows, folder)
-    table = pa.table(columns)
+    table = _ordered(pa.table(columns), plan.seed)
     return table if take.order is None else table.take(pa.array(take.order, pa.int64()))
 
 
@@ -324,7 +372,7 @@ def _shown(plan: Plan, camera: Camera, takes: range) -> Iterator[tuple[float, in
     """Yield when each frame of a video is shown, and the episode and row that it is of."""
     rate = plan.fps * camera.density
     frames = [
-        (_begin_s(plan, episode) + row / plan.fps + part / rate, episode, row)
+        (_begin_s(plan, camera, episode) + row / plan.fps + part / rate, episode, row)
         for episode in takes
         for row in range(plan.takes[episode].rows)
         for part in range(camera.density)
@@ -336,23 +384,34 @@ def _shown(plan: Plan, camera: Camera, takes: range) -> Iterator[tuple[float, in
         yield (place / camera.rate if camera.rate else place / rate if moved else time_s), episode, row
 
 
-def _write_video(path: Path, plan: Plan, index: int, takes: range) -> None:
-    camera = plan.cameras[index]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        rate = Fraction(camera.rate or plan.fps * camera.density).limit_denominator(1001)
+def _video(plan: Plan, index: int, takes: range) -> bytes:
+    """Return a file of video; the same one is encoded once."""
+    shown = list(_shown(plan, plan.cameras[index], takes))
+    key = repr((plan.cameras[index], index, plan.fps, shown))
+    if key not in _ENCODED:
+        if len(_ENCODED) >= MOST_KEPT:
+            _ENCODED.clear()
+        _ENCODED[key] = _encoded(plan.cameras[index], index, plan.fps, shown)
+    return _ENCODED[key]
+
+
+def _encoded(camera: Camera, index: int, fps: float, shown: Sequence[tuple[float, int, int]]) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format={".mp4": "mp4", ".mkv": "matroska"}[camera.suffix]) as container:
+        rate = Fraction(camera.rate or fps * camera.density).limit_denominator(1001)
         stream: Any = container.add_stream(camera.codec, rate=rate, options=dict(camera.options))
         stream.width, stream.height, stream.pix_fmt = camera.width, camera.height, camera.pixels
         stream.codec_context.time_base = Fraction(1, TICKS)
         stream.codec_context.thread_count = 1
         last = -1
-        for time_s, episode, row in _shown(plan, camera, takes):
+        for time_s, episode, row in shown:
             frame = _frame(camera, index, episode, row)
             frame.pts, frame.time_base = round(time_s * TICKS), Fraction(1, TICKS)
             if camera.keys and episode != last:
                 frame.pict_type, last = av.video.frame.PictureType.I, episode
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return file.getvalue()
 
 
 def _frame(camera: Camera, index: int, episode: int, row: int) -> Any:
@@ -362,11 +421,16 @@ def _frame(camera: Camera, index: int, episode: int, row: int) -> Any:
     return av.VideoFrame.from_ndarray(pixels, format="rgb24")
 
 
-def _tasks_table(tasks: Sequence[str]) -> pa.Table:
-    """Return the tasks as pandas writes a frame whose index they are."""
-    table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), "__index_level_0__": list(tasks)})
-    about = {"index_columns": ["__index_level_0__"], "column_indexes": [], "columns": [], "pandas_version": "2.2.0"}
-    return table.replace_schema_metadata({"pandas": json.dumps(about)})
+def _tasks_table(tasks: Sequence[str], form: str) -> pa.Table:
+    """Return the tasks as pandas writes a frame whose index they are (`pandas`, `named`), or as a plain table."""
+    name = {"pandas": "__index_level_0__"}.get(form, "task")
+    words = pa.array(list(tasks), pa.large_string() if form == "large" else pa.string())
+    columns = {"task_index": pa.array(range(len(tasks)), pa.int64())}
+    columns[name] = words.dictionary_encode() if form == "dictionary" else words
+    if form not in ("pandas", "named"):
+        return pa.table(dict(reversed(columns.items())))
+    about = {"index_columns": [name], "column_indexes": [], "columns": [], "pandas_version": "2.2.0"}
+    return pa.table(columns).replace_schema_metadata({"pandas": json.dumps(about)})
 
 
 def _info(plan: Plan, tasks: int) -> dict[str, Any]:
@@ -397,17 +461,18 @@ def _info(plan: Plan, tasks: int) -> dict[str, Any]:
         "splits": {"train": f"0:{len(plan.takes)}"},
         "data_path": f"data/{place}.parquet",
         "video_path": f"videos/{{video_key}}/{place}{videos[0].suffix}" if videos else None,
-        "features": features,
+        "features": dict(_shuffled(list(features.items()), plan.seed)),
         **plan.info,
     }
 
 
-def _statistics(plan: Plan) -> dict[str, Any]:
+def _statistics(plan: Plan, episodes: Sequence[int] | None = None) -> dict[str, Any]:
     if plan.statistics == "null":
         return {"action": None, "observation.state": None}
     found = {}
     for name, make, shape in (("action", action_of, plan.action), ("observation.state", state_of, plan.state)):
-        rows = [make(number, row, shape) for number, take in enumerate(plan.takes) for row in range(take.rows)]
+        numbers = range(len(plan.takes)) if episodes is None else episodes
+        rows = [make(number, row, shape) for number in numbers for row in range(plan.takes[number].rows)]
         values = np.array(rows or [np.zeros(shape)], np.float64)
         stats = {"min": values.min(0), "max": values.max(0), "mean": values.mean(0), "std": values.std(0)}
         found[name] = {kind: value.tolist() for kind, value in stats.items()} | {"count": [len(values)]}
