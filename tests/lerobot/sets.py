@@ -108,16 +108,10 @@ class Plan:
 
     `a_data_file`, `a_video`, `a_table`: episodes in each file of rows, of pictures and of meta/episodes. `chunk`: files
     in a folder. `one_group`: all rows of a file are one row group, as pandas writes them. `lists`: vectors are `fixed`
-<<<<<<< HEAD
-    or `variable` lists. `statistics`: `right`, `none`, `null`, `nan`, `short`. `names`: what names each feature's
-    entries. `page`: rows in a page of a column, at most; the default is pyarrow's. `info`: what of info.json is not as
-    it should be.
-=======
     or `variable` lists. `statistics`: `right`, `none`, `null`, `nan`, `short`, or `episodes`, those of each episode
-    alone. `names`: what names each feature's entries. `task_form`: how the table of tasks is written. `seed`: of the
-    order of features, columns and rows of meta/episodes, 0 being the usual one. `info`: entries of info.json that are
-    not as they should be.
->>>>>>> 2fe68b1
+    alone. `names`: what names each feature's entries. `page`: rows in a page of a column, at most; the default is
+    pyarrow's. `task_form`: how the table of tasks is written. `seed`: of the order of features, columns and rows of
+    meta/episodes, 0 being the usual one. `info`: entries of info.json that are not as they should be.
     """
 
     takes: Sequence[Take]

@@ -38,7 +38,16 @@ STILLS: tuple[dict[str, Any], ...] = ({"kept": "png"}, {"kept": "jpeg"}, {"kept"
 EVEN, ODD = ((16, 16), (16, 24), (32, 16)), ((17, 19), (16, 17))
 WHOLE = ("yuv444p", "rgb24", "bgr0", "gray16le")
 """Formats of pixels that any size will do for."""
-NAMES: tuple[Any, ...] = (None, ["a", "b"], {"motors": ["a", "b"]}, {"b": 1, "a": 0}, [["a", "b"]], ["a", "a"], "ab", {})
+NAMES: tuple[Any, ...] = (
+    None,
+    ["a", "b"],
+    {"motors": ["a", "b"]},
+    {"b": 1, "a": 0},
+    [["a", "b"]],
+    ["a", "a"],
+    "ab",
+    {},
+)
 SHAPES = ((1,), (2,), (3,), (2, 3))
 KEYS = ("", "", "", "observation.image", "camera", "observation.images.a.b")
 

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from robot.cli import main as front
 from robot.data import Episode, Outcome
 from robot.episodes.arrival import Arrival, UnfitError
 from robot.episodes.description import spec_as_json
@@ -30,8 +29,7 @@ from robot.episodes.repair import examine
 from robot.episodes.store import EpisodeStore
 from robot.episodes.video import LOSSLESS, Quality
 from robot.errors import SailError
-from tests.hostile import obeyed, unstyled
-from tests.lerobot.sets import Camera, Plan, Take, action_of, read_barcode, state_of, write_set
+from tests.lerobot.sets import Camera, Plan, Take, read_barcode, write_set
 from tests.unit.robot.episodes.lerobot_harm import HARMS
 from tests.unit.robot.episodes.lerobot_plans import Wanted, folded_flags, folded_rewards, plans, short_names, wanted
 
