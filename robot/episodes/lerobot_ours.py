@@ -195,7 +195,9 @@ class Ours:
                 raise SailError(f"{path} is of version {content['version']}, this version reads {form.OUR_VERSION}.")
             starts = np.concatenate([[0], np.cumsum([int(row["rows"]) + 1 for row in facts])]).tolist()
             specs = [spec_from_json(row) for row in content["specs"]]
-            steps = pq.read_table(form.there(folder / form.OUR_STEPS), use_threads=False, page_checksum_verification=True)
+            steps = pq.read_table(
+                form.there(folder / form.OUR_STEPS), use_threads=False, page_checksum_verification=True
+            )
             return cls(folder, facts, specs, starts, steps, _read_labels(folder / form.OUR_LABELS))
         except FileNotFoundError as problem:
             raise SailError(f"{problem.filename or form.OUR_STEPS} is missing.") from None

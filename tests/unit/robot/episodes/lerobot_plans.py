@@ -24,8 +24,8 @@ X264: tuple[dict[str, Any], ...] = (
     {"density": 2},
 )
 OTHERS: tuple[dict[str, Any], ...] = (
-    {"codec": "libx265", "options": {"x265-params": "log-level=none"}},
-    {"codec": "libsvtav1", "options": {"crf": "30", "g": "2", "preset": "12"}},
+    {"codec": "libx265", "options": {"crf": "14", "x265-params": "log-level=none"}},
+    {"codec": "libsvtav1", "options": {"crf": "18", "g": "2", "preset": "12"}},
     {"codec": "libvpx-vp9", "options": {"crf": "10"}},
 )
 MATROSKA: tuple[dict[str, Any], ...] = (
@@ -38,7 +38,16 @@ STILLS: tuple[dict[str, Any], ...] = ({"kept": "png"}, {"kept": "jpeg"}, {"kept"
 EVEN, ODD = ((16, 16), (16, 24), (32, 16)), ((17, 19), (16, 17))
 WHOLE = ("yuv444p", "rgb24", "bgr0", "gray16le")
 """Formats of pixels that any size will do for."""
-NAMES: tuple[Any, ...] = (None, ["a", "b"], {"motors": ["a", "b"]}, {"b": 1, "a": 0}, [["a", "b"]], ["a", "a"], "ab", {})
+NAMES: tuple[Any, ...] = (
+    None,
+    ["a", "b"],
+    {"motors": ["a", "b"]},
+    {"b": 1, "a": 0},
+    [["a", "b"]],
+    ["a", "a"],
+    "ab",
+    {},
+)
 SHAPES = ((1,), (2,), (3,), (2, 3))
 KEYS = ("", "", "", "observation.image", "camera", "observation.images.a.b")
 
