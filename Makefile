@@ -66,18 +66,41 @@ bench: $(VENV)/.rendering ## measure rendering, planning, rollouts and the store
 bench-arm: $(VENV)/.installed ## measure how soon an arm moves and stops, and how steady its servo is
 	$(BIN)/sail bench arm $(ARGS)
 
-# LeRobot pins older versions of much that this project uses, torch among them: it gets an environment of its own.
+# LeRobot pins older versions of much that this project uses, torch among them: each gets an environment of its own.
 LEROBOT ?= lerobot==0.4.4
+LEROBOT_PYTHON ?= python3.11
 LEROBOT_VENV ?= .venv-lerobot
-$(LEROBOT_VENV)/.installed:
-	$(PYTHON) -m venv $(LEROBOT_VENV)
-	$(LEROBOT_VENV)/bin/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') '$(LEROBOT)'
-	@touch $@
+LEROBOT_NEW ?= lerobot[dataset]==0.6.1
+LEROBOT_NEW_PYTHON ?= python3.12
+LEROBOT_NEW_VENV ?= .venv-lerobot-0.6
 
-check-lerobot: $(VENV)/.rendering $(LEROBOT_VENV)/.installed ## load an export with the real LeRobot and compare (downloads some GiB)
+# $(call install-lerobot,package,Python,environment,name of the variable for the Python)
+define install-lerobot
+	@command -v $(2) >/dev/null || { echo "There is no $(2) for $(1): install it, or name another with 'make $(4)=…'." >&2; exit 1; }
+	$(2) -m venv $(3)
+	$(3)/bin/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') '$(1)'
+	@touch $@
+endef
+
+# $(call check-lerobot,environment): out, to LeRobot, and in, from it, and what it merged of ours as well
+define check-lerobot
+	rm -rf build/lerobot/rest build/lerobot/merged build/lerobot/theirs build/lerobot/store
+	$(1)/bin/python tests/lerobot/check.py build/lerobot
+	$(1)/bin/python tests/lerobot/record.py build/lerobot/theirs
+	PYTHONPATH=. $(BIN)/python tests/lerobot/check_import.py build/lerobot
+endef
+
+$(LEROBOT_VENV)/.installed:
+	$(call install-lerobot,$(LEROBOT),$(LEROBOT_PYTHON),$(LEROBOT_VENV),LEROBOT_PYTHON)
+
+$(LEROBOT_NEW_VENV)/.installed:
+	$(call install-lerobot,$(LEROBOT_NEW),$(LEROBOT_NEW_PYTHON),$(LEROBOT_NEW_VENV),LEROBOT_NEW_PYTHON)
+
+check-lerobot: $(VENV)/.rendering $(LEROBOT_VENV)/.installed $(LEROBOT_NEW_VENV)/.installed ## compare both ways with two real LeRobots (downloads some 7 GiB)
 	rm -rf build/lerobot
 	PYTHONPATH=. $(BIN)/python tests/lerobot/make_reference.py build/lerobot
-	$(LEROBOT_VENV)/bin/python tests/lerobot/check.py build/lerobot
+	$(call check-lerobot,$(LEROBOT_VENV))
+	$(call check-lerobot,$(LEROBOT_NEW_VENV))
 
 starter: $(VENV)/.rendering ## train the starter weights; those in starter/ are kept, so move them away to begin anew (hours)
 	$(BIN)/sail train starter $(ARGS)

@@ -1,39 +1,64 @@
-"""Take in what the real LeRobot recorded (`record.py`) and compare; it runs in this project's own environment."""
+"""Take in what the real LeRobot recorded (`record.py`), and what it cut and merged of ours (`check.py`), and compare.
+
+It runs in this project's own environment.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from robot.data import Outcome
+from robot.data import Episode, Outcome
 from robot.episodes.arrival import Arrival
 from robot.episodes.intake import take_in
 from robot.episodes.lerobot_import import LeRobotSource
 from robot.episodes.store import EpisodeStore
 from tests.lerobot.sets import action_of, read_barcode, state_of
 
-ROWS, TASKS = (12, 7, 9), ("pick it up", "place it", "pick it up")
+FPS = 30
 CAMERAS = {"top": (64, 64), "wrist": (96, 128)}
+EPISODES = ((12, "pick it up"), (7, "place it"), (9, "pick it up"))
+"""As in `record.py`: rows and columns of each camera, rows and task of each episode."""
+FARTHEST = 0.06
+"""Of 1, on average: how far a picture may be from what was rendered after LeRobot encoded it once more."""
 
 
 def main(folder: Path) -> None:
-    """Take in the data set in `folder`, into a store beside it; leave by an AssertionError where something differs."""
-    store = EpisodeStore(folder.with_name(folder.name + "-store"))
-    source = LeRobotSource(folder)
-    assert not source.refusals and not source.notes, (source.refusals, source.notes)
-    arrived = [one for one in source if isinstance(one, Arrival)]
-    assert [one.number for one in arrived] == list(range(len(ROWS)))
-    for one in arrived:
+    """Take in the data sets in `folder`; leave by an AssertionError where something differs."""
+    taken = taken_in(folder / "theirs", folder / "store" / "theirs")
+    assert list(taken) == list(range(len(EPISODES)))
+    for number, episode in taken.items():
+        check(episode, number)
+    print(f"imported {len(taken)} episodes that LeRobot recorded: frames, states, actions and successes are right")
+    lengths = json.loads((folder / "reference.json").read_text())
+    ours = list(range(len(lengths)))
+    for name, whose in (("rest", ours[1:]), ("merged", ours * 2)):
+        again = taken_in(folder / name, folder / "store" / name)
+        assert list(again) == list(range(len(whose)))
+        for number, original in zip(again, whose, strict=True):
+            check_ours(again[number], folder, original)
+        print(f"imported {len(again)} episodes of ours that LeRobot wrote anew as {name!r}: frames are in place")
+
+
+def taken_in(source: Path, target: Path) -> dict[int, Episode]:
+    """Return the episodes of a data set by their numbers, out of a store that they were taken into."""
+    store, opened = EpisodeStore(target), LeRobotSource(source)
+    assert not opened.refusals, opened.refusals
+    found = {}
+    for one in opened:
+        assert isinstance(one, Arrival), one
         assert not one.notes and not one.left_out, (one.notes, one.left_out)
-        check(store, take_in(store, one).name, one.number)
-    print(f"imported {len(arrived)} episodes that LeRobot recorded: frames, states, actions and successes are right")
+        found[one.number] = store.load(take_in(store, one).name)
+    return found
 
 
-def check(store: EpisodeStore, name: str, number: int) -> None:
-    """Compare an episode of the store with what was recorded."""
-    episode, rows = store.load(name), range(ROWS[number])
+def check(episode: Episode, number: int) -> None:
+    """Compare an episode with what was recorded."""
+    count, task = EPISODES[number]
+    rows, late = range(count), [False] * (count - 2) + [True]
     assert set(episode.frames) == set(CAMERAS)
     for index, (camera, size) in enumerate(CAMERAS.items()):
         frames = episode.frames[camera]
@@ -41,12 +66,21 @@ def check(store: EpisodeStore, name: str, number: int) -> None:
         assert [read_barcode(frame) for frame in frames] == [(index, number, row) for row in rows], camera
     assert np.array_equal(episode.proprio, [state_of(number, row) for row in rows])
     assert np.array_equal(episode.sent, [action_of(number, row) for row in rows][:-1])
-    assert np.allclose(episode.times_s, np.arange(len(rows)) / 30, atol=1e-5)
-    late = [False] * (len(rows) - 2) + [True]
+    assert np.allclose(episode.times_s, np.arange(count) / FPS, atol=1e-5)
     assert episode.success is not None and episode.success.tolist() == late
     assert episode.reward is not None and episode.reward.tolist() == [float(flag) for flag in late]
-    assert episode.outcome is Outcome.SUCCESS and episode.instruction == TASKS[number]
-    assert episode.spec is not None and episode.spec.action.names == ("x", "y") and episode.spec.action.rate_hz == 30
+    assert episode.outcome is Outcome.SUCCESS and episode.instruction == task
+    assert episode.spec is not None and episode.spec.action.names == ("x", "y") and episode.spec.action.rate_hz == FPS
+
+
+def check_ours(episode: Episode, folder: Path, original: int) -> None:
+    """Compare an episode that LeRobot wrote anew with what was exported."""
+    for key, values in (("state", episode.proprio), ("action", episode.sent)):
+        assert np.array_equal(values, np.load(folder / f"{original}-{key}.npy")[: len(values)]), key
+    for camera, frames in episode.frames.items():
+        exported = np.load(folder / f"{original}-frames-{camera}.npy")
+        off = np.abs(frames / 255.0 - exported / 255.0).mean(axis=(1, 2, 3))
+        assert len(frames) == len(exported) and off.max() <= FARTHEST, (camera, off.max())
 
 
 if __name__ == "__main__":

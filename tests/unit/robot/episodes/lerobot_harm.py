@@ -51,6 +51,8 @@ WILD: tuple[Any, ...] = (
     ["a", "a"],
     *HOSTILE,
 )
+MOVING = ("swapped", "copied", "flipped", "shuffled", "observation.state")
+"""Words of harms after which a frame may stand beside another row's state, and nothing can tell."""
 RAW = (b"", b"{", b"null", b"[]", b"7", b'"x"', b"\xff\xfe", b"\0" * 100, b"[" * 100_000, b'{"a":' * 50_000, b"PAR1")
 KINDS = (pa.string(), pa.float64(), pa.int8(), pa.bool_(), pa.binary(), pa.decimal128(38, 5), pa.timestamp("us"))
 
@@ -119,7 +121,8 @@ def in_table(data: st.DataObject, folder: Path) -> str:
 
 def in_file(data: st.DataObject, folder: Path) -> str:
     """Harm a file as a whole."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    kind = data.draw(st.sampled_from([".json", ".parquet", ".png", ".mp4"]))
+    files = sorted(path for path in folder.rglob("*" + kind) if path.is_file())
     if not files:
         return ""
     path, other = data.draw(st.sampled_from(files)), data.draw(st.sampled_from(files))

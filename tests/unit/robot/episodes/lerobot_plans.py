@@ -24,8 +24,8 @@ X264: tuple[dict[str, Any], ...] = (
     {"density": 2},
 )
 OTHERS: tuple[dict[str, Any], ...] = (
-    {"codec": "libx265", "options": {"x265-params": "log-level=none"}},
-    {"codec": "libsvtav1", "options": {"crf": "30", "g": "2", "preset": "12"}},
+    {"codec": "libx265", "options": {"crf": "14", "x265-params": "log-level=none"}},
+    {"codec": "libsvtav1", "options": {"crf": "18", "g": "2", "preset": "12"}},
     {"codec": "libvpx-vp9", "options": {"crf": "10"}},
 )
 MATROSKA: tuple[dict[str, Any], ...] = (

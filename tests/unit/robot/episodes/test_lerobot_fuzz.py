@@ -5,19 +5,20 @@ A case that fails is drawn again with the same seed by Hypothesis, smaller. In C
 
 from __future__ import annotations
 
-import os
+import contextlib
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from robot.cli import main as front
 from robot.data import Episode, Outcome
 from robot.episodes.arrival import Arrival, UnfitError
 from robot.episodes.description import spec_as_json
@@ -29,13 +30,15 @@ from robot.episodes.repair import examine
 from robot.episodes.store import EpisodeStore
 from robot.episodes.video import LOSSLESS, Quality
 from robot.errors import SailError
+from tests.hostile import obeyed, unstyled
 from tests.lerobot.sets import Camera, Plan, Take, read_barcode, write_set
-from tests.unit.robot.episodes.lerobot_harm import HARMS
+from tests.unit.robot.episodes.lerobot_harm import HARMS, MOVING
 from tests.unit.robot.episodes.lerobot_plans import Wanted, folded_flags, folded_rewards, plans, short_names, wanted
 
-FEW, MANY = 30, 600
+FEW, MANY = 25, 600
 """Data sets drawn by default, and in the slow tests."""
 FEW_HARMED, MANY_HARMED = 60, 4400
+FEW_COMMANDS = 5
 CALM = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 
 
@@ -44,7 +47,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
-@contextmanager
+@contextlib.contextmanager
 def folder() -> Iterator[Path]:
     """Lend a folder of its own to each case."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
@@ -147,6 +150,9 @@ def out_and_in(here: Path, taken: Taken, first: dict[int, Episode], quality: Qua
 def as_others_see_it(seen: Taken, first: list[Episode]) -> None:
     """Assert that the rows of an export say all that they can without what lies beside them."""
     single = {number for number, episode in enumerate(first) if len(episode) < 2}
+    if len(first) == 1 and first[0].frames:  # a frame too many in a video of one episode: which one cannot be told
+        assert single or "cannot be told" in seen.refused["episode 0"]
+        return
     assert set(seen.refused) == {f"episode {number}" for number in single}, seen.refused
     judged = all(episode.outcome is not Outcome.TIMEOUT for episode in first)
     rewarded = [episode.reward is not None for episode in first]
@@ -173,6 +179,7 @@ def test_every_form_comes_in_goes_out_and_comes_back(plan: Plan, quality: Qualit
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @given(plan=plans(), quality=QUALITIES)
 @settings(CALM, max_examples=MANY)
 def test_many_forms_come_in_go_out_and_come_back(plan: Plan, quality: Quality) -> None:
@@ -219,6 +226,29 @@ def tree(here: Path) -> dict[str, int]:
     return {str(path.relative_to(here)): path.lstat().st_mtime_ns for path in here.rglob("*") if path.is_file()}
 
 
+def command(*words: str) -> tuple[int, str, str]:
+    """Give a command and return its status and what it says on stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = front.main(words)
+    return status, unstyled(out.getvalue()), unstyled(err.getvalue())
+
+
+@given(data=st.data())
+@settings(CALM, max_examples=FEW_COMMANDS)
+def test_the_command_says_what_it_left_out(bases: dict[str, Path], data: st.DataObject) -> None:
+    with folder() as here:
+        name = data.draw(st.sampled_from(sorted(bases)))
+        shutil.copytree(bases[name], here / "set")
+        note(f"{name}: {data.draw(st.sampled_from(HARMS))(data, here / 'set')}")
+        status, out, err = command("episodes", "import", str(here / "set"), f"store={here / 'store'}")
+        assert status in (0, 1, 2) and not obeyed(out) and not obeyed(err)
+        if status == 2:
+            assert err.splitlines()[-1].startswith("sail: ") and err.endswith(".\n")
+        else:
+            assert " episodes added to " in out and ("left out" in out) == (status == 1)
+
+
 def check_belongs(episode: Episode) -> None:
     """Assert that each frame is of the episode and row that its state says."""
     whose = [(int(first), round(first % 1 * 1000)) for first in episode.proprio[:, 0].tolist()]
@@ -226,26 +256,32 @@ def check_belongs(episode: Episode) -> None:
         assert [code[1:] for code in codes] == whose, name
 
 
+def taken_or_told(source: Path, store: Path) -> Taken | str:
+    """Return what was taken in, or the sentence that says why nothing can be."""
+    try:
+        return Taken(source, store)
+    except SailError as problem:
+        return str(problem)
+
+
 def harmed(bases: dict[str, Path], data: st.DataObject) -> None:
     """Harm a copy of a data set and assert that what is taken in is sound and the rest is said, in sentences."""
     with folder() as here:
         name = data.draw(st.sampled_from(sorted(bases)))
         shutil.copytree(bases[name], here / "in" / "set")
-        for harm in data.draw(st.lists(st.sampled_from(HARMS), min_size=1, max_size=3)):
-            said = harm(data, here / "in" / "set")
-            if os.environ.get("SAIL_FUZZ"):
-                print(name, said)
+        harms = data.draw(st.lists(st.sampled_from(HARMS), min_size=1, max_size=3))
+        said = [harm(data, here / "in" / "set") for harm in harms]
+        moved = any(word in one for one in said for word in MOVING)
+        note(f"{name}: {said}")
         before = tree(here)
-        try:
-            taken = Taken(here / "in" / "set", here / "store")
-        except SailError as problem:
-            assert str(problem).endswith(".") and str(problem).count("\n") == 0, problem
-            assert tree(here) == before
+        taken = taken_or_told(here / "in" / "set", here / "store")
+        assert {path: stamp for path, stamp in tree(here).items() if not path.startswith("store/")} == before
+        if isinstance(taken, str):
+            assert taken.endswith(".") and "\n" not in taken and not (here / "store").exists(), taken
             return
-        assert {path: stamp for path, stamp in tree(here).items() if not path.startswith("store")} == before
         for what, why in taken.refused.items():
             assert what and why and "\n" not in why and not why.endswith("."), (what, why)
-        for number in taken.names:
+        for number in () if moved else taken.names:
             check_belongs(taken.episode(number))
         if taken.names:
             assert not [finding for finding in examine(here / "store") if not finding.harmless]
@@ -258,6 +294,7 @@ def test_whatever_is_harmed_is_told_in_sentences(bases: dict[str, Path], data: s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @given(data=st.data())
 @settings(CALM, max_examples=MANY_HARMED)
 def test_whatever_is_harmed_in_many_ways_is_told_in_sentences(bases: dict[str, Path], data: st.DataObject) -> None:

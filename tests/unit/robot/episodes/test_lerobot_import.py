@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -597,6 +599,15 @@ def test_damage_beside_the_rows_loses_what_lies_there_alone(content: str | None,
         assert np.array_equal(one.whole().frames["top"], original.frames["top"][:-1])
 
 
+def test_an_export_that_others_copied_without_what_lies_beside_it_is_taken_in_by_its_rows(tmp_path: Path) -> None:
+    export_lerobot(three(), tmp_path / "set", LOSSLESS)
+    shutil.rmtree(tmp_path / "set/meta/sail")
+    (tmp_path / "set/meta/sail.json").unlink()
+    for original, one in zip(three(), all_of(tmp_path / "set"), strict=True):
+        assert np.array_equal(one.bare.sent, original.sent[:-1])
+        assert np.array_equal(one.whole().frames["top"], original.frames["top"][:-1])
+
+
 def test_rows_changed_since_they_were_exported_are_somebody_else_s(tmp_path: Path) -> None:
     export_lerobot(three(), tmp_path / "set", LOSSLESS)
     path = tmp_path / "set/data/chunk-000/file-000.parquet"
@@ -646,6 +657,23 @@ def test_a_description_that_is_damaged_is_one_sentence(info: dict[str, Any], tmp
     with pytest.raises(SailError) as told:
         LeRobotSource(folder)
     assert str(told.value).count("\n") == 0 and str(told.value).endswith(".")
+
+
+@pytest.mark.parametrize("endless", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.timeout(20)
+def test_what_has_no_end_is_no_file(endless: Callable[[Path], None], tmp_path: Path) -> None:
+    for part in ("meta/info.json", f"{TOP}/chunk-000/file-000.mp4", "meta/sail.json", "meta/sail/labels.jsonl"):
+        folder = tmp_path / part.replace("/", "-")
+        export_lerobot(three()[:1], folder)
+        (folder / part).unlink()
+        endless(folder / part)
+        if part == "meta/info.json":
+            with pytest.raises(SailError, match="is no LeRobot data set"):
+                LeRobotSource(folder)
+        else:
+            arrived, refused = read(folder)
+            assert arrived or list(refused.values()) == ["camera top: file-000.mp4 is missing"]
+            assert bool(refused) is (part.endswith("mp4")) or "cannot be told" in refused["episode 0"]
 
 
 @pytest.mark.parametrize("part", ["meta/info.json", "meta/episodes/chunk-000/file-000.parquet"])
