@@ -83,6 +83,7 @@ class FrameTimes:
             return ""
         step_s, _ = self._grid(1 / self._fps)
         excess_s = float(self._shown_s[-1] + step_s - self._end_s.max())
+        tail_s = max(tail_s, self._hole_s())
         # As long as an episode, an excess may be one that nobody wants any more.
         if -0.5 / self._fps <= excess_s <= tail_s + 0.5 * step_s or excess_s >= (rows - 0.5) / self._fps:
             return ""
@@ -91,6 +92,13 @@ class FrameTimes:
         off = f"{abs(excess_s):.3f} s {'less' if excess_s < 0 else 'more'} than its episodes need"
         why = "which frame belongs to which row cannot be told"
         return f"its video has {count} frames at {rate_hz:.4g} Hz, {off}: {why}"
+
+    def _hole_s(self) -> float:
+        """Return what lies between one episode and the next, 0 where it is not the same everywhere."""
+        order = np.argsort(self._begin_s)
+        holes_s = self._begin_s[order][1:] - self._end_s[order][:-1]
+        regular = len(holes_s) and holes_s.max() - holes_s.min() < 0.5 / self._fps
+        return max(float(holes_s.min()), 0.0) if regular else 0.0
 
     def _check_alone(self, window: Window) -> None:
         half_s = 0.5 / self._fps
