@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from robot.data import ActionSpec, Episode, FloatArray, Outcome, RobotSpec
 from robot.episodes import lerobot_format as form
 from robot.episodes import lerobot_steps as steps
-from robot.episodes.arrival import Arrival, Pictures, Refusal, UnfitError
+from robot.episodes.arrival import Arrival, Pictures, Refusal, UnfitError, check
 from robot.episodes.description import check_id
 from robot.episodes.labels import Label, fits
 from robot.episodes.lerobot_cameras import Cameras, Latest
@@ -152,6 +152,7 @@ class LeRobotSource:
             rest = self._about.ours.rest(number, state, action)
             assert rest is not None
             episode = rest.episode(instruction, state, action, {})
+            check(episode)
         except (*DAMAGE, SailError) as problem:
             notes.append(f"what {form.OURS} says of it is not used ({brief(problem)})")
             return None, ()

@@ -192,7 +192,7 @@ class Ours:
             if content["version"] == 1:
                 return cls(folder, facts)
             if content["version"] != form.OUR_VERSION:
-                raise SailError(f"{path} is of version {content['version']}, this version reads {form.OUR_VERSION}.")
+                raise SailError(f"{path} is of version {content['version']!r}, this version reads {form.OUR_VERSION}.")
             starts = np.concatenate([[0], np.cumsum([int(row["rows"]) + 1 for row in facts])]).tolist()
             specs = [spec_from_json(row) for row in content["specs"]]
             steps = pq.read_table(
