@@ -599,9 +599,6 @@ def test_damage_beside_the_rows_loses_what_lies_there_alone(content: str | None,
         assert np.array_equal(one.whole().frames["top"], original.frames["top"][:-1])
 
 
-<<<<<<< HEAD
-def test_an_export_that_others_copied_without_what_lies_beside_it_is_taken_in_by_its_rows(tmp_path: Path) -> None:
-=======
 def change_ours(folder: Path, **changes: Any) -> None:
     """Change what an export says beside the rows of its first robot, as somebody might with an editor."""
     ours = json.loads((folder / "meta/sail.json").read_text())
@@ -639,17 +636,11 @@ def test_numbers_beside_the_rows_that_are_none_are_not_taken_over(name: str, val
 
 
 def test_an_export_that_lost_what_lay_beside_its_rows_is_somebody_else_s(tmp_path: Path) -> None:
->>>>>>> import16
     export_lerobot(three(), tmp_path / "set", LOSSLESS)
     shutil.rmtree(tmp_path / "set/meta/sail")
     (tmp_path / "set/meta/sail.json").unlink()
     for original, one in zip(three(), all_of(tmp_path / "set"), strict=True):
-<<<<<<< HEAD
-        assert np.array_equal(one.bare.sent, original.sent[:-1])
-        assert np.array_equal(one.whole().frames["top"], original.frames["top"][:-1])
-=======
         assert np.array_equal(one.whole().frames["top"], original.frames["top"][:-1]) and not one.notes
->>>>>>> import16
 
 
 def test_rows_changed_since_they_were_exported_are_somebody_else_s(tmp_path: Path) -> None:
