@@ -193,7 +193,7 @@ class Servo(threading.Thread):
         with self._lock:
             if problem and governor.state in ARMED:
                 governor.fail(problem)
-            setpoint = governor.step(deadline_s, measured)
+            setpoint = governor.step(deadline_s, _by(deadline_s, measured))
             reason, at_rest, at_home, applied = governor.reason, governor.at_rest, governor.at_home, governor.applied
         written = setpoint.write and self._write(setpoint.position)
         if setpoint.release:
@@ -278,6 +278,13 @@ class Servo(threading.Thread):
                     errand.answer.set_exception(error)
         finally:
             self.busy = False
+
+
+def _by(deadline_s: float, measured: JointState | None) -> JointState | None:
+    """Return a reading as of its period's deadline, where the period came late and the arm was read after it."""
+    if measured is None or not deadline_s < measured.time_s <= now():
+        return measured
+    return replace(measured, time_s=deadline_s)
 
 
 def state_of(servo: Servo, governor: Governor) -> tuple[State, Reason]:

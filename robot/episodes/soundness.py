@@ -12,6 +12,10 @@ from robot.data import Episode
 SEEN, DONE = ("proprio", "states"), ("requested", "sent", "reward")
 """Arrays with a row an observation, and with a row an action."""
 
+MOST_STILL = 0.1
+"""Share of observations that may bear the time of the one before, as on an arm whose wire was slow for a moment; times
+that were rounded too far, or of which there is but one, stand still far more often."""
+
 NAMES = {
     "proprio": "proprioception",
     "states": "the simulator's state",
@@ -39,13 +43,14 @@ class Weakness:
 def weakness(episode: Episode) -> Weakness | None:
     """Return what is wrong with the numbers of an episode, None where nothing is; the worst of several comes first.
 
-    Every number must be finite, every observation later than the one before, and the rate, where it is known, above 0.
+    Every number must be finite, no observation earlier than the one before, few at the same time, and the rate, where
+    it is known, above 0.
     """
     return _numbers(episode) or _times(episode) or _rate(episode)
 
 
 def tells_time(episode: Episode) -> bool:
-    """Return whether every observation of an episode is later than the one before."""
+    """Return whether the times of an episode go on, but for a few observations, and never go back."""
     return _times(episode) is None
 
 
@@ -78,7 +83,7 @@ def _times(episode: Episode) -> Weakness | None:
     if (gaps < 0).any():
         step = int(np.flatnonzero(gaps < 0)[0]) + 1
         return Weakness(f"is out of order: step {step} is earlier than the one before it", 0, times=True, ordered=False)
-    if (gaps == 0).any():
+    if (gaps == 0).sum() > MOST_STILL * len(gaps):
         return Weakness(f"has the same time at {int((gaps == 0).sum()) + 1} of {len(times_s)} steps", 0, times=True)
     return None
 

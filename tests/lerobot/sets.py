@@ -26,6 +26,8 @@ import pyarrow.parquet as pq
 SIDE = 8
 """Cells of a barcode along each side."""
 DARK, LIGHT = 32, 224
+SPREAD = 0x9E3779B97F
+"""An odd number that spreads a place over all cells: an encoder passes over a frame in which only one has changed."""
 TICKS = 90_000
 """Of a video, in a second."""
 MOST_KEPT = 256
@@ -107,9 +109,9 @@ class Plan:
     `a_data_file`, `a_video`, `a_table`: episodes in each file of rows, of pictures and of meta/episodes. `chunk`: files
     in a folder. `one_group`: all rows of a file are one row group, as pandas writes them. `lists`: vectors are `fixed`
     or `variable` lists. `statistics`: `right`, `none`, `null`, `nan`, `short`, or `episodes`, those of each episode
-    alone. `names`: what names each feature's entries. `task_form`: how the table of tasks is written. `seed`: of the
-    order of features, columns and rows of meta/episodes, 0 being the usual one. `info`: entries of info.json that are
-    not as they should be.
+    alone. `names`: what names each feature's entries. `page`: rows in a page of a column, at most; the default is
+    pyarrow's. `task_form`: how the table of tasks is written. `seed`: of the order of features, columns and rows of
+    meta/episodes, 0 being the usual one. `info`: entries of info.json that are not as they should be.
     """
 
     takes: Sequence[Take]
@@ -129,13 +131,14 @@ class Plan:
     task_form: str = "pandas"
     seed: int = 0
     time_type: str = "float32"
+    page: int = 1024
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
 def barcode(camera: int, episode: int, row: int, height: int = 64, width: int = 64) -> np.ndarray:
-    """Return a picture that says where it belongs, uint8 (H, W, 3), fit to survive any encoder."""
+    """Return a picture that says where it belongs, uint8 (H, W, 3), fit to survive encoders at a rate factor of 18."""
     word = (camera << 28) | (episode << 16) | row
-    value = (word << 8) | (zlib.crc32(word.to_bytes(5, "big")) & 0xFF)
+    value = (word * SPREAD % 2**40) << 8 | (zlib.crc32(word.to_bytes(5, "big")) & 0xFF)
     bits = np.array([value >> place & 1 for place in range(SIDE * SIDE)]).reshape(SIDE, SIDE)
     cells = np.where(bits, LIGHT, DARK).astype(np.uint8)
     rows, columns = np.arange(height) * SIDE // height, np.arange(width) * SIDE // width
@@ -149,8 +152,8 @@ def read_barcode(picture: np.ndarray) -> tuple[int, int, int]:
     columns = (2 * np.arange(SIDE) + 1) * width // (2 * SIDE)
     bits = picture[rows][:, columns].mean(axis=-1).reshape(-1) > (DARK + LIGHT) / 2
     value = sum(int(bit) << place for place, bit in enumerate(bits))
-    word = value >> 8
-    if word >> 32 or zlib.crc32(word.to_bytes(5, "big")) & 0xFF != value & 0xFF:
+    word = (value >> 8) * pow(SPREAD, -1, 2**40) % 2**40
+    if value >> 48 or word >> 32 or zlib.crc32(word.to_bytes(5, "big")) & 0xFF != value & 0xFF:
         raise ValueError("no barcode")
     return word >> 28, word >> 16 & 0xFFF, word & 0xFFFF
 
@@ -171,7 +174,7 @@ def write_set(folder: Path, plan: Plan) -> Path:
     rows = [_about(plan, number, tasks) for number in range(len(plan.takes))]
     for number, takes in _groups(len(plan.takes), plan.a_data_file):
         path = folder / "data" / _place(plan, number, ".parquet")
-        _write_tables(path, [_table(plan, episode, tasks, folder) for episode in takes], plan.one_group)
+        _write_tables(path, [_table(plan, episode, tasks, folder) for episode in takes], plan.one_group, plan.page)
     for index, camera in enumerate(plan.cameras):
         for number, takes in _groups(len(plan.takes), _split(plan, camera)) if camera.is_video else ():
             path = folder / "videos" / camera.feature / _place(plan, number, camera.suffix)
@@ -352,9 +355,9 @@ def _still(camera: Camera, index: int, episode: int, row: int) -> bytes:
     return file.getvalue()
 
 
-def _write_tables(path: Path, tables: Sequence[pa.Table], one_group: bool) -> None:
+def _write_tables(path: Path, tables: Sequence[pa.Table], one_group: bool, page: int = 1024) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, tables[0].schema) as writer:
+    with pq.ParquetWriter(path, tables[0].schema, write_batch_size=page) as writer:
         for table in [pa.concat_tables(tables)] if one_group else tables:
             writer.write_table(table)
 

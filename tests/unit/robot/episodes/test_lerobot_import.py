@@ -86,7 +86,7 @@ KINDS = {
     "one row group": Plan(THREE, one_group=True, lists="variable"),
     "two cameras": Plan(THREE, (Camera("top"), Camera("wrist", height=48, width=80, options={"g": "12"}))),
     "av1": Plan(THREE, (Camera(codec="libsvtav1", options={"crf": "30", "g": "2", "preset": "12"}),)),
-    "hevc": Plan(THREE, (Camera(codec="libx265", options={"x265-params": "log-level=none"}),)),
+    "hevc": Plan(THREE, (Camera(codec="libx265", options={"crf": "12", "x265-params": "log-level=none"}),)),
     "vp9": Plan(THREE, (Camera(codec="libvpx-vp9", options={}),)),
     "rgb": Plan(THREE, (Camera(codec="libx264rgb", pixels="rgb24", options={"crf": "0"}),)),
     "far between keys": Plan(THREE, (Camera(options={"g": "250"}, keys=False),)),

@@ -243,7 +243,7 @@ def test_numbers_that_are_none_are_found_and_the_steps_before_them_kept(
     assert wrong in store.about("hurt")["mended"] and store.verdicts("hurt") == []
 
 
-@pytest.mark.parametrize("places", [slice(None), slice(4, 6)])
+@pytest.mark.parametrize("places", [slice(None), slice(4, 9)])
 def test_times_that_stand_still_are_counted_at_the_rate_asked_for(tmp_path: Path, places: slice) -> None:
     store = EpisodeStore(tmp_path)
     foul = spoiled(times_s=(places, 0.1))
@@ -256,6 +256,13 @@ def test_times_that_stand_still_are_counted_at_the_rate_asked_for(tmp_path: Path
     assert store.verdicts("hurt") == [Verdict(1.0, "truth")] and store.about("hurt")["origin"]["run"] == "mine"
     assert {path.name: path.read_bytes() for path in store.path("hurt").glob("*.mkv")} == videos
     assert store.about("hurt")["rate_measured_hz"] == pytest.approx(40)
+
+
+def test_an_observation_that_came_twice_is_no_fault_of_the_clock(tmp_path: Path) -> None:
+    times_s = np.arange(31) / 40
+    times_s[[5, 20]] = times_s[[4, 19]]
+    EpisodeStore(tmp_path).add(spoiled(times_s=(slice(None), times_s)), episode_id="well")
+    assert list(examine(tmp_path)) == []
 
 
 def test_a_rate_of_nothing_is_that_of_the_times(tmp_path: Path) -> None:
@@ -276,6 +283,6 @@ def test_neither_times_nor_a_rate_is_no_recording(tmp_path: Path) -> None:
 def test_times_that_stand_still_at_another_rate_are_nobody_s_guess(tmp_path: Path) -> None:
     store = EpisodeStore(tmp_path)
     times_s = np.arange(31) / 8
-    times_s[5] = times_s[4]
+    times_s[5:10] = times_s[4]
     store.add(spoiled(times_s=(slice(None), times_s)), episode_id="hurt")
     assert "moved to" in cure(tmp_path).remedy and store.ids() == []
