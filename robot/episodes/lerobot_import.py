@@ -26,6 +26,7 @@ from robot.episodes.lerobot_cameras import Cameras, Latest
 from robot.episodes.lerobot_description import DAMAGE, Description, table_number
 from robot.episodes.lerobot_ours import FACTS
 from robot.episodes.lerobot_rows import DataFile, brief
+from robot.episodes.soundness import weakness
 from robot.errors import SailError
 
 LONGEST_TASK, LONGEST_ID = 40, 150
@@ -152,6 +153,8 @@ class LeRobotSource:
             rest = self._about.ours.rest(number, state, action)
             assert rest is not None
             episode = rest.episode(instruction, state, action, {})
+            if odd := weakness(episode):
+                raise UnfitError(f"it {odd.wrong}")
         except (*DAMAGE, SailError) as problem:
             notes.append(f"what {form.OURS} says of it is not used ({brief(problem)})")
             return None, ()
