@@ -21,10 +21,17 @@ from robot.episodes.labels import Label
 from robot.episodes.soundness import weakness
 from robot.episodes.video import VideoFacts
 from robot.errors import SailError
+from robot.text import visible
+
+LONGEST_REASON = 500
+"""Characters, at most."""
 
 
 class UnfitError(SailError):
-    """Say why one part of a source cannot be taken in; its other parts can."""
+    """Say why one part of a source cannot be taken in; its other parts can. Words of the source are made visible."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(visible(why, LONGEST_REASON))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,15 @@ from robot.episodes.arrival import Refusal, UnfitError
 from robot.episodes.lerobot_ours import Ours
 from robot.episodes.lerobot_rows import brief, open_table
 from robot.errors import SailError
+from robot.text import visible
 
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, pa.ArrowException)
 """What reading somebody else's JSON or tables raises where they are not what they should be."""
 KNOWN = (form.TIME, form.ROW, form.EPISODE, form.INDEX, form.TASK, form.SUBTASK, form.STATE, form.ACTION)
 USED = (*KNOWN, form.REWARD, form.SUCCESS, form.DONE, form.INTERVENTION)
 FASTEST_HZ = 1e5
+LONGEST_WORD = 60
+"""Characters of a word of theirs that a sentence shows, at most."""
 WIDEST = 10_000
 """Numbers in a row, at most: what claims more is damaged."""
 
@@ -66,7 +69,7 @@ class Description:
         self.refusals: list[Refusal] = []
         self.notes: list[Refusal] = []
         info = _json(folder, form.INFO)
-        version = str(info.get("codebase_version", ""))
+        version = visible(str(info.get("codebase_version", "")), LONGEST_WORD)
         if not version.startswith("v3."):
             raise SailError(
                 f"{folder} is a LeRobot data set of version {version or 'unknown'}; this reads v3: convert it "
@@ -169,8 +172,9 @@ def _number(row: Mapping[str, Any]) -> float:
 def _rate(value: Any, folder: Path) -> float:
     rate_hz = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if not 0 < rate_hz < FASTEST_HZ:
+        stated = visible(repr(value), LONGEST_WORD)
         raise SailError(
-            f"{folder} states a rate of {value!r} frames a second, which none is: give the right one as fps=… ."
+            f"{folder} states a rate of {stated} frames a second, which none is: give the right one as fps=… ."
         )
     return float(rate_hz)
 

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from robot.episodes import lerobot_format as form
 from robot.episodes.arrival import UnfitError
+from robot.text import visible
 
 Positions = NDArray[np.int64]
 PICTURES_AT_ONCE = 8
 """Pictures in a table that are read together: each may be a megabyte."""
 READ_AHEAD = 2**20
+LONGEST_SAID = 200
+"""Characters, at most."""
 
 
 class DataFile:
@@ -137,6 +140,6 @@ def _is_fixed(kind: pa.DataType) -> bool:
 
 
 def brief(problem: BaseException) -> str:
-    """Return what a library says of a damaged file, in one line without its end."""
+    """Return what a library says of a damaged file, in one line without its end, and visible."""
     lines = itertools.chain(str(problem).splitlines(), [""])
-    return next(lines).rstrip(".")[:200] or type(problem).__name__
+    return visible(next(lines).rstrip("."), LONGEST_SAID) or type(problem).__name__

@@ -51,7 +51,7 @@ WILD: tuple[Any, ...] = (
     ["a", "a"],
     *HOSTILE,
 )
-MOVING = ("swapped", "copied", "flipped", "shuffled", "observation.state")
+MOVING = ("swapped", "copied", "flipped", "shuffled", "observation.state", "'proprio'")
 """Words of harms after which a frame may stand beside another row's state, and nothing can tell."""
 RAW = (b"", b"{", b"null", b"[]", b"7", b'"x"', b"\xff\xfe", b"\0" * 100, b"[" * 100_000, b'{"a":' * 50_000, b"PAR1")
 KINDS = (pa.string(), pa.float64(), pa.int8(), pa.bool_(), pa.binary(), pa.decimal128(38, 5), pa.timestamp("us"))

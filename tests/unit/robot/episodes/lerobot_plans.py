@@ -24,7 +24,7 @@ X264: tuple[dict[str, Any], ...] = (
     {"density": 2},
 )
 OTHERS: tuple[dict[str, Any], ...] = (
-    {"codec": "libx265", "options": {"crf": "14", "x265-params": "log-level=none"}},
+    {"codec": "libx265", "options": {"crf": "14", "x265-params": "log-level=none:bframes=0:rc-lookahead=0"}},
     {"codec": "libsvtav1", "options": {"crf": "18", "g": "2", "preset": "12"}},
     {"codec": "libvpx-vp9", "options": {"crf": "10"}},
 )

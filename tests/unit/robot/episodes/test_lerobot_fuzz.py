@@ -277,10 +277,10 @@ def harmed(bases: dict[str, Path], data: st.DataObject) -> None:
         taken = taken_or_told(here / "in" / "set", here / "store")
         assert {path: stamp for path, stamp in tree(here).items() if not path.startswith("store/")} == before
         if isinstance(taken, str):
-            assert taken.endswith(".") and "\n" not in taken and not (here / "store").exists(), taken
+            assert taken.endswith(".") and taken.isprintable() and not (here / "store").exists(), taken
             return
         for what, why in taken.refused.items():
-            assert what and why and "\n" not in why and not why.endswith("."), (what, why)
+            assert what and why and why.isprintable() and not why.endswith("."), (what, why)
         for number in () if moved else taken.names:
             check_belongs(taken.episode(number))
         if taken.names:
