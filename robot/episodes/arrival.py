@@ -15,8 +15,10 @@ from typing import Protocol
 
 import numpy as np
 
-from robot.data import Episode, Image
+from robot.data import Episode, Image, RobotSpec
+from robot.episodes.description import Heading, to_bytes
 from robot.episodes.labels import Label
+from robot.episodes.soundness import weakness
 from robot.episodes.video import VideoFacts
 from robot.errors import SailError
 from robot.text import visible
@@ -67,6 +69,33 @@ class Pictures(Protocol):
         Raises OSError where the file cannot be written.
         """
         ...
+
+
+def check(episode: Episode) -> None:
+    """Raise UnfitError where a store, or what reads one, could not do with an episode that somebody else wrote down."""
+    vectors = (episode.proprio, episode.requested, episode.sent)
+    singles = (episode.times_s, episode.success, episode.reward, episode.intervention)
+    if any(values.ndim != 2 or values.dtype != np.float32 for values in vectors):
+        raise UnfitError("its states and actions are not rows of numbers")
+    if any(values is not None and values.ndim != 1 for values in singles):
+        raise UnfitError("its times, flags and rewards are not single numbers")
+    if episode.requested.shape != episode.sent.shape or not _describes(episode.spec, episode):
+        raise UnfitError("its robot, its states and its actions are of different sizes")
+    try:
+        to_bytes(Heading.of(episode).as_json())
+    except ValueError:  # half a character, which JSON can spell
+        raise UnfitError("its words are no text") from None
+    if odd := weakness(episode):
+        raise UnfitError(f"it {odd.wrong}")
+
+
+def _describes(spec: RobotSpec | None, episode: Episode) -> bool:
+    """Return whether a robot's description, where there is one, is of numbers as many as an episode has."""
+    if spec is None:
+        return True
+    sizes = {len(spec.proprio_names), len(spec.proprio_units)} == {episode.proprio.shape[1]}
+    words = (*spec.action.names, *spec.action.units, *spec.proprio_names, *spec.proprio_units, spec.name)
+    return sizes and spec.action.size == episode.sent.shape[1] and all(isinstance(word, str) for word in words)
 
 
 @dataclass(frozen=True, slots=True)

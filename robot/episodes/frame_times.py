@@ -48,7 +48,7 @@ class FrameTimes:
         self._fps = fps
         self._begin_s = np.array([window.begin_s for window in windows], np.float64)
         self._end_s = np.array([window.end_s for window in windows], np.float64)
-        self._doubt = "" if cut_off else self._miscounted(rows, max(tail_s, self._gap_s()))
+        self._doubt = "" if cut_off else self._miscounted(rows, tail_s)
 
     def frames(self, window: Window, times_s: Floats) -> NDArray[np.int64]:
         """Return the frame of each row, int64 (N,), of the episode in `window`, whose rows are at `times_s` from there.
@@ -83,6 +83,7 @@ class FrameTimes:
             return ""
         step_s, _ = self._grid(1 / self._fps)
         excess_s = float(self._shown_s[-1] + step_s - self._end_s.max())
+        tail_s = max(tail_s, self._hole_s())
         # As long as an episode, an excess may be one that nobody wants any more.
         if -0.5 / self._fps <= excess_s <= tail_s + 0.5 * step_s or excess_s >= (rows - 0.5) / self._fps:
             return ""
@@ -92,15 +93,12 @@ class FrameTimes:
         why = "which frame belongs to which row cannot be told"
         return f"its video has {count} frames at {rate_hz:.4g} Hz, {off}: {why}"
 
-    def _gap_s(self) -> float:
-        """Return a frame's time where each part of the file ends that long before the next begins, else 0.
-
-        Exports of ours leave a frame behind each episode, and still do where others put them together.
-        """
+    def _hole_s(self) -> float:
+        """Return what lies between one episode and the next, 0 where it is not the same everywhere."""
         order = np.argsort(self._begin_s)
-        gaps_s = self._begin_s[order][1:] - self._end_s[order][:-1]
-        one_s = 1 / self._fps
-        return one_s if len(gaps_s) and (np.abs(gaps_s - one_s) < 0.5 * one_s).all() else 0.0
+        holes_s = self._begin_s[order][1:] - self._end_s[order][:-1]
+        regular = len(holes_s) and holes_s.max() - holes_s.min() < 0.5 / self._fps
+        return max(float(holes_s.min()), 0.0) if regular else 0.0
 
     def _check_alone(self, window: Window) -> None:
         half_s = 0.5 / self._fps

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from robot.data import ActionSpec, Episode, FloatArray, Outcome, RobotSpec
 from robot.episodes import lerobot_format as form
 from robot.episodes import lerobot_steps as steps
-from robot.episodes.arrival import Arrival, Pictures, Refusal, UnfitError
+from robot.episodes.arrival import Arrival, Pictures, Refusal, UnfitError, check
 from robot.episodes.description import check_id
 from robot.episodes.labels import Label, fits
 from robot.episodes.lerobot_cameras import Cameras, Latest
 from robot.episodes.lerobot_description import DAMAGE, Description, table_number
 from robot.episodes.lerobot_ours import FACTS
 from robot.episodes.lerobot_rows import DataFile, brief
-from robot.episodes.soundness import weakness
 from robot.errors import SailError
 
 LONGEST_TASK, LONGEST_ID = 40, 150
@@ -153,8 +152,7 @@ class LeRobotSource:
             rest = self._about.ours.rest(number, state, action)
             assert rest is not None
             episode = rest.episode(instruction, state, action, {})
-            if odd := weakness(episode):
-                raise UnfitError(f"it {odd.wrong}")
+            check(episode)
         except (*DAMAGE, SailError) as problem:
             notes.append(f"what {form.OURS} says of it is not used ({brief(problem)})")
             return None, ()

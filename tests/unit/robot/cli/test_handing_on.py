@@ -137,3 +137,12 @@ def test_what_a_set_says_is_shown_as_text(
     about = EpisodeStore("in").about(name)
     assert about["instruction"] == text and about["robot"] == text and list(about["cameras"]) == [text]
     assert all(path.name.isprintable() for path in EpisodeStore("in").path(name).iterdir())
+
+
+def test_what_was_copied_and_mended_is_said_of_an_episode(capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(Path("set"), Plan((Take(4, order=[1, 0, 2, 3]),)))
+    answer(capsys, "set", "store=data/in")
+    assert front.main(["episodes", "show", EpisodeStore("data/in").ids()[0]]) == 0
+    shown = capsys.readouterr().out
+    assert "4 frames of 64×64, h264, as it came" in shown and "source       set" in shown
+    assert "note         its rows were out of order and are sorted by frame_index" in shown

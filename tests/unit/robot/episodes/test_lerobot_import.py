@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -606,33 +605,48 @@ def test_damage_beside_the_rows_loses_what_lies_there_alone(content: str | None,
         assert np.array_equal(one.whole().frames["top"], original.frames["top"][:-1])
 
 
+def change_ours(folder: Path, **changes: Any) -> None:
+    """Change what an export says beside the rows of its first robot, as somebody might with an editor."""
+    ours = json.loads((folder / "meta/sail.json").read_text())
+    ours["specs"][0]["action"] |= changes
+    write_json(folder / "meta/sail.json", ours)
+
+
+@pytest.mark.parametrize("changes", [{"names": ["x", None]}, {"names": ["\ud800", "y"]}, {"rate_hz": 0.0}])
+def test_a_robot_that_is_none_is_not_taken_over(changes: dict[str, Any], tmp_path: Path) -> None:
+    export_lerobot(three()[:1], tmp_path / "set")
+    change_ours(tmp_path / "set", **changes)
+    (one,) = all_of(tmp_path / "set")
+    assert one.bare.spec is not None and one.bare.spec.action.names == ("x", "y") and len(one.notes) == 1
+
+
 @pytest.mark.parametrize(
-    ("column", "last"),
-    [("time_s", np.nan), ("time_s", -1.0), ("time_s", [1.0]), ("proprio", [1.0, np.inf])],
+    ("name", "values"),
+    [
+        ("time_s", [0.0] * 10),
+        ("time_s", [float("nan")] * 10),
+        ("time_s", [[0.0]] * 10),
+        ("requested", [[0.0]] * 9 + [None]),
+        ("requested", [[0.0, float("nan")]] * 9 + [None]),
+        ("success", [[True]] * 9 + [None]),
+        ("proprio", [None] * 9 + [[0.0]]),
+    ],
 )
-def test_numbers_beside_the_rows_that_are_none_are_not_used(column: str, last: Any, tmp_path: Path) -> None:
-    export_lerobot(three()[:2], tmp_path / "set", LOSSLESS)
+def test_numbers_beside_the_rows_that_are_none_are_not_taken_over(name: str, values: Any, tmp_path: Path) -> None:
+    export_lerobot(three()[:1], tmp_path / "set")
     path = tmp_path / "set/meta/sail/steps.parquet"
     table = pq.read_table(path)
-    values = table[column].to_pylist()
-    values[9] = last
-    if isinstance(last, list) and column == "time_s":
-        values = [value if isinstance(value, list) else [value] for value in values]
-    kind = None if column == "time_s" and isinstance(last, list) else table[column].type
-    pq.write_table(table.set_column(table.column_names.index(column), column, pa.array(values, kind)), path)
-    first, second = all_of(tmp_path / "set")
-    assert first.bare.episode_id == "" and len(first.bare) == 8 and "is not used" in first.notes[0]
-    assert np.isfinite(first.bare.times_s).all() and np.isfinite(first.bare.proprio).all()
-    assert (second.bare.episode_id == "b") is (kind is not None)
+    pq.write_table(table.set_column(table.column_names.index(name), name, [values]), path)
+    (one,) = all_of(tmp_path / "set")
+    assert len(one.bare) == 8 and "meta/sail.json" in one.notes[0], "somebody else's, as its rows alone say"
 
 
-def test_an_export_that_others_copied_without_what_lies_beside_it_is_taken_in_by_its_rows(tmp_path: Path) -> None:
+def test_an_export_that_lost_what_lay_beside_its_rows_is_somebody_else_s(tmp_path: Path) -> None:
     export_lerobot(three(), tmp_path / "set", LOSSLESS)
     shutil.rmtree(tmp_path / "set/meta/sail")
     (tmp_path / "set/meta/sail.json").unlink()
     for original, one in zip(three(), all_of(tmp_path / "set"), strict=True):
-        assert np.array_equal(one.bare.sent, original.sent[:-1])
-        assert np.array_equal(one.whole().frames["top"], original.frames["top"][:-1])
+        assert np.array_equal(one.whole().frames["top"], original.frames["top"][:-1]) and not one.notes
 
 
 def test_rows_changed_since_they_were_exported_are_somebody_else_s(tmp_path: Path) -> None:
