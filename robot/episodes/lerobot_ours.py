@@ -226,13 +226,13 @@ class Ours:
                 f"{form.OURS} describes."
             )
         try:
-            return self._rest(number, facts, state.shape[1], action.shape[1])
+            return self._rest(number, facts)
         except WRONG as problem:
             raise SailError(
                 f"What lies beside episode {number} of {self.folder} is damaged ({_said(problem)})."
             ) from None
 
-    def _rest(self, number: int, facts: Mapping[str, Any], state: int, action: int) -> Rest:
+    def _rest(self, number: int, facts: Mapping[str, Any]) -> Rest:
         start, count = self._starts[number], int(facts["rows"])
         rows = self._steps.slice(start, count + 1)
         if rows["episode_index"].to_pylist() != [number] * (count + 1):
@@ -240,24 +240,16 @@ class Ours:
         known: dict[str, Any] = {}
         for name, kind in KNOWN.items():
             values = rows[name].slice(0, count)
-            known[name] = None if values.null_count else _array(values.to_pylist(), kind, (count,), name)
+            known[name] = None if values.null_count else np.array(values.to_pylist(), kind)
         return Rest(
             facts,
             None if facts["spec"] is None else self._specs[facts["spec"]],
-            times_s=_array(rows["time_s"].to_pylist(), np.float64, (count + 1,), "time_s"),
-            requested=_array(rows["requested"].slice(0, count).to_pylist(), np.float32, (count, action), "requested"),
-            last_proprio=_array(rows["proprio"][count].as_py(), np.float32, (state,), "proprio"),
+            times_s=np.array(rows["time_s"].to_pylist(), np.float64),
+            requested=np.array(rows["requested"].slice(0, count).to_pylist(), np.float32),
+            last_proprio=np.array(rows["proprio"][count].as_py(), np.float32),
             labels=tuple(self._labels.get(number, ())),
             **known,
         )
-
-
-def _array(values: object, kind: type[np.generic], shape: tuple[int, ...], name: str) -> NDArray[Any]:
-    """Return values as an array; raise ValueError where they are of another shape."""
-    array = np.array(values, kind)
-    if array.shape != shape:
-        raise ValueError(f"{name} is of shape {array.shape}, not {shape}")
-    return array
 
 
 def _said(problem: Exception) -> str:
