@@ -104,11 +104,17 @@ def rewards(table: pa.Table, notes: Notes) -> FloatArray | None:
     return kept
 
 
+LARGEST_NUMBER = 2**53
+"""Whole numbers up to it survive in float64."""
+
+
 def task_numbers(table: pa.Table, key: str) -> NDArray[np.int64]:
     """Return the number of each row's task or subtask, int64 (N,)."""
     values = _single(table, key)
     if not np.isfinite(values).all():
         raise UnfitError(f"its {key} is empty in row {int(np.argmax(~np.isfinite(values)))}")
+    if (np.abs(values) > LARGEST_NUMBER).any():
+        raise UnfitError(f"its {key} is no number of a task in row {int(np.argmax(np.abs(values) > LARGEST_NUMBER))}")
     return values.astype(np.int64)
 
 

@@ -35,7 +35,7 @@ MATROSKA: tuple[dict[str, Any], ...] = (
     {"kept": "depth video", "codec": "ffv1", "pixels": "gray16le", "options": {}},
 )
 STILLS: tuple[dict[str, Any], ...] = ({"kept": "png"}, {"kept": "jpeg"}, {"kept": "path"}, {"kept": "depth"})
-EVEN, ODD = ((16, 16), (16, 24), (32, 16)), ((17, 19), (16, 17))
+EVEN, ODD = ((32, 32), (32, 48), (64, 32)), ((33, 37), (32, 33))
 WHOLE = ("yuv444p", "rgb24", "bgr0", "gray16le")
 """Formats of pixels that any size will do for."""
 NAMES: tuple[Any, ...] = (
