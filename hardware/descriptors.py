@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import socket as sockets
 
 try:
     import resource
@@ -36,6 +37,34 @@ def open_descriptors() -> int:
         # From Linux 6.2 on the folder's size is the number; before it has to be read, which takes one more.
         return os.stat(OPEN).st_size or len(os.listdir(OPEN)) - 1
     return raise_limit() if os.path.isdir(OPEN) else 0
+
+
+def cut_connections(port: int) -> int:
+    """End the connections that came in at a port of ours, whoever uses them; return how many those were.
+
+    Their descriptors stay with whoever has them, who reads that the other end has gone.
+    """
+    cut = 0
+    with contextlib.suppress(OSError):
+        for name in os.listdir(OPEN):
+            with contextlib.suppress(OSError):
+                cut += _cut_if_at(port, os.dup(int(name)))
+    return cut
+
+
+def _cut_if_at(port: int, descriptor: int) -> bool:
+    """End a connection, and close this descriptor of it, if it came in at a port; return whether it did."""
+    try:
+        connection = sockets.socket(fileno=descriptor)
+    except OSError:  # a file
+        os.close(descriptor)
+        return False
+    with connection:
+        if connection.family not in (sockets.AF_INET, sockets.AF_INET6) or connection.getsockname()[1] != port:
+            return False
+        connection.getpeername()  # raises for the socket that listens
+        connection.shutdown(sockets.SHUT_RDWR)
+        return True
 
 
 class Memory:

@@ -26,13 +26,22 @@ MOST_GROWTH_MIB = 256.0
 """More than an arm, a camera or a scene that is drawn anew should need beside what the server had at first."""
 CLEAR_S = 0.06
 """After so long, what cut connections took is free."""
+STUCK_S = 0.1
+"""A door whose thread has been in one call of ZeroMQ for so long is kept there by those who are connected to it."""
 
 
 class Tended(Protocol):
-    """What a doorkeeper knows of a door: whether it is ever shut, and how often it has begun anew."""
+    """What a doorkeeper knows of a door: whether it is ever shut, how often it has begun anew, and what keeps it.
+
+    `within_s`: since when its thread has been in a call that may take long, None where it is not in one.
+    """
 
     shuts: bool
     renewed: int
+    within_s: float | None
+
+    def sever(self) -> None:
+        """Cut its connections, so that the call returns; asked from another thread than the door's own."""
 
 
 class Doorkeeper:
@@ -40,7 +49,8 @@ class Doorkeeper:
 
     `look` decides, in a thread of its own; every door asks `shut` and `renewals` and acts. When half of the descriptors
     are in use, all doors but that of stops are shut. Where it has filled the rest, it begins anew, and where that is
-    not enough, all do. When memory has grown by `MOST_GROWTH_MIB`, all begin anew as well.
+    not enough, all do. When memory has grown by `MOST_GROWTH_MIB`, all begin anew as well. The connections of a door
+    that is kept for `STUCK_S` are cut.
     """
 
     def __init__(self, complaints: Complaints, most_growth_mib: float = MOST_GROWTH_MIB) -> None:
@@ -67,9 +77,14 @@ class Doorkeeper:
         self._base_mib = self._memory.mib
 
     def look(self) -> None:
-        """Look at descriptors and memory, and decide; it takes some microseconds."""
+        """Look at descriptors, memory and doors, and decide; it takes some microseconds."""
         self._look_at_descriptors()
         self._look_at_memory()
+        for door in self.doors:
+            within_s = door.within_s
+            if within_s is not None and now() - within_s > STUCK_S:
+                door.sever()
+                self._complaints.note("what its clients send keeps a door, so that they are cut")
 
     def renewals(self, door: Tended) -> int:
         """Return how often a door should have begun anew by now."""

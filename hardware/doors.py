@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 import zmq
 
 from hardware.clocks import now
+from hardware.descriptors import cut_connections
 from hardware.doorkeeper import LOOK_S, Doorkeeper
 from hardware.keys import KeyPair
 from robot.errors import SailError
@@ -42,7 +43,7 @@ DRAINED = 64
 """How many messages of a socket are read before others get their turn."""
 SEND_BUFFER_BYTES = 131_072
 """The system's own grows to megabytes for every connection that does not read, and makes pictures late."""
-MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTION_BYTES_WITH_KEYS = 128, 512
+MAX_SUBSCRIPTION_BYTES, MAX_SUBSCRIPTION_BYTES_WITH_KEYS = 64, 512
 """The handshake needs some 30 bytes, with keys some 280."""
 SUBSCRIPTION_BUFFER_BYTES, SUBSCRIPTIONS_WAITING = 2_048, 2
 """Small, so that whoever subscribes without end does not outrun the thread that takes the subscriptions in; where only
@@ -77,6 +78,8 @@ class Door:
         most: dict[int, int] = {zmq.MAXMSGSIZE: most_bytes, zmq.RCVHWM: most_received, zmq.SNDHWM: most_sent}
         self._options = {**ALWAYS, **self.options, **most}
         self.shuts, self.is_shut, self.renewed = shuts, False, 0
+        self.within_s: float | None = None
+        self._severed = False
         self._socket: zmq.Socket[bytes] | None = None
         # Connections inherit what their listening socket has.
         listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -124,6 +127,12 @@ class Door:
             self._shut(shut)
         if self.is_shut:
             self._send_away()
+
+    def sever(self) -> None:
+        """Cut all connections, from whatever thread, and let nobody in until the door begins anew."""
+        self._severed = True
+        self._shut(True)
+        cut_connections(self.port)
 
     def close(self) -> None:
         """Close it and let go of its port; closing twice is allowed."""
@@ -221,20 +230,35 @@ class PublishingDoor(Door):
             most_sent=most_sent,
         )
 
+    def send(self, parts: Sequence[bytes]) -> None:
+        """Send a message to those who take it; ZeroMQ first takes in all that was subscribed to."""
+        self.within_s = now()
+        super().send(parts)
+        self.within_s = None
+        if self._severed:
+            # To look through millions of subscriptions for those of each connection that was cut is left to ZeroMQ.
+            self._renew(self.renewed)
+
     def tend(self) -> None:
         """Count what was subscribed to, beside what every door does."""
+        self.within_s = now()
+        self._take_in()
+        self.within_s = None
+        super().tend()
+
+    def _take_in(self) -> None:
         for _ in range(MOST_SUBSCRIPTIONS):
             told = self._told()
             if told is None:
                 break
             # A byte says that it is a subscription; the rest is what was subscribed to.
             self._subscribed_bytes += max(len(told) - 1, 0)
-            if self._subscribed_bytes > MOST_SUBSCRIBED_BYTES:
-                self._renew(self.renewed)
-                return
+            if self._severed or self._subscribed_bytes > MOST_SUBSCRIBED_BYTES:
+                break
         else:
+            told = b""
+        if told is not None or self._severed:
             self._renew(self.renewed)
-        super().tend()
 
     def _told(self) -> bytes | None:
         if self._socket is not None:
@@ -243,7 +267,7 @@ class PublishingDoor(Door):
         return None
 
     def _open(self) -> None:
-        self._subscribed_bytes = 0
+        self._subscribed_bytes, self._severed = 0, False
         super()._open()
 
 

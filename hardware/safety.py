@@ -203,6 +203,8 @@ class Governor:
         self._beat_s = 0.0
         self._stepped_s: float | None = None
         self._released = True
+        # Whether the last period sent the arm nowhere: it held by itself before it was last read.
+        self._unwritten = True
         self._stop: Reason | None = None
         self._ending = False
 
@@ -219,7 +221,7 @@ class Governor:
             return NOTHING
         if self._ending:
             return ENDING
-        if not self._shaper.at_rest or not self._released:
+        if not (self._shaper.at_rest and self._unwritten):
             return COMING_TO_REST
         if problem := self._misplaced(measured, now_s):
             return problem
@@ -406,7 +408,7 @@ class Governor:
         release = False
         if self.state not in ARMED and not self._released and self._shaper.at_rest:
             self._released = release = True
-        self._stepped_s = now_s
+        self._stepped_s, self._unwritten = now_s, not write
         shaper = self._shaper
         sequence = self._applied if self._reference is not None else -1
         return Setpoint(

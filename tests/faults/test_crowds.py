@@ -28,6 +28,8 @@ from tests.faults.serve import make_all_keys
 from tests.faults.zmtp import connected, frame
 from tests.unit.hardware.serving import until
 
+MOST_TAKEN_MIB = 140
+"""What may come in between two looks at it; 40,000 subscriptions that are all kept take 169 MiB."""
 with_and_without_keys = pytest.mark.parametrize("keyed", [False, True], ids=["no keys", "keys"])
 
 
@@ -188,9 +190,9 @@ def watch_beside_subscriptions(arm: str, folder: Path, count: int) -> None:
             for connections in (1, 50):
                 for length in (MAX_SUBSCRIPTION_BYTES - 1, 1_000):
                     most_mib = flood(server, port, "SUB", subscriptions(count, length), connections)
-                    assert most_mib - before_mib < 60
+                    assert most_mib - before_mib < MOST_TAKEN_MIB
                     status = client.status()
-                    assert status["healthy"] and status["state"] == State.HOLDING
+                    assert status["healthy"] and status["state"] == State.HOLDING, status["reason"]
             seen = frames_and_states(client)
             until(lambda seen=seen: all(new > old for new, old in zip(frames_and_states(client), seen, strict=True)))
         description = client.welcome.description

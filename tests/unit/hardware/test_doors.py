@@ -150,8 +150,8 @@ def test_whoever_subscribes_to_too_much_is_put_out_and_watchers_come_back(shut: 
         until(lambda: (door.tend(), door.send([b"news"]), watcher.poll(1))[2])
         enemy = connected(context, door, zmq.SUB)
         socket = door._socket
-        for number in range(400):
-            enemy.setsockopt(zmq.SUBSCRIBE, b"%0100d" % number)
+        for number in range(900):
+            enemy.setsockopt(zmq.SUBSCRIBE, b"%050d" % number)
         # It must be inside before the door is shut.
         until(lambda: (door.tend(), door.send([b"news"]), door._subscribed_bytes or door._socket is not socket)[2])
         keeper.shut = shut
@@ -200,6 +200,11 @@ class Told:
 
     def __init__(self, shuts: bool = True) -> None:
         self.shuts, self.renewed = shuts, 0
+        self.within_s: float | None = None
+        self.severed = 0
+
+    def sever(self) -> None:
+        self.severed += 1
 
 
 @contextmanager
@@ -219,6 +224,38 @@ def look(keeper: Doorkeeper, seen: dict[str, Any], times: int = 1) -> None:
     for _ in range(times):
         seen["now"] += 0.06
         keeper.look()
+
+
+def test_a_door_whose_clients_keep_it_is_freed_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    with kept(monkeypatch) as (keeper, seen):
+        kept_door, other = Told(), Told()
+        keeper.doors += [kept_door, other]
+        kept_door.within_s = seen["now"]
+        look(keeper, seen)
+        assert (kept_door.severed, other.severed) == (0, 0)
+        look(keeper, seen)
+        assert (kept_door.severed, other.severed) == (1, 0)
+
+
+def test_only_the_connections_that_came_in_at_a_port_are_cut() -> None:
+    before = descriptors.open_descriptors()
+    with contextlib.ExitStack() as stack:
+        ends = []
+        for _ in range(2):
+            listener = stack.enter_context(sockets.create_server(("127.0.0.1", 0)))
+            ends.append((listener, stack.enter_context(sockets.create_connection(listener.getsockname()))))
+            ends[-1] += (stack.enter_context(listener.accept()[0]),)
+        (listener, client, theirs), (_, other_client, other_theirs) = ends
+        opened = descriptors.open_descriptors()
+        assert descriptors.cut_connections(listener.getsockname()[1]) == 1
+        assert descriptors.open_descriptors() == opened
+        client.settimeout(5.0)
+        assert client.recv(1) == theirs.recv(1) == b""
+        other_theirs.sendall(b"x")
+        assert other_client.recv(1) == b"x"
+        with sockets.create_connection(listener.getsockname()):
+            pass
+    assert descriptors.open_descriptors() == before
 
 
 def test_doors_are_shut_when_descriptors_grow_scarce_and_cut_where_that_does_not_help(

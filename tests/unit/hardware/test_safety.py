@@ -362,6 +362,20 @@ def test_an_arm_that_still_moves_is_not_armed() -> None:
     check_limits(arm.sent, three_joints(), arm.governor.period_s)
 
 
+def test_an_arm_is_armed_no_sooner_than_it_was_sent_nowhere_for_a_period() -> None:
+    """Else it would be sent, from one period to the next, to where it sagged as it was let go."""
+    arm = bench()
+    arm.arm()
+    arm.step(3)
+    arm.governor.disarm()
+    arm.step()
+    assert arm.setpoint.write and arm.setpoint.release
+    assert "coming to rest" in arm.arm()
+    arm.step()
+    assert not arm.setpoint.write
+    assert arm.arm() == ""
+
+
 def test_a_fault_ends_by_an_explicit_clear_alone_and_not_while_the_arm_moves() -> None:
     arm = bench()
     arm.arm()
