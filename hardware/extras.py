@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 
 def maker_package(module: str, extra: str, device: str) -> Any:

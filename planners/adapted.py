@@ -19,9 +19,9 @@ from planners.parametrisation import Discrete, Flow
 from planners.samplers import build_scheduler_in, sample_latents
 from planners.scores import Retold, VideoScore, Weight, always, check_composable, model_from
 from planners.windows import Autoencoder
-from robot.checkpoints import ABOUT
-from robot.data import SamplerSettings
-from robot.errors import CheckpointError
+from robot.core.checkpoints import ABOUT
+from robot.core.data import SamplerSettings
+from robot.core.errors import CheckpointError
 
 ADAPTATIONS = ("pa", "ipa", "in_domain", "general")
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from planners.parametrisation import Parametrisation, Predict
 from planners.prompts import Prompts
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 FIRST_FRAMES = ("before", "within")
 SLICINGS = ("none", "auto", "max")

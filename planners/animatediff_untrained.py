@@ -16,8 +16,8 @@ from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Discrete, Parametrisation
 from planners.prompts import RandomPrompts
 from planners.text import MiniLM
-from robot.data import SamplerSettings
-from robot.training import Precision
+from robot.core.data import SamplerSettings
+from robot.core.training import Precision
 
 DOWN = ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D")
 UP = ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D")

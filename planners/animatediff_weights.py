@@ -23,9 +23,9 @@ from planners.imagining import pick_device
 from planners.parametrisation import Discrete, Parametrisation
 from planners.prompts import CLIPPrompts
 from planners.text import quiet_transformers
-from robot.errors import CheckpointError, SailError
-from robot.text import tell
-from robot.training import has_fast_bf16
+from robot.core.errors import CheckpointError, SailError
+from robot.core.text import tell
+from robot.core.training import has_fast_bf16
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}

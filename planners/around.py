@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from planners.latent_video import LatentVideoPlanner
-from robot.data import Observation, SamplerSettings, VideoPlan
-from robot.protocols import Planner
+from robot.core.data import Observation, SamplerSettings, VideoPlan
+from robot.core.protocols import Planner
 
 SAID = ("camera", "image_size", "stride_s", "frames", "settings", "adaptation", "autoencoder", "experts")
 

@@ -19,10 +19,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robot.checkpoints import ABOUT, identity_of, load_into, load_model, save_model
-from robot.data import Episode
-from robot.errors import CheckpointError
-from robot.training import Batch, Progress, TrainingResult, TrainingSettings, resolve_precision, train
+from robot.core.checkpoints import ABOUT, identity_of, load_into, load_model, save_model
+from robot.core.data import Episode
+from robot.core.errors import CheckpointError
+from robot.core.training import Batch, Progress, TrainingResult, TrainingSettings, resolve_precision, train
 
 KIND = "frame-autoencoder"
 

@@ -19,8 +19,8 @@ from planners.around import Around, plan_by
 from planners.imagining import Imagining
 from planners.latent_video import LatentVideoPlanner
 from planners.scores import VideoScore, Weight, always
-from robot.data import Episode, Observation, Outcome, SamplerSettings, VideoPlan
-from robot.protocols import Planner, RewardModel
+from robot.core.data import Episode, Observation, Outcome, SamplerSettings, VideoPlan
+from robot.core.protocols import Planner, RewardModel
 
 Preferences = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ class BestOfN(Around):
         seeds: Sequence[int],
         settings: Sequence[SamplerSettings] | None = None,
     ) -> list[VideoPlan]:
-        """Return the best of the candidates for each observation; see `robot.protocols.Planner.plan`."""
+        """Return the best of the candidates for each observation; see `robot.core.protocols.Planner.plan`."""
         count, number = len(observations), self.candidates
         fitting = len(instructions) == len(seeds) == count and (settings is None or len(settings) == count)
         if number == 1 or count == 0 or not fitting:  # the planner says what does not fit, in the caller's numbers

@@ -20,9 +20,9 @@ from planners.parametrisation import Discrete, Parametrisation
 from planners.samplers import build_scheduler_in, sample_latents
 from planners.scores import Retold, VideoScore, Weight, always, model_from, stride_of
 from planners.windows import Autoencoder
-from robot.data import SamplerSettings
-from robot.errors import CheckpointError
-from robot.training import Precision, resolve_precision
+from robot.core.data import SamplerSettings
+from robot.core.errors import CheckpointError
+from robot.core.training import Precision, resolve_precision
 
 
 class GeneralPlanner(Imagining):

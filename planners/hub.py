@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robot.errors import CheckpointError
+from robot.core.errors import CheckpointError
 
 _SIZES_GB = {
     "stable-diffusion-v1-5": "4.3 GB",

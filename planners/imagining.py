@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planners.windows import Autoencoder
-from robot.data import Observation, SamplerSettings, VideoPlan
-from robot.words import sampled_for
+from planners.words import sampled_for
+from robot.core.data import Observation, SamplerSettings, VideoPlan
 
 Draw = Callable[[Tensor, Sequence[str], Sequence[int], Sequence[SamplerSettings]], Tensor]
 """`(first_BChw, instructions, seeds, settings) -> latents_BFChw` of plans that share a sampler and a step count."""

@@ -25,10 +25,10 @@ from planners.samplers import build_scheduler, sample_latents
 from planners.scores import LatentVideoScore, Weight, always
 from planners.text import TextEncoder, text_encoder_from
 from planners.windows import Autoencoder
-from robot.checkpoints import identity_of, load_into, load_model, save_model
-from robot.data import SamplerSettings
-from robot.errors import CheckpointError
-from robot.training import Precision, resolve_precision
+from robot.core.checkpoints import identity_of, load_into, load_model, save_model
+from robot.core.data import SamplerSettings
+from robot.core.errors import CheckpointError
+from robot.core.training import Precision, resolve_precision
 
 KIND = "latent-video-planner"
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from planners.denoisers import Denoiser
-from robot.checkpoints import load_model, save_model
-from robot.errors import CheckpointError, SailError
+from robot.core.checkpoints import load_model, save_model
+from robot.core.errors import CheckpointError, SailError
 
 KIND = "latent-video-adapters"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")

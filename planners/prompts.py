@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 
 class Prompts(Protocol):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from planners.diffusion import DiffusionSettings, alphas_cumprod
 from planners.parametrisation import Discrete, Parametrisation
-from robot.data import SamplerSettings
+from robot.core.data import SamplerSettings
 
 Denoise = Callable[[Tensor, int], Tensor]
 """`denoise(noisy, timestep) -> prediction`, a pure function; both tensors (B, …)."""

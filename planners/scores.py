@@ -16,7 +16,7 @@ from torch import Tensor
 from planners.guidance import DenoiserCall, given
 from planners.parametrisation import Parametrisation, Predict, asked_in
 from planners.text import TextEncoder
-from robot.errors import CheckpointError
+from robot.core.errors import CheckpointError
 
 Weight = Callable[[float], float]
 """`weight(log_snr) -> weight` that a model's text score has at a log-SNR of its own schedule."""

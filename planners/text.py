@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from robot.checkpoints import identity_of
+from robot.core.checkpoints import identity_of
 
 
 class TextEncoder(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from planners.adapted import AdaptedPlanner
 from planners.around import Around, plan_by
 from planners.latent_video import LatentVideoPlanner
-from robot.data import Observation, SamplerSettings, VideoPlan
+from robot.core.data import Observation, SamplerSettings, VideoPlan
 
 
 class Turns(Around):
@@ -64,7 +64,7 @@ class Turns(Around):
         seeds: Sequence[int],
         settings: Sequence[SamplerSettings] | None = None,
     ) -> list[VideoPlan]:
-        """Return a plan for each observation by whose turn it is; see `robot.protocols.Planner.plan`."""
+        """Return a plan for each observation by whose turn it is; see `robot.core.protocols.Planner.plan`."""
         count = len(observations)
         fitting = len(instructions) == len(seeds) == count and (settings is None or len(settings) == count)
         if not fitting:  # the planner says what does not fit

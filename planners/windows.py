@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robot.checkpoints import write_aside
-from robot.data import Episode
-from robot.training import resolve_precision
+from robot.core.checkpoints import write_aside
+from robot.core.data import Episode
+from robot.core.training import resolve_precision
 
 EMPTY_TEXT = 0
 """Index of the empty text in `WindowSampler.texts`."""

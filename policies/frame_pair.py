@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from policies.frame_pair_network import FramePairNetwork, load_frame_pair
 from policies.pose_tracking import PRECISIONS, steps_between_frames
-from robot.data import Action, Observation, VideoPlan
+from robot.core.data import Action, Observation, VideoPlan
 
 
 @dataclass(slots=True)

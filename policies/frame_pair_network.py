@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from policies.pose_network import ConvBlock
-from robot.checkpoints import load_into, load_model, save_model
-from robot.errors import CheckpointError, SailError
-from robot.shrinking import shrink_frames
+from robot.core.checkpoints import load_into, load_model, save_model
+from robot.core.errors import CheckpointError, SailError
+from robot.core.pictures import shrink_frames
 
 KIND = "frame-pair"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from policies.augmentation import Reconstruct, replace_by_reconstructions
 from policies.pose_network import POSE_SIZE
-from robot.data import Episode
-from robot.shrinking import shrink_frames
+from robot.core.data import Episode
+from robot.core.pictures import shrink_frames
 
 CameraMatrix = NDArray[np.float64] | Callable[[Episode], NDArray[np.float64] | None] | None
 """world_to_image, float64 (3, 4), of the camera in all episodes, or what says it of each; None where nobody knows."""

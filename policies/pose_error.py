@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from policies.augmentation import Reconstruct
 from policies.pose_network import POSE_SIZE, PoseNetwork
-from robot.data import Episode
+from robot.core.data import Episode
 
 
 def pose_error_m(

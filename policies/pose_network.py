@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robot.checkpoints import load_into, load_model, save_model
-from robot.errors import CheckpointError
-from robot.shrinking import shrink_frames
+from robot.core.checkpoints import load_into, load_model, save_model
+from robot.core.errors import CheckpointError
+from robot.core.pictures import shrink_frames
 
 KIND = "pose-network"
 POSE_NAMES = ("gripper_x", "gripper_y", "gripper_z", "gripper_opening")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from policies.pose_network import POSE_SIZE, PoseNetwork, load_pose_network
-from robot.data import Action, Observation, VideoPlan
+from robot.core.data import Action, Observation, VideoPlan
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 

@@ -1,1 +1,1 @@
-"""The spine of SAIL stack: the nouns (`robot.data`), the contracts (`robot.protocols`) and the loop."""
+"""The spine of SAIL stack: the nouns (`robot.core.data`), the contracts (`robot.core.protocols`) and the loop."""

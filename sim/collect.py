@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from robot.data import Action, Episode, Observation, Outcome
-from robot.errors import SailError
+from robot.core.data import Action, Episode, Observation, Outcome
+from robot.core.errors import SailError
 from sim.appearance import Appearance
 from sim.experts import FAILURE_KINDS, Driver, FailureKind, Play, ScriptedExpert, Suboptimal
 from sim.metaworld import MetaWorldRobot

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import Action
+from robot.core.data import Action
 from sim.metaworld import MetaWorldRobot
 
 FailureKind = Literal["none", "offset", "freeze", "drop"]

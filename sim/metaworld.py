@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import Action, ActionSpec, Observation, RobotSpec
-from robot.errors import UnknownNameError
+from robot.core.data import Action, ActionSpec, Observation, RobotSpec
+from robot.core.errors import UnknownNameError
 from sim.appearance import Appearance, Looks
 from sim.rendering import OffscreenRenderer, RenderSettings, camera_matrix, choose_backend
 from sim.tasks import check_task, instruction

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import Observation, SamplerSettings, VideoPlan
-from robot.errors import SailError
+from robot.core.data import Observation, SamplerSettings, VideoPlan
+from robot.core.errors import SailError
 from sim.experts import ScriptedExpert
 from sim.metaworld import PHYSICS_HZ, MetaWorldRobot
 from sim.tasks import INSTRUCTIONS

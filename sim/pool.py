@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from robot.data import Action, Feedback, Observation, RobotSpec
-from robot.errors import SailError
+from robot.core.data import Action, Feedback, Observation, RobotSpec
+from robot.core.errors import SailError
 from sim.metaworld import MetaWorldRobot
 from sim.rendering import choose_backend
 from sim.tasks import check_task

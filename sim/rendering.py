@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.errors import RenderingError
+from robot.core.errors import RenderingError
 from sim.scenery import Scenery
 
 BACKENDS = ("egl", "osmesa")

@@ -5,7 +5,7 @@ A task's name is MetaWorld's without its version suffix (`door-close`, not `door
 
 from __future__ import annotations
 
-from robot.errors import UnknownNameError
+from robot.core.errors import UnknownNameError
 
 INSTRUCTIONS: dict[str, str] = {
     "assembly": "put the ring on the peg",

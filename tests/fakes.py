@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robot.data import (
+from robot.core.data import (
     Action,
     ActionSpec,
     Episode,

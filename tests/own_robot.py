@@ -1,4 +1,4 @@
-"""A robot as somebody else would write it, who knows the protocols of `robot.protocols` and nothing of `hardware`."""
+"""A robot as somebody else would write it, who knows `robot.core.protocols` and nothing of `hardware`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from robot.data import Action, Observation
-from robot.errors import SailError
+from robot.core.data import Action, Observation
+from robot.core.errors import SailError
 from tests.fakes import SPEC, STEP_M, ToyRobot
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from planners.imagining import pick_device
 from planners.parametrisation import Flow, Parametrisation, Predict
-from robot.checkpoints import identity_of
+from robot.core.checkpoints import identity_of
 
 
 class LTXVideoScore:

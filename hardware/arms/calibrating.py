@@ -15,8 +15,8 @@ import numpy as np
 from hardware.arms.calibration import COUNTS_PER_TURN, SCHEMA, Counts, calibration_of
 from hardware.arms.servo_arm import ServoArm
 from hardware.arms.servo_bus import ServoBus
-from robot.arm import ArmDescription
-from robot.errors import SailError
+from robot.core.errors import SailError
+from robot.core.joints import ArmDescription
 
 MARGIN: Final = 15
 """Counts, a little over a degree, that a joint's way is kept short of where it was pushed to."""

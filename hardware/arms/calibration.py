@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.arm import Joints
-from robot.errors import SailError
+from robot.core.errors import SailError
+from robot.core.joints import Joints
 
 SCHEMA = 1
 COUNTS_PER_TURN = 4096

@@ -26,8 +26,8 @@ from hardware.arms.limits import check_grip, joints, slowed
 from hardware.arms.servo_arm import ServoArm
 from hardware.arms.servo_bus import Answer
 from hardware.arms.servo_kind import Register, ServoKind
-from robot.arm import ArmDescription, Joints
-from robot.errors import SailError, UnknownNameError
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.joints import ArmDescription, Joints
 
 JOINTS: Final = {
     "waist": 1,

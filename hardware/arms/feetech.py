@@ -22,8 +22,8 @@ from hardware.arms.calibration import COUNTS_PER_TURN, ServoCalibration, read_ca
 from hardware.arms.limits import check_grip, joints, slowed
 from hardware.arms.servo_arm import ServoArm
 from hardware.arms.servo_kind import Register, ServoKind
-from robot.arm import ArmDescription
-from robot.errors import SailError, UnknownNameError
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.joints import ArmDescription
 
 log = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ from hardware.arms.gripper import GripperThread
 from hardware.arms.latch import Latch
 from hardware.arms.limits import CAUTIOUS, checked, with_gripper
 from hardware.extras import maker_package, said
-from robot.arm import ArmDescription, Joints, JointState
-from robot.errors import SailError, UnknownNameError
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.joints import ArmDescription, Joints, JointState
 
 SHUT_M: Final = 0.005
 """An opening asked for that is no wider means to grasp."""

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from hardware.arms.limits import joints, slowed, with_gripper
-from robot.arm import ArmDescription
+from robot.core.joints import ArmDescription
 
 ARM_JOINTS: Final = 7
 MODELS: Final = {

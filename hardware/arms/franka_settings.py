@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 STIFFNESS: Final = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
 """N·m/rad, those of the maker's own example of joint impedance control."""

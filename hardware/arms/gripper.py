@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from hardware.extras import said
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 RESOLUTION_M = 0.001
 """The least change of opening that is worth a command of its own."""

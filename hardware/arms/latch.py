@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 
 class Latch:

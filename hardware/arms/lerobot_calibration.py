@@ -21,7 +21,7 @@ import numpy as np
 
 from hardware.arms.calibrating import blank, composed, middle_zero
 from hardware.arms.servo_arm import ServoArm
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 FIELDS: Final = ("id", "drive_mode", "homing_offset", "range_min", "range_max")
 OLD: Final = ("start_pos", "end_pos", "calib_mode")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from robot.arm import Joints
-from robot.errors import SailError
+from robot.core.errors import SailError
+from robot.core.joints import Joints
 
 CAUTIOUS = 0.2
 """The share of the maker's velocity, acceleration and jerk that an arm begins with. Raise it when you know the arm."""

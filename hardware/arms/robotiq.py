@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 PORT: Final = 63352
 STROKES_M: Final = {"robotiq-2f85": 0.085, "robotiq-2f140": 0.140}

@@ -26,8 +26,8 @@ from hardware.arms.reach import Reach
 from hardware.arms.servo_bus import Answer, ServoBus, SilentError
 from hardware.arms.servo_kind import Register, ServoKind
 from hardware.arms.servo_watch import ServoWatch
-from robot.arm import ArmDescription, Joints, JointState
-from robot.errors import SailError
+from robot.core.errors import SailError
+from robot.core.joints import ArmDescription, Joints, JointState
 
 log = logging.getLogger(__name__)
 

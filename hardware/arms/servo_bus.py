@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from hardware.arms.servo_kind import Register, ServoKind
 from hardware.extras import maker_package, said
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 TRIES: Final = 2
 """A bus loses a packet now and then; one that loses two in a row is broken."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 BITS_A_BYTE: Final = 10
 """On the wire: eight, and a start and a stop bit."""

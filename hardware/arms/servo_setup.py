@@ -13,7 +13,7 @@ from typing import Final
 
 from hardware.arms.servo_arm import ServoArm, parts
 from hardware.arms.servo_bus import ServoBus
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 SETTLE_S: Final = 0.1
 """How long a servo may take to answer by another number, or at another rate."""

@@ -33,8 +33,8 @@ from hardware.arms.robotiq import PORT, STROKES_M, RobotiqGripper
 from hardware.arms.ur_pendant import Pendant
 from hardware.arms.ur_states import PLAYING, PROTECTIVE, STOPPED, may_move, why_still
 from hardware.extras import maker_package, said
-from robot.arm import ArmDescription, Joints, JointState
-from robot.errors import SailError, UnknownNameError
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.joints import ArmDescription, Joints, JointState
 
 ARM_JOINTS: Final = 6
 SPEEDS: Final = {

@@ -15,9 +15,9 @@ from typing import Final
 import mujoco
 import numpy as np
 
+from hardware.arms.kinematics import ArmKinematics
 from hardware.arms.ur import ARM_JOINTS, NAMES, SPEEDS
-from hardware.kinematics import ArmKinematics
-from robot.errors import UnknownNameError
+from robot.core.errors import UnknownNameError
 
 ALPHAS: Final = (np.pi / 2, 0.0, 0.0, np.pi / 2, -np.pi / 2, 0.0)
 LENGTHS_M: Final = {

@@ -28,8 +28,8 @@ from hardware.arms.limits import CAUTIOUS, checked, slowed, with_gripper
 from hardware.arms.patience import comes_true
 from hardware.arms.xarm_models import ACCELERATION, JERK, MODELS, SPEED, found
 from hardware.extras import maker_package, said
-from robot.arm import ArmDescription, Joints, JointState
-from robot.errors import SailError, UnknownNameError
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.joints import ArmDescription, Joints, JointState
 
 OPENING_M: Final = 0.085
 PULSES: Final = 850

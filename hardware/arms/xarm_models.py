@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from hardware.arms.limits import degrees, joints
-from robot.arm import Joints
+from robot.core.joints import Joints
 
 TURN: Final = 2 * np.pi
 SPEED: Final = np.deg2rad(180.0)

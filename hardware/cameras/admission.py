@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from robot.protocols import Camera
+from robot.core.protocols import Camera
 
 FUTURE_S: Final = 0.02
 """How far ahead of the clock a time may lie: what two readings of one clock, converted to and fro, may differ by."""

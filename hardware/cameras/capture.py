@@ -21,9 +21,9 @@ import numpy as np
 
 from hardware.cameras.admission import REFUSED_WAIT_S, STILL_S, Admission
 from hardware.cameras.lens import Intrinsics, intrinsics_of, rate_of
-from robot.data import Image
-from robot.errors import SailError
-from robot.protocols import Camera
+from robot.core.data import Image
+from robot.core.errors import SailError
+from robot.core.protocols import Camera
 
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 5.0

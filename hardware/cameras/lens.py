@@ -6,8 +6,8 @@ import contextlib
 import math
 from collections.abc import Sequence
 
-from robot.errors import SailError
-from robot.protocols import Camera
+from robot.core.errors import SailError
+from robot.core.protocols import Camera
 
 Intrinsics = tuple[float, float, float, float]
 """fx, fy, cx, cy in pixels of a picture of the camera's size, the centres of pixels being whole."""

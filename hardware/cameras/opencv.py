@@ -14,8 +14,8 @@ import numpy as np
 
 from hardware.cameras.lens import checked_intrinsics, checked_latency_s, checked_rate_hz
 from hardware.extras import said
-from robot.data import Image
-from robot.errors import SailError
+from robot.core.data import Image
+from robot.core.errors import SailError
 
 OPEN_TIMEOUT_MS: Final = 5000
 READ_TIMEOUT_MS: Final = 2000

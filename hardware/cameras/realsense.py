@@ -11,8 +11,8 @@ import numpy as np
 
 from hardware.cameras.lens import checked_intrinsics, checked_latency_s, checked_rate_hz
 from hardware.extras import maker_package, said
-from robot.data import Image
-from robot.errors import SailError
+from robot.core.data import Image
+from robot.core.errors import SailError
 
 
 class RealSenseCamera:

@@ -15,12 +15,12 @@ from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
-from hardware.rulings import GRIPPER
+from hardware.server.rulings import GRIPPER
 from hardware.teleoperation.takeover import Choice
 from hardware.teleoperation.wishes import WishSource
-from robot.arm import ArmDescription, Joints
-from robot.data import Action, ActionSpec
-from robot.errors import SailError
+from robot.core.data import Action, ActionSpec
+from robot.core.errors import SailError
+from robot.core.joints import ArmDescription, Joints
 
 REACH: Final = {"rad": 0.8, "m": 0.1}
 """How far off the leader's joints may be, per unit, when the arm begins to follow."""

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from hardware.teleoperation.wishes import AXES, Wish
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 KEYS: Final = {
     "w": ("x", 1), "s": ("x", -1), "\x1b[A": ("x", 1), "\x1b[B": ("x", -1), "\x1bOA": ("x", 1), "\x1bOB": ("x", -1),

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 
 from hardware.extras import said
-from robot.arm import ArmDescription, Joints
-from robot.errors import SailError
-from robot.protocols import ArmDriver
+from robot.core.errors import SailError
+from robot.core.joints import ArmDescription, Joints
+from robot.core.protocols import ArmDriver
 
 POLL_S = 0.01
 CONNECT_S = 30.0

@@ -16,7 +16,7 @@ from typing import Any
 
 from hardware.extras import maker_package, said
 from hardware.teleoperation.wishes import AXES, Wish, with_dead_band
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 POLL_S = 0.002
 STALE_S = 0.5

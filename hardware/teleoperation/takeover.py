@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hardware.teleoperation.wishes import OPEN, SHUT, Displacements, Wish, WishSource
-from robot.data import Action, ActionSpec
+from robot.core.data import Action, ActionSpec
 
 
 @dataclass(frozen=True, slots=True)

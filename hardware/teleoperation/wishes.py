@@ -8,8 +8,8 @@ from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
-from robot.data import Action, ActionSpec
-from robot.errors import SailError
+from robot.core.data import Action, ActionSpec
+from robot.core.errors import SailError
 
 AXES: Final = ("x", "y", "z", "roll", "pitch", "yaw")
 GRIP: Final = "grip"

@@ -15,15 +15,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from hardware.cameras.lens import rate_of
-from hardware.client import ArmClient, ArmError
-from hardware.clocks import now
-from hardware.command_log import MIB
-from hardware.keys import ServerKeys, authorised_clients, make_keys, server_keys
-from hardware.reports import Welcome
-from hardware.safety import SafetySettings
-from hardware.server import ArmServer
-from hardware.setup import ArmSetup
-from robot.arm import ArmDescription
+from hardware.client.client import ArmClient, ArmError
+from hardware.server.command_log import MIB
+from hardware.server.safety import SafetySettings
+from hardware.server.server import ArmServer
+from hardware.server.setup import ArmSetup
+from hardware.wire.clocks import now
+from hardware.wire.keys import ServerKeys, authorised_clients, make_keys, server_keys
+from hardware.wire.reports import Welcome
 from robot.cli.compose import build, compose, plain
 from robot.cli.notices import Notices, leave, show_log_patiently
 from robot.cli.screen import bold, print_json, screen
@@ -31,9 +30,10 @@ from robot.cli.servos import calibrate, setup
 from robot.cli.stop import Asked, keys_of_client, seconds, stop
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import told
-from robot.errors import SailError
-from robot.protocols import Camera
-from robot.text import visible
+from robot.core.errors import SailError
+from robot.core.joints import ArmDescription
+from robot.core.protocols import Camera
+from robot.core.text import visible
 
 NO_EMERGENCY_STOP = (
     "This is software on an ordinary computer and no safety-rated emergency stop: keep the maker's within reach, and "
@@ -64,7 +64,7 @@ def _serve(config: DictConfig, as_json: bool) -> int:
     settings = safety_settings(config.safety)
     setup = build(config.arm)
     if not isinstance(setup, ArmSetup):
-        raise SailError("An option of `arm` must make a hardware.setup.ArmSetup.")
+        raise SailError("An option of `arm` must make a hardware.server.setup.ArmSetup.")
     ending = threading.Event()
     before = {number: signal.signal(number, lambda *_: ending.set()) for number in ENDINGS}
     server = ArmServer(
@@ -282,8 +282,8 @@ def camera_lines(welcome: Welcome, report: Mapping[str, Any]) -> list[str]:
 def _teleoperate(config: DictConfig, as_json: bool) -> int:
     """Let a person drive, and record it as a demonstration."""
     from robot.cli.deploy import NOBODY, carry_out  # with it comes torch, which a server never loads
-    from robot.deploy import DeploySettings
-    from robot.rollout import Attempt
+    from robot.rollouts.deploy import DeploySettings
+    from robot.rollouts.rollout import Attempt
 
     if config.takeover == NOBODY:
         raise SailError("Somebody must drive: takeover=keyboard, takeover=spacemouse or takeover=leader.")

@@ -10,13 +10,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from planners.words import sampled_for
 from policies.frame_pair import FramePair
+from policies.frame_training import finetune_frame_pair, finetune_pose_network
 from policies.pose_tracking import PoseTracking
-from policies.training import finetune_frame_pair, finetune_pose_network
 from robot.cli.compose import build
 from robot.cli.wording import takes_any_words, task_of
-from robot.data import Episode, RobotSpec, SamplerSettings
-from robot.errors import SailError
+from robot.core.data import Episode, RobotSpec, SamplerSettings
+from robot.core.errors import SailError
+from robot.core.protocols import Planner, Robot, RobotPool
+from robot.core.training import TrainingSettings
 from robot.learn.attempts import Exploration
 from robot.learn.exploration import Arm, InstructionBandit, negative_prompts, similarity
 from robot.learn.finetuning import (
@@ -29,10 +32,7 @@ from robot.learn.finetuning import (
     reconstruction,
     trained_part,
 )
-from robot.protocols import Planner, Robot, RobotPool
-from robot.rollout import RolloutSettings, SingleRobot, steps_per_frame
-from robot.training import TrainingSettings
-from robot.words import sampled_for
+from robot.rollouts.rollout import RolloutSettings, SingleRobot, steps_per_frame
 from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN
 
 Seen = Callable[[], Sequence[Episode]]

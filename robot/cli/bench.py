@@ -15,13 +15,6 @@ from planners.diffusion import DiffusionSettings
 from planners.latent_video import LatentVideoPlanner
 from planners.scores import VideoScore
 from policies.pose_network import load_pose_network
-from robot.bench.arm import bench_arm
-from robot.bench.composition import bench_composition
-from robot.bench.diffusion import DiffusionBench, bench_diffusion
-from robot.bench.planning import bench_planner
-from robot.bench.rendering import bench_render
-from robot.bench.rollouts import bench_rollouts
-from robot.bench.storage import bench_store
 from robot.cli.assembly import instruction_of, rollout_settings, training_settings
 from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import Origin
@@ -29,10 +22,17 @@ from robot.cli.recorded import check_recorded
 from robot.cli.screen import Screen, meter, print_json, screen
 from robot.cli.selection import stored
 from robot.cli.verbs import VERBS, Arguments
-from robot.data import SamplerSettings
-from robot.errors import SailError
+from robot.core.data import SamplerSettings
+from robot.core.errors import SailError
 from robot.learn.journal import write_atomically
-from robot.learn.page import field_text, shown_fields
+from robot.reports.page import field_text, shown_fields
+from robot.speed.arm import bench_arm
+from robot.speed.composition import bench_composition
+from robot.speed.diffusion import DiffusionBench, bench_diffusion
+from robot.speed.planning import bench_planner
+from robot.speed.rendering import bench_render
+from robot.speed.rollouts import bench_rollouts
+from robot.speed.storage import bench_store
 
 
 def run(arguments: Arguments) -> int:

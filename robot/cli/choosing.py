@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from robot.core.errors import SailError, UnknownNameError
 from robot.episodes.catalogue import Catalogue, Entry, Filters, names_in
-from robot.errors import SailError, UnknownNameError
 
 Chosen = tuple[Path, Entry]
 """An episode and the store it is in."""

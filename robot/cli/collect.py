@@ -8,7 +8,7 @@ from robot.cli.compose import compose
 from robot.cli.recording import record_missing, requests_for, store_of
 from robot.cli.screen import meter, print_json, screen
 from robot.cli.verbs import Arguments
-from robot.errors import SailError
+from robot.core.errors import SailError
 from sim.collect import DataKind
 from sim.tasks import tasks_of
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from robot.cli.keys import CONFIGS, group_names, group_options
-from robot.errors import SailError, UnknownNameError
+from robot.core.errors import SailError, UnknownNameError
 from sim.metaworld import PHYSICS_HZ
 
 PROJECT = CONFIGS.parent

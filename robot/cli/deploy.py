@@ -25,14 +25,23 @@ from robot.cli.screen import Screen, bold, print_json, screen
 from robot.cli.stopping import OperatorStop
 from robot.cli.verbs import Arguments
 from robot.cli.wording import told
-from robot.data import Observation, Outcome, RobotSpec, Verdict
-from robot.deploy import STOPPED, Chooser, Deployed, Deployment, DeploySettings, Telemetry
+from robot.core.data import Observation, Outcome, RobotSpec, Verdict
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.protocols import (
+    Ageing,
+    InverseDynamics,
+    Planner,
+    Previewing,
+    Recording,
+    RewardModel,
+    Robot,
+    SaysCondition,
+)
 from robot.episodes.description import Heading
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError, UnknownNameError
 from robot.judges.person import WORDS, verdict_of
-from robot.protocols import Ageing, InverseDynamics, Planner, Previewing, Recording, RewardModel, Robot, SaysCondition
-from robot.rollout import Attempt
+from robot.rollouts.deploy import STOPPED, Chooser, Deployed, Deployment, DeploySettings, Telemetry
+from robot.rollouts.rollout import Attempt
 
 SOURCES: dict[str, Callable[[], WishSource]] = {"keyboard": Keyboard, "spacemouse": SpaceMouse}
 NOBODY = "none"

@@ -16,13 +16,13 @@ from robot.cli.choosing import choose, none_passes
 from robot.cli.compose import compose
 from robot.cli.screen import Screen, Styled, bold, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
-from robot.data import Verdict
+from robot.core.data import Verdict
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.text import visible
 from robot.episodes import viewer
 from robot.episodes.catalogue import Entry, as_json, stores_in, summary
-from robot.episodes.repair import examine, is_begun
+from robot.episodes.repair.doctor import examine, is_begun
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError, UnknownNameError
-from robot.text import visible
 
 EXIT_UNSOUND = 1
 """What `doctor` returns when something is left to be mended."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from planners.words import OPPOSITE
 from robot.cli import hindsight
 from robot.cli.assembly import check_fit, open_pool, rollout_settings
 from robot.cli.compose import build, compose
@@ -18,16 +19,15 @@ from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.selection import existing_store
 from robot.cli.verbs import Arguments
 from robot.cli.wording import instruction_in, known_tasks, name_of, takes_any_words, task_of
-from robot.data import Episode
-from robot.errors import SailError, UnknownNameError
+from robot.core.data import Episode
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.protocols import InverseDynamics, Planner
 from robot.learn.evaluation import EvaluationRecord, evaluate
-from robot.learn.pictures import imagined_beside_executed, succeeded, write_gif
-from robot.learn.report import chosen_examples, interval_text, write_contact_sheet
-from robot.learn.results import add_results
-from robot.learn.statistics import mean_over_tasks
-from robot.protocols import InverseDynamics, Planner
-from robot.rollout import Attempt
-from robot.words import OPPOSITE
+from robot.reports.pictures import imagined_beside_executed, succeeded, write_gif
+from robot.reports.report import chosen_examples, interval_text, write_contact_sheet
+from robot.reports.results import add_results
+from robot.reports.statistics import mean_over_tasks
+from robot.rollouts.rollout import Attempt
 from sim.tasks import INSTRUCTIONS, tasks_of
 
 

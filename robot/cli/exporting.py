@@ -14,12 +14,12 @@ from robot.cli.episodes import entries_of, stores_of
 from robot.cli.handing_on import check_format
 from robot.cli.screen import Screen, bold, meter, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
+from robot.core.errors import SailError
 from robot.episodes.catalogue import names_in
-from robot.episodes.lerobot_export import Exported, Exporter
-from robot.episodes.lerobot_layout import Layout, MisfitError, check_one_kind
+from robot.episodes.lerobot.exporting import Exported, Exporter
+from robot.episodes.lerobot.layout import Layout, MisfitError, check_one_kind
 from robot.episodes.store import EpisodeStore
 from robot.episodes.video import Quality
-from robot.errors import SailError
 
 EXIT_INCOMPLETE = 1
 """What `export` returns when an episode that was chosen is not in the data set."""

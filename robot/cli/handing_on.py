@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from robot.cli.compose import compose
 from robot.cli.screen import Screen, bold, meter, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
-from robot.data import Outcome
+from robot.core.data import Outcome
+from robot.core.errors import SailError, UnknownNameError
 from robot.episodes import intake
 from robot.episodes.arrival import Arrival, Refusal, UnfitError
 from robot.episodes.catalogue import names_in
-from robot.episodes.lerobot_import import LeRobotSource
+from robot.episodes.lerobot.importing import LeRobotSource
 from robot.episodes.store import EpisodeStore
 from robot.episodes.video import Quality
-from robot.errors import SailError, UnknownNameError
 
 FORMATS = ("lerobot",)
 EXIT_INCOMPLETE = 1

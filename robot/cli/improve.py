@@ -29,16 +29,16 @@ from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import takes_any_words, task_of
-from robot.data import Episode, Outcome
+from robot.core.data import Episode, Outcome
+from robot.core.errors import SailError
+from robot.core.protocols import Planner
+from robot.core.provenance.revision import program_revision
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce, Trainable, trained_part
 from robot.learn.journal import Journal, write_atomically
-from robot.learn.report import HEADINGS, interval_text
-from robot.learn.results import add_results
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings, StoredEpisodes
-from robot.protocols import Planner
-from robot.revision import program_revision
+from robot.reports.report import HEADINGS, interval_text
+from robot.reports.results import add_results
 from sim.tasks import SEEN
 
 WIDTHS = (9, 8, 14, 11, 5, 8, 13)

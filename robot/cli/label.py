@@ -20,9 +20,9 @@ from robot.cli.report import latest_run
 from robot.cli.screen import bold, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import known_tasks
+from robot.core.errors import SailError
 from robot.episodes.labels import LONGEST_TEXT
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 
 
 def run(arguments: Arguments) -> int:
@@ -104,7 +104,7 @@ def _person(config: DictConfig) -> str:
 def _serve(store: EpisodeStore, ids: list[str], person: str, token: str, listener: socket.socket) -> None:
     import uvicorn
 
-    from robot.episodes.labelling.application import Desk, make_application
+    from robot.labelling.application import Desk, make_application
 
     application = make_application(Desk(store, ids, person), token, listener.getsockname()[1])
     show_log()

@@ -7,14 +7,14 @@ import sys
 import numpy as np
 from omegaconf import DictConfig
 
-from hardware.safety import LEAST_HOME_SPEED
+from hardware.server.safety import LEAST_HOME_SPEED
 from hardware.teleoperation.following import Following, Leadable
 from hardware.teleoperation.leader import Leader
 from hardware.teleoperation.wishes import WishSource
-from robot.arm import Joints
 from robot.cli.compose import build, compose
-from robot.errors import SailError
-from robot.protocols import ArmDriver, Robot
+from robot.core.errors import SailError
+from robot.core.joints import Joints
+from robot.core.protocols import ArmDriver, Robot
 
 LEADER = "leader"
 """What the device is called in `takeover=leader`."""

@@ -8,7 +8,7 @@ import threading
 import traceback
 from types import TracebackType
 
-from robot.text import tell, visible
+from robot.core.text import tell, visible
 
 
 class LogFormatter(logging.Formatter):

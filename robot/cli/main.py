@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from robot.errors import SailError, UnknownNameError
-from robot.text import tell
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.text import tell
 
 if TYPE_CHECKING:
     from robot.cli.verbs import Arguments, Verb

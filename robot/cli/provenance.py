@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from robot.bench.machine import describe_machine
-from robot.revision import program_revision
+from robot.core.provenance.machine import describe_machine
+from robot.core.provenance.revision import program_revision
 
 
 class Origin:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hardware.views import square_matrix
+from hardware.client.views import square_matrix
 from policies.pose_network import POSE_NAMES, POSE_SIZE
-from robot.data import Episode, RobotSpec
+from robot.core.data import Episode, RobotSpec
+from robot.core.errors import SailError
+from robot.core.pictures import shrink_frames
 from robot.episodes.description import usual_rate_hz
 from robot.episodes.fit import check_finite
-from robot.errors import SailError
-from robot.shrinking import shrink_frames
 from sim.metaworld import MetaWorldRobot
 
 POSE_UNITS = ("m", "m", "m", "1")

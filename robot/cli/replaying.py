@@ -14,7 +14,9 @@ from robot.cli.compose import build, compose
 from robot.cli.episodes import find
 from robot.cli.screen import Screen, Styled, bold, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
-from robot.data import Episode, Image, Observation
+from robot.core.data import Episode, Image, Observation
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.protocols import Robot, RobotPool
 from robot.episodes.clips import Window, side_by_side, write_clip
 from robot.episodes.description import measured_rate_hz
 from robot.episodes.easing import Easing
@@ -23,8 +25,6 @@ from robot.episodes.pace import HELP, Controls, Pace, TerminalKeys
 from robot.episodes.replay import FirstOfPool, Report, replay_actions, replay_on, replay_states
 from robot.episodes.viewer import has_display
 from robot.episodes.writer import USUAL_RATE_HZ
-from robot.errors import SailError, UnknownNameError
-from robot.protocols import Robot, RobotPool
 
 MODES = ("video", "states", "actions", "robot")
 EXIT_FAILED = 1

@@ -7,9 +7,9 @@ from pathlib import Path
 from robot.cli.compose import compose
 from robot.cli.screen import bold, print_json, screen
 from robot.cli.verbs import Arguments
-from robot.errors import SailError
-from robot.learn.page import results_page, write_results
-from robot.learn.results import read_results
+from robot.core.errors import SailError
+from robot.reports.page import results_page, write_results
+from robot.reports.results import read_results
 
 
 def run(arguments: Arguments) -> int:

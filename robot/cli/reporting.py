@@ -10,11 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from robot.data import Episode
+from robot.core.data import Episode
+from robot.core.errors import SailError
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from robot.learn.journal import Journal, RunState
-from robot.learn.report import ReportRow, chosen_examples, write_report
+from robot.reports.report import ReportRow, chosen_examples, write_report
 
 ABOUT_WHO_ACTS = ("task", "instruction", "robot", "planner", "inverse_dynamics", "max_steps", "execute_frames")
 """Keys of a run's command that `sail evaluate` needs to have the same robot act in the same way."""

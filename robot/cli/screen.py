@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO
 
-from robot.text import visible
+from robot.core.text import visible
 
 if TYPE_CHECKING:
     from rich.spinner import Spinner

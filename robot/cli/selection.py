@@ -17,10 +17,10 @@ from omegaconf import DictConfig
 from robot.cli.recording import store_of
 from robot.cli.screen import Screen
 from robot.cli.wording import listed, task_names, tasks_named
-from robot.data import Episode
+from robot.core.data import Episode
+from robot.core.errors import SailError
 from robot.episodes.catalogue import Catalogue, Filters
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from robot.learn.sail import StoredEpisodes
 from sim.tasks import tasks_of
 

@@ -30,7 +30,7 @@ from hardware.arms.lerobot_calibration import read_lerobot, see_that_offsets_are
 from hardware.arms.servo_arm import ServoArm, parts
 from hardware.arms.servo_setup import only_servo, settle_modes, settle_servo
 from robot.cli.screen import Screen, print_json, screen
-from robot.errors import SailError, UnknownNameError
+from robot.core.errors import SailError, UnknownNameError
 
 SHOWN_EVERY_S = 0.1
 ZEROS = ("pose", "middle")

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hardware.lines import ArmError, host_and_port
-from hardware.stopping import send_stop
+from hardware.client.stopping import send_stop
+from hardware.wire.lines import ArmError, host_and_port
 from robot.cli.keys import keys_of
-from robot.errors import SailError
-from robot.text import tell
+from robot.core.errors import SailError
+from robot.core.text import tell
 
 if TYPE_CHECKING:
-    from hardware.keys import ClientKeys
+    from hardware.wire.keys import ClientKeys
 
 REASON = "`sail arm stop`"
 LONGEST_WAIT_S = 600.0
@@ -104,6 +104,6 @@ def keys_of_client(key: str, server_key: str) -> ClientKeys | None:
         raise SailError("A client with keys needs both: key=FILE.key_secret and server_key=FILE.key.")
     if not key:
         return None
-    from hardware.keys import client_keys
+    from hardware.wire.keys import client_keys
 
     return client_keys(Path(key), Path(server_key))

@@ -17,8 +17,8 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from hardware.teleoperation.wishes import StopsAtOnce, WishSource
-from robot.errors import SailError
-from robot.protocols import Haltable, Robot
+from robot.core.errors import SailError
+from robot.core.protocols import Haltable, Robot
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, being told to end, and the closing of the terminal."""

@@ -15,16 +15,15 @@ from omegaconf import DictConfig
 
 from planners.autoencoder import FrameAutoencoder, train_autoencoder
 from planners.diffusion import DiffusionSettings
+from planners.diffusion_training import train_adapters, train_planner
 from planners.latent_video import LatentVideoPlanner
 from planners.lora import LoraSettings
 from planners.text import TextEncoder
-from planners.training import train_adapters, train_planner
 from planners.windows import LatentCache, Source, WindowSampler, clip_spread
 from policies.augmentation import Reconstruct
 from policies.frame_pair_network import FramePairShape
 from policies.frame_set import FrameSet, FrameSource, gather_frames
-from policies.training import train_frame_pair, train_pose_network
-from robot.checkpoints import write_aside
+from policies.frame_training import train_frame_pair, train_pose_network
 from robot.cli.assembly import training_settings
 from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import hardware
@@ -51,13 +50,14 @@ from robot.cli.selection import (
 )
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import listed
-from robot.data import Episode, SamplerSettings
-from robot.errors import SailError
-from robot.learn import general
+from robot.core.checkpoints import write_aside
+from robot.core.data import Episode, SamplerSettings
+from robot.core.errors import SailError
+from robot.core.provenance.revision import program_revision
+from robot.core.training import STATE
 from robot.learn.sail import StoredEpisodes
-from robot.learn.starter import make_starter, requests
-from robot.revision import program_revision
-from robot.training import STATE
+from robot.recipes import general
+from robot.recipes.starter import make_starter, requests
 
 TASKS = {"autoencoder": "all", "planner": "seen", "inverse_dynamics": "seen"}
 """Whose recorded episodes each model learns from where nobody says it."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.protocols import TakesAnyWords
 from robot.episodes.catalogue import Catalogue, Entry
-from robot.errors import SailError, UnknownNameError
-from robot.protocols import TakesAnyWords
 from sim.tasks import INSTRUCTIONS, check_task
 
 ALL = "all"

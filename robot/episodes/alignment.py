@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robot.data import Episode
+from robot.core.data import Episode
 
 
 def imagined_at(episode: Episode, step: int) -> tuple[int, int]:

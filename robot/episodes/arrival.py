@@ -15,13 +15,13 @@ from typing import Protocol
 
 import numpy as np
 
-from robot.data import Episode, Image, RobotSpec
+from robot.core.data import Episode, Image, RobotSpec
+from robot.core.errors import SailError
+from robot.core.text import visible
 from robot.episodes.description import Heading, to_bytes
 from robot.episodes.labels import Label
-from robot.episodes.soundness import weakness
+from robot.episodes.repair.soundness import weakness
 from robot.episodes.video import VideoFacts
-from robot.errors import SailError
-from robot.text import visible
 
 LONGEST_REASON = 500
 """Characters, at most."""

@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from robot.data import Outcome
+from robot.core.data import Outcome
+from robot.core.errors import SailError
+from robot.core.text import visible
 from robot.episodes.description import ABOUT, read_about
 from robot.episodes.labels import read_labels, verdicts_of
 from robot.episodes.verdicts import settled, signature
-from robot.errors import SailError
-from robot.text import visible
 
 FILE = ".catalogue.sqlite"
 VERSION = 2

@@ -10,9 +10,9 @@ from typing import Any
 import av
 import numpy as np
 
-from robot.data import Image
+from robot.core.data import Image
+from robot.core.errors import SailError
 from robot.episodes.pace import KEYS
-from robot.errors import SailError
 
 SHOWN = 384
 """Rows that a small picture is enlarged to, about."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
-from robot.data import Episode
+from robot.core.data import Episode
 from robot.episodes.frame_cache import CachedFrames, FrameCache
 from robot.episodes.store import EpisodeStore
 from robot.episodes.verdicts import settled

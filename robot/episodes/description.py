@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import ActionSpec, Episode, PlacedPlan, RobotSpec, SamplerSettings, VideoPlan
-from robot.errors import SailError
+from robot.core.data import ActionSpec, Episode, PlacedPlan, RobotSpec, SamplerSettings, VideoPlan
+from robot.core.errors import SailError
 
 SCHEMA = 2
 FIRST_SCHEMA = 1

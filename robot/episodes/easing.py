@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robot.data import Action, FloatArray, RobotSpec
+from robot.core.data import Action, FloatArray, RobotSpec
+from robot.core.errors import SailError
+from robot.core.protocols import Robot
 from robot.episodes.pace import Pace
-from robot.errors import SailError
-from robot.protocols import Robot
 
 SIZES = {
     "m": ("length", 1.0),

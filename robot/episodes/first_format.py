@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from robot.data import Episode, Outcome
+from robot.core.data import Episode, Outcome
+from robot.core.errors import SailError
 from robot.episodes.description import plan_from_json
-from robot.errors import SailError
 
 TEXTS = ("task", "instruction", "spoken", "robot", "seed", "config_hash", "episode_id")
 ARRAYS = ("proprio", "requested", "sent", "times_s", "states", "success")

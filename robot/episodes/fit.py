@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import Episode, RobotSpec
+from robot.core.data import Episode, RobotSpec
+from robot.core.errors import SailError
 from robot.episodes.description import usual_rate_hz
 from robot.episodes.easing import check_poses
 from robot.episodes.resampling import resampled
-from robot.errors import SailError
 
 UNKNOWN = ("", "unknown")
 """Units that say nothing."""

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robot.core.errors import SailError
+from robot.core.pictures import shrink_frames
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
-from robot.shrinking import shrink_frames
 
 FOLDER = ".cache"
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from robot.data import Action, Image, Observation
+from robot.core.data import Action, Image, Observation
+from robot.core.errors import NameTakenError, SailError
 from robot.episodes.arrival import Arrival, Pictures, UnfitError
 from robot.episodes.description import Heading
 from robot.episodes.steps import DONE, STEPS, read_steps
 from robot.episodes.store import EpisodeStore
 from robot.episodes.video import CAMERA, LOSSLESS, Quality
 from robot.episodes.writer import LARGE, EpisodeWriter
-from robot.errors import NameTakenError, SailError
 
 CONTENT, NOTES = "content", "notes"
 """Keys of a description: what an episode was made of, and what was mended on the way."""

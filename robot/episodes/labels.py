@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from robot.data import Verdict
+from robot.core.data import Verdict
+from robot.core.errors import SailError
 from robot.episodes.appending import append_lines, whole_lines
-from robot.errors import SailError
 
 SCHEMA = 1
 FILE, OLD_FILE = "labels.jsonl", "verdicts.jsonl"

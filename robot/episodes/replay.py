@@ -15,12 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import Action, Episode, FloatArray, Observation, RobotSpec
+from robot.core.data import Action, Episode, FloatArray, Observation, RobotSpec
+from robot.core.errors import SailError
+from robot.core.protocols import Robot, RobotPool
 from robot.episodes.easing import Easing, ease, plan_easing
 from robot.episodes.fit import Told, check_scene, fitted
 from robot.episodes.pace import Pace
-from robot.errors import SailError
-from robot.protocols import Robot, RobotPool
 
 Watch = Callable[[int, Observation], None]
 """Called with each step's number and what is seen then."""

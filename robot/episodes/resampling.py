@@ -8,9 +8,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import ActionSpec, Episode, FloatArray
+from robot.core.data import ActionSpec, Episode, FloatArray
+from robot.core.errors import SailError
 from robot.episodes.easing import Drive, drives_of
-from robot.errors import SailError
 
 Times = NDArray[np.float64]
 SLACK = 1e-4

@@ -13,7 +13,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 OPEN_PREFIX = ".open-"
 SET_ASIDE = ".set-aside"

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 SEEN = ("time_s", "proprio", "state")
 """Columns of an observation; `state` is there where there is a simulator."""

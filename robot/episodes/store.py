@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from robot.data import Action, Episode, Outcome, PlacedPlan, Verdict
+from robot.core.data import Action, Episode, Outcome, PlacedPlan, Verdict
+from robot.core.errors import SailError
 from robot.episodes.description import (
     ABOUT,
     FIRST_SCHEMA,
@@ -33,7 +34,6 @@ from robot.episodes.sealing import left_open, set_aside
 from robot.episodes.steps import DONE, STEPS, read_steps
 from robot.episodes.video import Quality, VideoFacts, read_video
 from robot.episodes.writer import FLUSH_EVERY, USUAL_RATE_HZ, EpisodeWriter
-from robot.errors import SailError
 
 TEXTS = ("task", "instruction", "spoken", "robot", "seed", "config_hash", "episode_id")
 
@@ -74,7 +74,7 @@ class EpisodeStore:
             raise
 
     def record(self, heading: Heading, episode_id: str, flush_every: int = FLUSH_EVERY) -> EpisodeWriter:
-        """Begin to record an episode and return its writer, which is a `robot.protocols.Recording`.
+        """Begin to record an episode and return its writer, which is a `robot.core.protocols.Recording`.
 
         What a process that died left open under this id is moved aside: nobody is going to finish it. Raises SailError
         where the id is taken already or the disk is full.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from robot.data import Verdict
+from robot.core.data import Verdict
 from robot.episodes.labels import FILE, OLD_FILE, source_rank
 
 

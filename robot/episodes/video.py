@@ -20,8 +20,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from robot.data import Image
-from robot.errors import SailError
+from robot.core.data import Image
+from robot.core.errors import SailError
 
 KEY_EVERY = 20
 """Frames from one that can be decoded by itself to the next: what seeking costs at most."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robot.data import Episode, Verdict
+from robot.core.data import Episode, Verdict
 
 INSTALL_HINT = "The Rerun viewer shows it frame by frame once it is installed: pip install 'sail-stack[rerun]'."
 

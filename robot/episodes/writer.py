@@ -21,14 +21,14 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import Action, Image, Observation, Outcome, PlacedPlan, Verdict, VideoPlan
+from robot.core.data import Action, Image, Observation, Outcome, PlacedPlan, Verdict, VideoPlan
+from robot.core.errors import NameTakenError, SailError
+from robot.core.provenance.revision import program_revision
 from robot.episodes.description import ABOUT, SCHEMA, Heading, check_id, measured_rate_hz, plan_as_json, to_bytes
 from robot.episodes.labels import Label, append_labels, verdict_labels
 from robot.episodes.sealing import OpenFolder, set_aside
 from robot.episodes.steps import STEPS, STREAM, StepStream, write_steps
 from robot.episodes.video import CAMERA, LOSSLESS, Quality, VideoFacts, VideoWriter
-from robot.errors import NameTakenError, SailError
-from robot.revision import program_revision
 
 OPENING, PLANS, CAMERAS = "opening.json", "plans.jsonl", "cameras.jsonl"
 UNFINISHED = (OPENING, PLANS, CAMERAS, STREAM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robot.data import Episode, Verdict
+from robot.core.data import Episode, Verdict
 
 
 class KeepEverything:

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from robot.data import Episode, Verdict
-from robot.errors import SailError
-from robot.text import tell
+from robot.core.data import Episode, Verdict
+from robot.core.errors import SailError
+from robot.core.text import tell
 
 ANSWERS: Final[Mapping[str, float]] = {"s": 1.0, "f": 0.0, "u": 0.5}
 WORDS: Final[Mapping[str, str]] = {"s": "success", "f": "failure", "u": "unsure"}

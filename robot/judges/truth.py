@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robot.data import Episode, Verdict
-from robot.errors import SailError
+from robot.core.data import Episode, Verdict
+from robot.core.errors import SailError
 
 
 def succeeded(episode: Episode) -> bool:

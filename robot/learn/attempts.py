@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from robot.data import Outcome, SamplerSettings
+from robot.core.data import Outcome, SamplerSettings
 from robot.learn.exploration import Arm, InstructionBandit, exploration_share
 from robot.learn.journal import AttemptRecord
-from robot.rollout import Attempt
+from robot.rollouts.rollout import Attempt
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from robot.data import Outcome, SamplerSettings
+from robot.core.data import Outcome, SamplerSettings
+from robot.core.protocols import InverseDynamics, Planner, RewardModel, RobotPool
 from robot.judges.truth import GroundTruth
-from robot.learn.statistics import wilson_interval
-from robot.protocols import InverseDynamics, Planner, RewardModel, RobotPool
-from robot.rollout import Attempt, OnEpisode, RolloutSettings, RolloutTimings, rollout
+from robot.reports.statistics import wilson_interval
+from robot.rollouts.rollout import Attempt, OnEpisode, RolloutSettings, RolloutTimings, rollout
 
 
 class EvaluationRecord(TypedDict):

@@ -20,8 +20,8 @@ from typing import TypedDict
 
 import numpy as np
 
-from robot.data import SamplerSettings
-from robot.words import opposite
+from planners.words import opposite
+from robot.core.data import SamplerSettings
 
 
 @dataclass(frozen=True, slots=True, order=True)

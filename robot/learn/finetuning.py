@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from planners.diffusion_training import train_planner
 from planners.latent_video import LatentVideoPlanner
-from planners.training import train_planner
+from planners.tempo import typical_change, unhesitating
 from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler
 from policies.frame_set import FrameSet, FrameSource, gather_frames
-from robot.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan
-from robot.learn.tempo import typical_change, unhesitating
-from robot.protocols import InverseDynamics, Metrics, Planner
-from robot.training import TrainingSettings
+from robot.core.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan
+from robot.core.protocols import InverseDynamics, Metrics, Planner
+from robot.core.training import TrainingSettings
 
 Episodes = Callable[[], Sequence[Episode]]
 """Gives demonstrations of seen tasks; called when something is first trained, so a run that never trains needs none."""
@@ -110,7 +110,7 @@ class PlannerLearner:
     A success is an episode whose probability of it exceeds `keep_above`. `seen` gives the demonstrations, and
     `seen_share` of every batch comes from them. `stride` (steps) lies between two frames of a window. With
     `unhesitating` a success is shown at the tempo of the demonstrations and without what led nowhere (see
-    `robot.learn.tempo`); without demonstrations at all, as it went.
+    `planners.tempo`); without demonstrations at all, as it went.
     `half_life` (steps): see `planners.windows.Source`. `attempted_share` of every batch is whatever was attempted,
     failures too, without a text: what guidance then steers away from is what the arm does anyway, and what it steers
     towards is what worked (Frans et al. 2025, Diffusion guidance is a controllable policy improvement operator, §4:
@@ -211,7 +211,7 @@ class PlannerLearner:
 
 
 class FinetuneFrames(Protocol):
-    """Train the network stored in one folder further on frames and write it to another (see `policies.training`)."""
+    """Train the network stored in one folder further on frames and write it to another, as those of `policies` do."""
 
     def __call__(
         self, base: Path, sources: Sequence[FrameSource], folder: Path, settings: TrainingSettings

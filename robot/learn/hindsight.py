@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import Episode, FloatArray, VideoPlan
-from robot.errors import SailError
-from robot.protocols import InverseDynamics, Planner
-from robot.rollout import plan_seed
+from robot.core.data import Episode, FloatArray, VideoPlan
+from robot.core.errors import SailError
+from robot.core.protocols import InverseDynamics, Planner
+from robot.rollouts.rollout import plan_seed
 
 RECORDED = "recorded"
 """The planner that a plan of recorded frames names."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 from robot.learn.exploration import BanditState
 
 Phase = Literal["rollouts", "planner", "inverse_dynamics", "record", "done"]

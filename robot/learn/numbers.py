@@ -8,7 +8,7 @@ from typing import Any
 
 from robot.learn.attempts import arm_of, counts
 from robot.learn.journal import AttemptRecord
-from robot.learn.statistics import wilson_interval
+from robot.reports.statistics import wilson_interval
 
 
 def succeeded(record: AttemptRecord) -> bool:

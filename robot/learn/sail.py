@@ -21,19 +21,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
-from robot.data import Episode, SamplerSettings, Verdict
+from robot.core.data import Episode, SamplerSettings, Verdict
+from robot.core.errors import SailError
+from robot.core.protocols import InverseDynamics, Learner, Planner, RewardModel, RobotPool
+from robot.core.provenance.memory import MemoryWatch, own_peak_bytes
 from robot.episodes.description import Origin
 from robot.episodes.labels import NOBODY, PERSON, snapshot_hash
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts, training_seed
 from robot.learn.exploration import InstructionBandit
 from robot.learn.journal import AttemptRecord, Journal, Phase, RunState
 from robot.learn.numbers import added, describe_attempts
-from robot.learn.recording import recorder
-from robot.memory import MemoryWatch, own_peak_bytes
-from robot.protocols import InverseDynamics, Learner, Planner, RewardModel, RobotPool
-from robot.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
+from robot.rollouts.recording import recorder
+from robot.rollouts.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
 
 LearnerName = Literal["planner", "inverse_dynamics"]
 LEARNERS: tuple[LearnerName, ...] = ("planner", "inverse_dynamics")

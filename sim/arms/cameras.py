@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import Image
-from robot.errors import SailError, UnknownNameError
+from robot.core.data import Image
+from robot.core.errors import SailError, UnknownNameError
 from sim.arms.painter import PainterProcess
 from sim.rendering import camera_matrix
 

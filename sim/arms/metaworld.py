@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.arm import ArmDescription, Joints, JointState
-from robot.data import Observation
-from robot.errors import SailError
+from robot.core.data import Observation
+from robot.core.errors import SailError
+from robot.core.joints import ArmDescription, Joints, JointState
 from sim.arms.cameras import SimulatedCamera, fixed_camera_matrices
 from sim.arms.pacing import Clock, Pacer
 from sim.arms.painter import read_pose

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 from sim.rendering import OffscreenRenderer, choose_backend
 
 READY = b"ready"

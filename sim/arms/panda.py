@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.arm import ArmDescription, Joints, JointState
-from robot.errors import SailError
+from robot.core.errors import SailError
+from robot.core.joints import ArmDescription, Joints, JointState
 from sim.arms.cameras import SimulatedCamera, fixed_camera_matrices
 from sim.arms.pacing import Clock, Pacer
 from sim.arms.painter import read_pose

@@ -12,9 +12,9 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from robot.arm import ArmDescription, Joints
-from robot.errors import SailError
-from robot.protocols import ArmDriver, Recoverable
+from robot.core.errors import SailError
+from robot.core.joints import ArmDescription, Joints
+from robot.core.protocols import ArmDriver, Recoverable
 from tests.doubles.benches import BENCHES, Bench, wait_until
 
 LATCHED = ("dynamixel", "feetech", "franka", "kinematic", "ur", "xarm")

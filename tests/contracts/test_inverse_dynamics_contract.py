@@ -13,8 +13,8 @@ from policies.frame_pair import FramePair
 from policies.frame_pair_network import FramePairNetwork, FramePairShape
 from policies.pose_network import PoseNetwork, PoseNetworkShape
 from policies.pose_tracking import PoseTracking
-from robot.data import ActionSpec, Observation, VideoPlan
-from robot.protocols import InverseDynamics
+from robot.core.data import ActionSpec, Observation, VideoPlan
+from robot.core.protocols import InverseDynamics
 from sim.metaworld import action_spec
 from tests.fakes import SPEC, ToyInverseDynamics, ToyPlanner, ToyRobot
 

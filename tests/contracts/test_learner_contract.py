@@ -14,10 +14,12 @@ import torch
 from planners.autoencoder import FrameAutoencoder
 from planners.denoisers import StackedUNet
 from planners.latent_video import LatentVideoPlanner
+from policies.frame_training import finetune_pose_network
 from policies.pose_network import PoseNetwork, PoseNetworkShape, save_pose_network
 from policies.pose_tracking import PoseTracking
-from policies.training import finetune_pose_network
-from robot.data import Episode, Verdict
+from robot.core.data import Episode, Verdict
+from robot.core.protocols import Learner
+from robot.core.training import TrainingSettings
 from robot.learn.finetuning import (
     FrameOptions,
     InverseDynamicsInForce,
@@ -25,8 +27,6 @@ from robot.learn.finetuning import (
     PlannerInForce,
     PlannerLearner,
 )
-from robot.protocols import Learner
-from robot.training import TrainingSettings
 from tests.fakes import ToyLearner, ToyPlanner, toy_episode
 
 SIZE = 32

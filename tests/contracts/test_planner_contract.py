@@ -21,8 +21,8 @@ from planners.diffusion import DiffusionSettings
 from planners.general import GeneralPlanner
 from planners.latent_video import LatentVideoPlanner
 from planners.turns import Turns
-from robot.data import Observation, SamplerSettings
-from robot.protocols import Planner
+from robot.core.data import Observation, SamplerSettings
+from robot.core.protocols import Planner
 from sim.metaworld import MetaWorldRobot
 from sim.oracle import OraclePlanner
 from tests.fakes import ToyPlanner, ToyRobot

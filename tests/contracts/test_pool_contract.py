@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from robot.data import Action, Feedback, Observation
-from robot.protocols import RobotPool
-from robot.rollout import SingleRobot
+from robot.core.data import Action, Feedback, Observation
+from robot.core.protocols import RobotPool
+from robot.rollouts.rollout import SingleRobot
 from sim.metaworld import MetaWorldRobot
 from sim.pool import MetaWorldPool
 from tests.fakes import ToyPool, ToyRobot

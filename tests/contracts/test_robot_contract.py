@@ -15,14 +15,14 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from hardware.actions import ActionFactory, Displacement, JointPositions
-from hardware.clocks import now
-from hardware.kinematic_arm import KinematicArm, PaintedCamera, cartesian
-from hardware.remote import RemoteRobot
-from hardware.server import ArmServer
-from robot.data import Action, Observation
-from robot.errors import SailError
-from robot.protocols import (
+from hardware.arms.kinematic import KinematicArm, PaintedCamera, cartesian
+from hardware.client.actions import ActionFactory, Displacement, JointPositions
+from hardware.client.remote import RemoteRobot
+from hardware.server.server import ArmServer
+from hardware.wire.clocks import now
+from robot.core.data import Action, Observation
+from robot.core.errors import SailError
+from robot.core.protocols import (
     Ageing,
     ArmDriver,
     Camera,

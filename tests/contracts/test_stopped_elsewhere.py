@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardware.client import ArmClient, ArmRefusedError
-from hardware.clocks import now
-from hardware.reasons import Code
-from hardware.rulings import Decision
-from hardware.safety import SafetySettings, State
-from hardware.server import ArmServer
-from robot.protocols import Recoverable
+from hardware.client.client import ArmClient, ArmRefusedError
+from hardware.server.rulings import Decision
+from hardware.server.safety import SafetySettings, State
+from hardware.server.server import ArmServer
+from hardware.wire.clocks import now
+from hardware.wire.reasons import Code
+from robot.core.protocols import Recoverable
 from tests.contracts.test_arm_driver_contract import LATCHED
 from tests.doubles.benches import BENCHES, Bench
 from tests.unit.hardware.serving import until

@@ -21,7 +21,7 @@ from hardware.arms.feetech import FeetechArm
 from hardware.arms.franka import FrankaArm
 from hardware.arms.ur import URArm
 from hardware.arms.xarm import XArm
-from robot.protocols import ArmDriver
+from robot.core.protocols import ArmDriver
 from tests.doubles import (
     dashboard_client,
     dynamixel_sdk,

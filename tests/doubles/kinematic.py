@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from robot.arm import ArmDescription, Joints, JointState
-from robot.errors import SailError
+from robot.core.errors import SailError
+from robot.core.joints import ArmDescription, Joints, JointState
 from tests.doubles.body import Body
 
 SIZE = 7

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from hardware.kinematic_arm import KinematicArm, PaintedCamera
-from robot.protocols import ArmDriver, Camera
+from hardware.arms.kinematic import KinematicArm, PaintedCamera
+from robot.core.protocols import ArmDriver, Camera
 from sim.arms.metaworld import MetaWorldArm
 from sim.arms.panda import SimulatedPanda
 

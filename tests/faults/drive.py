@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
-from hardware.client import ArmClient
-from hardware.clocks import now
+from hardware.client.client import ArmClient
+from hardware.wire.clocks import now
 from tests.faults.driving import sway
 
 

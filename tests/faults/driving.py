@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware.reports import Welcome
-from hardware.servo_record import read_record
-from robot.arm import ArmDescription, Joints
+from hardware.server.servo_record import read_record
+from hardware.wire.reports import Welcome
+from robot.core.joints import ArmDescription, Joints
 from tests.faults.serve import SETTINGS
-from tests.unit.hardware.arms import check_limits
+from tests.unit.hardware.governed_arms import check_limits
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,9 +13,9 @@ import sys
 import threading
 from pathlib import Path
 
-from hardware.keys import ClientKeys, ServerKeys, client_keys, make_keys, server_keys
-from hardware.safety import SafetySettings
-from hardware.server import ArmServer
+from hardware.server.safety import SafetySettings
+from hardware.server.server import ArmServer
+from hardware.wire.keys import ClientKeys, ServerKeys, client_keys, make_keys, server_keys
 from tests.faults.arms import ARMS
 
 SETTINGS = SafetySettings(silence_s=0.8, lease_s=2.0, late_s=2.0, state_age_s=2.0)

@@ -11,16 +11,16 @@ from socket import socket
 import numpy as np
 import pytest
 
-from hardware.client import ArmClient
-from hardware.clocks import now
-from hardware.doorkeeper import MOST_GROWTH_MIB
-from hardware.doors import MAX_SUBSCRIPTION_BYTES
-from hardware.keys import ClientKeys
-from hardware.safety import State
-from hardware.servo_record import STATES, read_record
-from hardware.stopping import send_stop
-from robot.bench.stops import enter_stop
-from robot.errors import SailError
+from hardware.client.client import ArmClient
+from hardware.client.stopping import send_stop
+from hardware.server.doorkeeper import MOST_GROWTH_MIB
+from hardware.server.doors import MAX_SUBSCRIPTION_BYTES
+from hardware.server.safety import State
+from hardware.server.servo_record import STATES, read_record
+from hardware.wire.clocks import now
+from hardware.wire.keys import ClientKeys
+from robot.core.errors import SailError
+from robot.speed.stops import enter_stop
 from tests.faults.arms import on_every_arm
 from tests.faults.crowd import crowd
 from tests.faults.driving import ServerProcess, check_record, server_of, sway

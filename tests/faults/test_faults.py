@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import zmq
 
-from hardware.client import ArmClient, ArmRefusedError, StoppedError
-from hardware.clocks import now
-from hardware.messages import KINDS, Message, pack
-from hardware.reasons import Code
-from hardware.remote import RemoteRobot, StaleError
-from hardware.rulings import Decision
-from hardware.safety import State
-from hardware.servo_record import STATES
-from robot.data import Action
-from robot.errors import SailError
+from hardware.client.client import ArmClient, ArmRefusedError, StoppedError
+from hardware.client.remote import RemoteRobot, StaleError
+from hardware.server.rulings import Decision
+from hardware.server.safety import State
+from hardware.server.servo_record import STATES
+from hardware.wire.clocks import now
+from hardware.wire.messages import KINDS, Message, pack
+from hardware.wire.reasons import Code
+from robot.core.data import Action
+from robot.core.errors import SailError
 from tests.faults.arms import on_every_arm
 from tests.faults.driving import (
     ServerProcess,

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardware.client import ArmClient
-from robot.data import Outcome
-from robot.episodes.repair import examine
+from hardware.client.client import ArmClient
+from robot.core.data import Outcome
+from robot.episodes.repair.doctor import examine
 from robot.episodes.store import EpisodeStore
 from tests.faults.driving import ROOT, ServerProcess, check_record, server_of
 from tests.unit.hardware.serving import until

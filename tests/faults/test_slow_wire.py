@@ -7,15 +7,15 @@ from functools import partial
 import numpy as np
 import pytest
 
-from hardware.actions import Displacement
-from hardware.client import ArmClient
-from hardware.clocks import now
-from hardware.kinematic_arm import KinematicArm, PaintedCamera
-from hardware.remote import LONGEST_DELAY_S, RemoteRobot
-from hardware.rulings import Decision
-from hardware.safety import SafetySettings, State
-from hardware.server import ArmServer
-from robot.data import Action
+from hardware.arms.kinematic import KinematicArm, PaintedCamera
+from hardware.client.actions import Displacement
+from hardware.client.client import ArmClient
+from hardware.client.remote import LONGEST_DELAY_S, RemoteRobot
+from hardware.server.rulings import Decision
+from hardware.server.safety import SafetySettings, State
+from hardware.server.server import ArmServer
+from hardware.wire.clocks import now
+from robot.core.data import Action
 from tests.faults.driving import free_ports
 from tests.faults.slow_wire import slow_wire
 from tests.unit.hardware.serving import until

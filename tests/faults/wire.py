@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from hardware.messages import Message, MessageError, pack, unpack
+from hardware.wire.messages import Message, MessageError, pack, unpack
 
 Parts = list[bytes]
 Mangle = Callable[[random.Random, Parts], list[tuple[float, Parts]]]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from robot.cli.main import main
-from robot.data import Outcome
+from robot.core.data import Outcome
 from robot.episodes.store import EpisodeStore
 
 ATTEMPTS = 6

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from robot.data import Verdict
+from robot.core.data import Verdict
 from robot.episodes.labels import Field, Label, current, in_force
 from robot.episodes.store import EpisodeStore
 from tests.integration.browser import Browser, chromium

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from robot.data import Episode, Outcome
+from robot.core.data import Episode, Outcome
 from robot.episodes.arrival import Arrival
 from robot.episodes.intake import take_in
-from robot.episodes.lerobot_import import LeRobotSource
+from robot.episodes.lerobot.importing import LeRobotSource
 from robot.episodes.store import EpisodeStore
 from tests.lerobot.sets import action_of, read_barcode, state_of
 

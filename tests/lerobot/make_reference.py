@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robot.data import Outcome
-from robot.episodes.lerobot_export import export_lerobot
+from robot.core.data import Outcome
+from robot.episodes.lerobot.exporting import export_lerobot
 from robot.episodes.video import LOSSLESS, Quality
 from sim.collect import Request, collect_one
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hardware.client import ArmClient
-from hardware.kinematic_arm import KinematicArm, PaintedCamera
-from hardware.safety import SafetySettings
-from hardware.server import ArmServer
+from hardware.arms.kinematic import KinematicArm, PaintedCamera
+from hardware.client.client import ArmClient
+from hardware.server.safety import SafetySettings
+from hardware.server.server import ArmServer
 
 PATIENT = SafetySettings(silence_s=1.0, lease_s=4.0, late_s=3.0, state_age_s=3.0)
 """What a busy machine needs: tests of something else than time-outs must not fail because a core was taken away."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from planners.denoisers import StackedUNet
-from robot.data import Episode, Observation, Outcome
+from robot.core.data import Episode, Observation, Outcome
 
 
 class PoolingAutoencoder:

@@ -19,9 +19,9 @@ from planners.general import GeneralPlanner
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Flow, Parametrisation, Predict
 from planners.scores import Retold
-from robot.data import SamplerSettings, VideoPlan
-from robot.errors import CheckpointError
-from robot.protocols import Planner
+from robot.core.data import SamplerSettings, VideoPlan
+from robot.core.errors import CheckpointError
+from robot.core.protocols import Planner
 
 SETTINGS = SamplerSettings(steps=3, guidance_scale=2.0)
 

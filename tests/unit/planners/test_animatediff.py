@@ -21,8 +21,8 @@ from planners.denoisers import StackedUNet
 from planners.general import GeneralPlanner
 from planners.latent_video import LatentVideoPlanner
 from planners.samplers import draw_noise, plan_generators
-from robot.data import Observation, SamplerSettings
-from robot.errors import CheckpointError, SailError
+from robot.core.data import Observation, SamplerSettings
+from robot.core.errors import CheckpointError, SailError
 from tests.tiny_models import save_tiny_animatediff
 
 SIZE, FRAMES, SEED = 64, 3, 5

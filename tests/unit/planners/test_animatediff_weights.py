@@ -12,7 +12,7 @@ import torch
 from planners.animatediff import AnimateDiff
 from planners.animatediff_weights import dtype_for, load_animatediff
 from planners.autoencoder import FrameAutoencoder
-from robot.errors import CheckpointError
+from robot.core.errors import CheckpointError
 from tests.tiny_models import save_tiny_animatediff
 
 IDS = {

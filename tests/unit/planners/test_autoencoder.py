@@ -10,9 +10,9 @@ import torch
 from diffusers import AutoencoderKL
 
 from planners.autoencoder import FrameAutoencoder, train_autoencoder
-from robot.data import Episode, Outcome
-from robot.errors import CheckpointError
-from robot.training import TrainingSettings
+from robot.core.data import Episode, Outcome
+from robot.core.errors import CheckpointError
+from robot.core.training import TrainingSettings
 
 
 def tiny() -> FrameAutoencoder:

@@ -19,10 +19,10 @@ from planners.imagining import Imagining
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Parametrisation, Predict
 from planners.scores import always
-from robot.data import Episode, Observation, SamplerSettings, Verdict, VideoPlan
-from robot.errors import SailError
+from robot.core.data import Episode, Observation, SamplerSettings, Verdict, VideoPlan
+from robot.core.errors import SailError
+from robot.core.protocols import Planner
 from robot.judges.truth import GroundTruth
-from robot.protocols import Planner
 
 SETTINGS = SamplerSettings(steps=2, guidance_scale=1.5)
 

@@ -14,7 +14,7 @@ from planners.diffusion import DiffusionSettings, alphas_cumprod, to_epsilon
 from planners.parametrisation import Flow, Parametrisation, Predict
 from planners.samplers import Denoise
 from planners.scores import VideoScore
-from robot.errors import CheckpointError
+from robot.core.errors import CheckpointError
 
 SCALES = [2.5, 1.0, 0.0]
 TEXTS, NEGATIVES = ["push the puck", "open", "turn"], ["bad", "", "worse"]

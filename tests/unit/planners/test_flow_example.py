@@ -20,14 +20,14 @@ from planners.adapted import AdaptedPlanner
 from planners.compose import PriorStrength, alone, composed
 from planners.denoisers import StackedUNet
 from planners.diffusion import DiffusionSettings
+from planners.diffusion_training import train_planner
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Discrete, Parametrisation
 from planners.samplers import build_scheduler_for, draw_noise, plan_generators, sample
 from planners.scores import Retold, VideoScore
-from planners.training import train_planner
-from robot.data import SamplerSettings
-from robot.errors import CheckpointError
-from robot.training import TrainingSettings
+from robot.core.data import SamplerSettings
+from robot.core.errors import CheckpointError
+from robot.core.training import TrainingSettings
 
 DOCS = Path(__file__).parents[3] / "docs"
 TEXTS, NEGATIVES = ["push the puck", "open"], ["", "bad"]

@@ -16,9 +16,9 @@ from planners.denoisers import StackedUNet
 from planners.diffusion import DiffusionSettings
 from planners.latent_video import LatentVideoPlanner
 from planners.text import MiniLM
-from robot.data import SamplerSettings, VideoPlan
-from robot.errors import CheckpointError
-from robot.protocols import Planner
+from robot.core.data import SamplerSettings, VideoPlan
+from robot.core.errors import CheckpointError
+from robot.core.protocols import Planner
 
 SETTINGS = SamplerSettings(steps=3, guidance_scale=2.0)
 

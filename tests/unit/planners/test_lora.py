@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from planners.denoisers import SpaceTimeUNet
+from planners.diffusion_training import train_adapters
 from planners.latent_video import LatentVideoPlanner
 from planners.lora import LoraSettings, adapter_tensors, merged, save_adapters, with_adapters
-from planners.training import train_adapters
 from planners.windows import LatentCache, Source, WindowSampler
-from robot.data import SamplerSettings
-from robot.errors import CheckpointError, SailError
-from robot.training import TrainingSettings
+from robot.core.data import SamplerSettings
+from robot.core.errors import CheckpointError, SailError
+from robot.core.training import TrainingSettings
 
 SMALL = LoraSettings(rank=2, alpha=2.0)
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from planners.diffusion import PREDICTIONS, DiffusionSettings, alphas_cumprod, clip_from_latents
+from planners.diffusion_training import DenoisingLoss, train_planner
 from planners.latent_video import LatentVideoPlanner
-from planners.training import DenoisingLoss, train_planner
 from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler
-from robot.data import SamplerSettings
-from robot.errors import NotFiniteError
-from robot.training import TrainingSettings
+from robot.core.data import SamplerSettings
+from robot.core.errors import NotFiniteError
+from robot.core.training import TrainingSettings
 
 QUICK = TrainingSettings(steps=40, batch_size=8, learning_rate=3e-3, warmup_steps=5, ema_decay=0.0, precision="fp32")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from planners.diffusion import PREDICTIONS, DiffusionSettings, alphas_cumprod, target, to_epsilon
 from planners.samplers import SAMPLERS, build_scheduler, draw_noise, plan_generators, sample
-from robot.data import SamplerSettings
+from robot.core.data import SamplerSettings
 
 SHAPE = (2, 3, 4, 4, 4)
 

@@ -13,7 +13,7 @@ from planners.best_of_n import BestOfN, TextAlignment
 from planners.compose import PriorStrength
 from planners.latent_video import LatentVideoPlanner
 from planners.turns import Turns
-from robot.data import SamplerSettings
+from robot.core.data import SamplerSettings
 
 SETTINGS = SamplerSettings(steps=2, guidance_scale=1.5)
 

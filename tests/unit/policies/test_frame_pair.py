@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from policies.frame_pair import FramePair
 from policies.frame_pair_network import FramePairNetwork, FramePairShape, load_frame_pair, save_frame_pair
-from policies.training import frame_pair_loss
-from robot.data import Observation, VideoPlan
-from robot.errors import CheckpointError, SailError
-from robot.protocols import InverseDynamics
+from policies.frame_training import frame_pair_loss
+from robot.core.data import Observation, VideoPlan
+from robot.core.errors import CheckpointError, SailError
+from robot.core.protocols import InverseDynamics
 
 TINY = FramePairShape(size=32, widths=(8, 8, 16, 16), hidden=16)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from policies.frame_set import FrameSet, draw_indices, gather_frames, join_frames, project_to_picture
-from robot.data import Episode, Outcome
+from robot.core.data import Episode, Outcome
 
 
 def episode(steps: int, seed: int, size: int = 32) -> Episode:

@@ -11,10 +11,7 @@ from policies.augmentation import AugmentationSettings
 from policies.frame_pair import FramePair
 from policies.frame_pair_network import FramePairNetwork, FramePairShape
 from policies.frame_set import FrameSet, FrameSource, gather_frames
-from policies.pose_error import pose_error_m
-from policies.pose_network import PoseNetwork, PoseNetworkShape, load_pose_network
-from policies.pose_tracking import PoseTracking
-from policies.training import (
+from policies.frame_training import (
     finetune_frame_pair,
     finetune_pose_network,
     frame_pair_batches,
@@ -24,8 +21,11 @@ from policies.training import (
     train_frame_pair,
     train_pose_network,
 )
-from robot.data import Episode, Outcome
-from robot.training import TrainingSettings
+from policies.pose_error import pose_error_m
+from policies.pose_network import PoseNetwork, PoseNetworkShape, load_pose_network
+from policies.pose_tracking import PoseTracking
+from robot.core.data import Episode, Outcome
+from robot.core.training import TrainingSettings
 
 POSE = PoseNetworkShape(size=16, widths=(8, 8, 8, 8), keypoints=4, attended=1, hidden=16)
 PAIR = FramePairShape(size=16, widths=(8, 8, 8, 8), hidden=16)

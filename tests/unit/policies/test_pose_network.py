@@ -9,15 +9,15 @@ import torch
 
 from policies.augmentation import AugmentationSettings
 from policies.frame_set import FrameSet, FrameSource
+from policies.frame_training import pose_batches, pose_loss
 from policies.pose_network import (
     PoseNetwork,
     PoseNetworkShape,
     load_pose_network,
     save_pose_network,
 )
-from policies.training import pose_batches, pose_loss
-from robot.errors import CheckpointError
-from robot.shrinking import shrink_frames
+from robot.core.errors import CheckpointError
+from robot.core.pictures import shrink_frames
 
 TINY = PoseNetworkShape(size=32, widths=(8, 16, 16, 16), keypoints=8, attended=2, hidden=32)
 UNCHANGED = AugmentationSettings(changed_share=0.0)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from policies.pose_network import PoseNetwork, PoseNetworkShape, save_pose_network
 from policies.pose_tracking import PoseTracking, reject_outliers
-from robot.data import Observation, VideoPlan
-from robot.protocols import InverseDynamics
+from robot.core.data import Observation, VideoPlan
+from robot.core.protocols import InverseDynamics
 
 TINY = PoseNetworkShape(size=32, widths=(8, 16, 16, 16), keypoints=8, attended=2, hidden=32)
 

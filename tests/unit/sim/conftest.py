@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robot.data import Action
+from robot.core.data import Action
 from sim.metaworld import MetaWorldRobot
 from sim.rendering import choose_backend
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from robot.data import Action, Observation
-from robot.errors import UnknownNameError
+from robot.core.data import Action, Observation
+from robot.core.errors import UnknownNameError
 from sim import collect as collecting
 from sim.appearance import Appearance
 from sim.collect import Request, collect_one

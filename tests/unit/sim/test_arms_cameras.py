@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from robot.data import Action
-from robot.errors import SailError, UnknownNameError
-from robot.protocols import Camera
+from robot.core.data import Action
+from robot.core.errors import SailError, UnknownNameError
+from robot.core.protocols import Camera
 from sim.arms.cameras import SimulatedCamera
 from sim.arms.metaworld import MetaWorldArm
 from sim.arms.painter import Painter, read_pose, serve

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from robot.arm import Joints, JointState
-from robot.errors import SailError
-from robot.protocols import ArmDriver, Camera
+from robot.core.errors import SailError
+from robot.core.joints import Joints, JointState
+from robot.core.protocols import ArmDriver, Camera
 from sim.arms.metaworld import MetaWorldArm
 from sim.arms.panda import SimulatedPanda
 

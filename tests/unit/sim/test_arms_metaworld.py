@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from robot.arm import Joints
-from robot.data import Action
-from robot.errors import UnknownNameError
+from robot.core.data import Action
+from robot.core.errors import UnknownNameError
+from robot.core.joints import Joints
 from sim.arms.metaworld import ACTION_M, MetaWorldArm, effort_from_opening, opening_from_effort, tool_position
 from sim.experts import ScriptedExpert
 from sim.metaworld import MetaWorldRobot

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robot.arm import Joints
+from robot.core.joints import Joints
 from sim.arms.panda import JOINTS, SimulatedPanda, describe_panda, scene_path
 
 PERIOD_S = 0.004

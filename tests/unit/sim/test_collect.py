@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from robot.data import Action, Episode, Outcome
-from robot.errors import SailError
+from robot.core.data import Action, Episode, Outcome
+from robot.core.errors import SailError
 from sim import collect as module
 from sim.collect import Request, collect, collect_one
 

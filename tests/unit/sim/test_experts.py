@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from robot.data import Action
+from robot.core.data import Action
 from sim.experts import FAILURE_KINDS, Driver, FailureKind, Play, ScriptedExpert, Suboptimal
 from sim.metaworld import MetaWorldRobot
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from robot.data import Action, Observation
-from robot.errors import UnknownNameError
+from robot.core.data import Action, Observation
+from robot.core.errors import UnknownNameError
 from sim.experts import ScriptedExpert
 from sim.metaworld import MetaWorldRobot
 from sim.tasks import INSTRUCTIONS

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from robot.data import Observation
-from robot.errors import SailError
+from robot.core.data import Observation
+from robot.core.errors import SailError
 from sim.experts import ScriptedExpert
 from sim.metaworld import MetaWorldRobot
 from sim.oracle import OraclePlanner

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from robot.data import Action
-from robot.errors import SailError, UnknownNameError
-from robot.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
+from robot.core.data import Action
+from robot.core.errors import SailError, UnknownNameError
+from robot.rollouts.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
 from sim.metaworld import MetaWorldRobot
 from sim.pool import THREAD_VARIABLES, MetaWorldPool
 from tests.fakes import ToyInverseDynamics, ToyPlanner

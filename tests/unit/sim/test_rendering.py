@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from robot.errors import RenderingError
+from robot.core.errors import RenderingError
 from sim import rendering
 from sim.rendering import OffscreenRenderer, RenderSettings, camera_matrix, choose_backend
 

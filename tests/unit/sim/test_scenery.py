@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from robot.data import Action
+from robot.core.data import Action
 from sim.metaworld import MetaWorldRobot
 from sim.rendering import OffscreenRenderer, RenderSettings
 from sim.scenery import Scenery

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robot.errors import UnknownNameError
+from robot.core.errors import UnknownNameError
 from sim.tasks import (
     GENERAL,
     GENERAL_PARAPHRASES,

@@ -15,8 +15,8 @@ from planners.best_of_n import TextAlignment
 from planners.general import GeneralPlanner
 from robot.cli.compose import build, compose
 from robot.cli.main import main
-from robot.data import Observation
-from robot.errors import SailError
+from robot.core.data import Observation
+from robot.core.errors import SailError
 from tests.tiny_models import save_tiny_animatediff
 from tests.unit.robot.cli.test_train import SIZE, record, trained
 

@@ -19,17 +19,17 @@ from pathlib import Path
 import pytest
 import zmq
 
-from hardware.client import ArmClient
-from hardware.kinematic_arm import KinematicArm, cartesian
-from hardware.messages import Message, pack
-from hardware.server import ArmServer
-from hardware.stopping import send_stop
+from hardware.arms.kinematic import KinematicArm, cartesian
+from hardware.client.client import ArmClient
+from hardware.client.stopping import send_stop
+from hardware.server.server import ArmServer
+from hardware.wire.messages import Message, pack
 from robot.cli.arm import safety_settings, status_line
 from robot.cli.compose import build, compose
 from robot.cli.main import main
 from robot.cli.stop import asked, is_stop
-from robot.errors import SailError
-from robot.text import visible
+from robot.core.errors import SailError
+from robot.core.text import visible
 from tests.faults.driving import free_ports
 from tests.hostile import HOSTILE, IDS, obeyed
 from tests.unit.hardware.serving import served, until
@@ -143,7 +143,7 @@ def test_a_stop_loads_nothing_but_sockets_before_it_is_sent() -> None:
     assert {name for name in packages if not name.startswith(("__editable__", "_distutils"))} == {"msgpack", "zmq"}
     quick = {"clocks", "envelope", "lines", "reasons", "stopping"}
     assert {name.split(".")[1] for name in ours.split() if name.startswith("hardware.")} == quick
-    assert "robot.cli.verbs" not in ours and "robot.data" not in ours
+    assert "robot.cli.verbs" not in ours and "robot.core.data" not in ours
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_driver_is_told_how_often_commands_come(arm: str, key: str) -> None:
 
 
 def test_the_settings_shipped_are_the_governor_s_own() -> None:
-    from hardware.safety import SafetySettings
+    from hardware.server.safety import SafetySettings
 
     assert safety_settings(compose("arm_serve").safety) == SafetySettings()
     assert set(compose("arm_serve").safety) == {field.name for field in dataclasses.fields(SafetySettings)}

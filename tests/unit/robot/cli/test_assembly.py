@@ -32,8 +32,8 @@ from robot.cli.assembly import (
 from robot.cli.compose import build, compose
 from robot.cli.evaluate import _method
 from robot.cli.improve import what_will_act
-from robot.data import RobotSpec
-from robot.errors import SailError
+from robot.core.data import RobotSpec
+from robot.core.errors import SailError
 from robot.learn.exploration import Arm
 from robot.learn.finetuning import PlannerInForce
 from sim.tasks import INSTRUCTIONS

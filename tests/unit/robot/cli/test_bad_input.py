@@ -11,7 +11,7 @@ import pytest
 from policies.pose_network import PoseNetwork, PoseNetworkShape, save_pose_network
 from robot.cli import recording
 from robot.cli.main import main
-from robot.data import Episode
+from robot.core.data import Episode
 from robot.episodes.store import EpisodeStore
 from sim import rendering
 from sim.collect import Request

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from planners.autoencoder import FrameAutoencoder
-from robot.bench.diffusion import OPTIONS
 from robot.cli.bench import show_figures
 from robot.cli.compose import compose
 from robot.cli.main import main
 from robot.cli.screen import Screen
-from robot.learn.page import results_page
-from robot.learn.results import ORIGIN, read_results
-from robot.text import visible
+from robot.core.text import visible
+from robot.reports.page import results_page
+from robot.reports.results import ORIGIN, read_results
+from robot.speed.diffusion import OPTIONS
 from tests.hostile import HOSTILE, IDS, obeyed
 from tests.unit.robot.cli.test_train import SIZE, record
 

@@ -17,22 +17,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardware.client import ArmClient
-from hardware.clocks import now
-from hardware.kinematic_arm import KinematicArm, PaintedCamera, cartesian
-from hardware.stopping import send_stop
+from hardware.arms.kinematic import KinematicArm, PaintedCamera, cartesian
+from hardware.client.client import ArmClient
+from hardware.client.stopping import send_stop
 from hardware.teleoperation.wishes import Wish
+from hardware.wire.clocks import now
 from robot.cli import deploy
 from robot.cli.compose import compose
 from robot.cli.main import main
 from robot.cli.screen import Screen, screen
 from robot.cli.wording import told
-from robot.data import Action, Observation, Outcome, SamplerSettings, VideoPlan
-from robot.deploy import DeploySettings, Telemetry
+from robot.core.data import Action, Observation, Outcome, SamplerSettings, VideoPlan
+from robot.core.errors import SailError
+from robot.core.text import visible
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
-from robot.rollout import Attempt
-from robot.text import visible
+from robot.rollouts.deploy import DeploySettings, Telemetry
+from robot.rollouts.rollout import Attempt
 from tests.hostile import obeyed, unstyled
 from tests.unit.hardware.serving import served, until
 
@@ -323,7 +323,7 @@ def test_the_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_server_of_its_own_ends_with_the_program_that_started_it() -> None:
     program = (
-        "import os, sys\nfrom hardware.remote_arm import ServerProcess\n"
+        "import os, sys\nfrom hardware.client.remote_arm import ServerProcess\n"
         "server = ServerProcess(['arm=kinematic', 'realtime=false'])\n"
         "print(server.pid, server.address, flush=True)\nsys.stdin.read()\nos._exit(1)\n"
     )
@@ -345,7 +345,7 @@ def test_a_server_of_its_own_ends_with_the_program_that_started_it() -> None:
 
 
 def test_a_server_that_cannot_begin_says_why() -> None:
-    from hardware.remote_arm import ServerProcess
+    from hardware.client.remote_arm import ServerProcess
 
     with pytest.raises(SailError, match=r"ended before it served: There is no arm 'nonsense'"):
         ServerProcess(["arm=nonsense"])

@@ -14,11 +14,11 @@ import pytest
 
 from robot.cli import main as front
 from robot.cli.screen import Screen
-from robot.data import Outcome, Verdict
+from robot.core.data import Outcome, Verdict
+from robot.core.text import visible
 from robot.episodes import viewer
 from robot.episodes.description import Heading, Origin
 from robot.episodes.store import EpisodeStore
-from robot.text import visible
 from tests.hostile import HOSTILE, obeyed, unstyled
 from tests.unit.robot.episodes.samples import episode, record
 

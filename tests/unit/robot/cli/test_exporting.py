@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from robot.cli import main as front
-from robot.data import Outcome, Verdict
+from robot.core.data import Outcome, Verdict
 from robot.episodes.arrival import Arrival
 from robot.episodes.labels import Field, Label
-from robot.episodes.lerobot_import import LeRobotSource
+from robot.episodes.lerobot.importing import LeRobotSource
 from robot.episodes.store import EpisodeStore
 from tests.hostile import HOSTILE, obeyed
 from tests.unit.robot.episodes.samples import assert_same, episode

@@ -11,8 +11,8 @@ import pytest
 
 from robot.cli import main as front
 from robot.cli.screen import Screen
+from robot.core.text import visible
 from robot.episodes.store import EpisodeStore
-from robot.text import visible
 from tests.hostile import HOSTILE, obeyed, unstyled
 from tests.lerobot.sets import Camera, Plan, Take, change_json, write_set
 

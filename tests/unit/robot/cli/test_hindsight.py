@@ -18,9 +18,9 @@ from policies.frame_pair_network import FramePairNetwork, FramePairShape, save_f
 from robot.cli import evaluate
 from robot.cli.compose import compose
 from robot.cli.main import main
-from robot.data import Verdict
+from robot.core.data import Verdict
+from robot.core.errors import SailError, UnknownNameError
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError, UnknownNameError
 from tests.unit.robot.cli.test_train_store import SIZE, moved, spec, store
 
 __all__ = ["store"]  # the fixture, and a folder to work in

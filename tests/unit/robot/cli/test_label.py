@@ -16,8 +16,8 @@ import pytest
 
 from robot.cli import main as front
 from robot.cli.label import open_port
+from robot.core.errors import SailError
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from tests.unit.robot.episodes.labelling.episodes import moving_square
 
 ROOT = Path(__file__).parents[4]

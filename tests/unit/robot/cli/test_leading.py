@@ -10,18 +10,18 @@ import pytest
 
 from hardware.arms.feetech import FeetechArm
 from hardware.arms.franka import FrankaArm
-from hardware.kinematic_arm import KinematicArm
+from hardware.arms.kinematic import KinematicArm
 from hardware.teleoperation.wishes import Wish
-from robot.arm import JointState
 from robot.cli import deploy, leading
 from robot.cli.compose import compose
 from robot.cli.main import main
 from robot.cli.screen import screen
-from robot.data import Outcome
-from robot.deploy import DeploySettings
+from robot.core.data import Outcome
+from robot.core.errors import SailError
+from robot.core.joints import JointState
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
-from robot.rollout import Attempt
+from robot.rollouts.deploy import DeploySettings
+from robot.rollouts.rollout import Attempt
 from tests.doubles.benches import calibration_file
 from tests.unit.hardware.serving import served
 from tests.unit.robot.cli.test_deploy import PATIENT, carried_out

@@ -13,7 +13,7 @@ import pytest
 from robot.cli import main as front
 from robot.cli import verbs
 from robot.cli.keys import keys_of
-from robot.errors import SailError
+from robot.core.errors import SailError
 
 
 def sail(*words: str) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from robot.cli import recorded
 from robot.cli.recorded import Alike, camera_matrix, check_rate, squared, step_s
-from robot.errors import SailError
+from robot.core.errors import SailError
 from tests.unit.robot.cli.test_train_store import MATRIX, moved, spec
 
 

@@ -12,7 +12,7 @@ import pytest
 from robot.cli import recording
 from robot.cli.recording import episode_name, form_of, record_missing, requests_for
 from robot.cli.screen import Meter, Screen
-from robot.data import Episode
+from robot.core.data import Episode
 from robot.episodes.store import EpisodeStore
 from sim.collect import Request
 from tests.fakes import toy_episode

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from robot.cli.main import main
-from robot.data import Action
+from robot.core.data import Action
 from robot.episodes.store import EpisodeStore
 from tests.unit.robot.episodes.test_fit import JOINTS, Arm, joints, recorded, renamed
 

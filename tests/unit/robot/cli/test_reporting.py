@@ -9,7 +9,7 @@ import pytest
 
 from robot.cli.main import main
 from robot.cli.reporting import origin_of, report_on, row_of, use_of_best
-from robot.errors import SailError
+from robot.core.errors import SailError
 from robot.learn.journal import Journal, RunState
 
 STATE = RunState(

@@ -14,8 +14,8 @@ import robot.cli
 from robot.cli.main import main
 from robot.cli.screen import Meter, Screen, Styled, bold, meter, print_json, print_text, screen
 from robot.cli.verbs import Arguments, Verb
-from robot.errors import SailError
-from robot.text import visible
+from robot.core.errors import SailError
+from robot.core.text import visible
 from tests.hostile import HOSTILE, IDS, obeyed, unstyled
 from tests.unit.hardware.serving import until
 
@@ -204,7 +204,7 @@ def test_an_answer_reaches_its_pipe_while_a_line_changes_on_the_terminal(capsys:
 
 ALONE = {
     "rich": {"robot/cli/screen.py"},
-    "print": {"robot/cli/screen.py", "robot/text.py"},
+    "print": {"robot/cli/screen.py", "robot/core/text.py"},
     "markup": {"robot/cli/screen.py"},
     "a handler of logs": {"robot/cli/logs.py"},
     "a traceback": {"robot/cli/logs.py"},

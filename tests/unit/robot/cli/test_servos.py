@@ -21,7 +21,7 @@ from robot.cli import servos
 from robot.cli.compose import build, compose
 from robot.cli.main import main
 from robot.cli.screen import Screen
-from robot.errors import SailError
+from robot.core.errors import SailError
 from tests.doubles import dynamixel_sdk, scservo_sdk
 from tests.doubles.servo_bus import Bus
 

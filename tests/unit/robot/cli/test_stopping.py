@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardware.client import ArmClient
-from hardware.kinematic_arm import KinematicArm
-from hardware.safety import State
-from hardware.servo_record import STATES
+from hardware.arms.kinematic import KinematicArm
+from hardware.client.client import ArmClient
+from hardware.server.safety import State
+from hardware.server.servo_record import STATES
 from hardware.teleoperation.keyboard import Keyboard
 from robot.cli import deploy
 from robot.cli.main import main
 from robot.cli.stopping import OperatorStop
-from robot.data import Action, Outcome
-from robot.episodes.repair import examine
+from robot.core.data import Action, Outcome
+from robot.episodes.repair.doctor import examine
 from robot.episodes.store import EpisodeStore
 from tests.fakes import ToyPlanner, ToyRobot
 from tests.own_robot import OwnRobot, Rightwards

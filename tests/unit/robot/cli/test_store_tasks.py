@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from robot.cli.wording import instruction_in, listed, tasks_named
+from robot.core.errors import SailError, UnknownNameError
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError, UnknownNameError
 from tests.unit.robot.cli.test_train_store import moved
 
 KNOWN = ["pick", "pick, then place", "place"]

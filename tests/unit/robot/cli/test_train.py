@@ -20,9 +20,9 @@ from policies.pose_tracking import PoseTracking
 from robot.cli.compose import build, compose
 from robot.cli.main import main
 from robot.cli.train import _diffusion
-from robot.data import Episode, Observation, Outcome
+from robot.core.data import Episode, Observation, Outcome
+from robot.core.errors import SailError
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from tests.tiny_models import save_tiny_clip, save_tiny_vae
 
 SIZE = 64

@@ -21,7 +21,7 @@ from policies.frame_pair import FramePair
 from policies.frame_set import FrameSet
 from policies.pose_tracking import PoseTracking
 from robot.cli.main import main
-from robot.data import ActionSpec, Episode, Outcome, RobotSpec, Verdict
+from robot.core.data import ActionSpec, Episode, Outcome, RobotSpec, Verdict
 from robot.episodes.store import EpisodeStore
 
 SIZE = 64

@@ -18,13 +18,13 @@ from robot.cli.keys import group_options
 from robot.cli.main import main
 from robot.cli.screen import Screen, meter, screen
 from robot.cli.wording import takes_any_words, task_of, told
-from robot.data import Verdict
+from robot.core.data import Verdict
+from robot.core.errors import SailError
+from robot.core.protocols import TakesAnyWords
+from robot.core.text import visible
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from robot.learn.journal import Journal
 from robot.learn.sail import LoopEvent
-from robot.protocols import TakesAnyWords
-from robot.text import visible
 from tests.fakes import toy_episode
 from tests.hostile import HOSTILE, IDS
 from tests.unit.hardware.serving import served
@@ -68,7 +68,7 @@ def test_a_robot_that_is_nowhere_is_told_and_not_its_task(target: str, capsys: p
 
 
 def test_what_makes_no_robot_is_told_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["robot._target_=robot.text", "task=reach", "planner=tiny", "inverse_dynamics=tiny"]
+    words = ["robot._target_=robot.core.text", "task=reach", "planner=tiny", "inverse_dynamics=tiny"]
     assert main(["evaluate", *words]) == 2
     told = capsys.readouterr().err
     assert "names makes nothing" in told and told.count("\n") == 1

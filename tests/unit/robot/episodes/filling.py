@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from robot.data import Verdict
+from robot.core.data import Verdict
+from robot.core.errors import SailError
 from robot.episodes.labels import verdict_labels
-from robot.episodes.lerobot_export import Exporter
+from robot.episodes.lerobot.exporting import Exporter
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from tests.unit.robot.episodes.samples import episode
 
 ROOMY = resource.RLIM_INFINITY

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from robot.data import Outcome
+from robot.core.data import Outcome
 from tests.lerobot.sets import Camera, Plan, Split, Take, action_of, state_of
 
 RATES = (5, 7, 10, 15, 23.976, 25, 29.97, 30, 50, 60, 120)
@@ -121,7 +121,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Hold what an episode must be once it is taken in: arrays as in `robot.data.Episode`, frames as barcodes."""
+    """Hold what an episode must be once it is taken in: arrays as in `robot.core.data.Episode`, frames as barcodes."""
 
     frames: dict[str, list[tuple[int, int, int]]]
     proprio: np.ndarray

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from robot.data import Action, Episode, Observation, Outcome, PlacedPlan, SamplerSettings, VideoPlan
+from robot.core.data import Action, Episode, Observation, Outcome, PlacedPlan, SamplerSettings, VideoPlan
 from robot.episodes.description import Heading
 from robot.episodes.writer import EpisodeWriter
 from tests.fakes import SPEC

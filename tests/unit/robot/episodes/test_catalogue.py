@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from robot.data import Outcome, Verdict
+from robot.core.data import Outcome, Verdict
+from robot.core.errors import SailError
 from robot.episodes.catalogue import FILE, Catalogue, Filters, as_json, stores_in, summary
 from robot.episodes.description import Origin
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from tests.unit.robot.episodes.samples import episode
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from robot.data import Outcome, Verdict
+from robot.core.data import Outcome, Verdict
+from robot.core.errors import SailError
+from robot.core.pictures import shrink_frames
 from robot.episodes.dataset import EndFrames, FramePairs, FrameWindows, Recordings, Transitions, batches
 from robot.episodes.frame_cache import FrameCache
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
-from robot.shrinking import shrink_frames
 from tests.unit.robot.episodes.samples import episode
 
 

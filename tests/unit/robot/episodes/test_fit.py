@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robot.data import Action, ActionSpec, Episode, Observation, RobotSpec
+from robot.core.data import Action, ActionSpec, Episode, Observation, RobotSpec
+from robot.core.errors import SailError
 from robot.episodes.easing import Easing
 from robot.episodes.fit import Told, check_scene, fitted
 from robot.episodes.pace import Pace
 from robot.episodes.replay import replay_on
-from robot.errors import SailError
 from tests.fakes import SPEC
 from tests.unit.robot.episodes.samples import episode
 

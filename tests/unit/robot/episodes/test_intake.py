@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robot.data import Outcome
+from robot.core.data import Outcome
+from robot.core.errors import SailError
 from robot.episodes.arrival import Arrival, UnfitError
 from robot.episodes.intake import Stored, take_in
 from robot.episodes.labels import Field
-from robot.episodes.lerobot_export import export_lerobot
-from robot.episodes.lerobot_import import LeRobotSource
-from robot.episodes.repair import examine
+from robot.episodes.lerobot.exporting import export_lerobot
+from robot.episodes.lerobot.importing import LeRobotSource
+from robot.episodes.repair.doctor import examine
 from robot.episodes.store import EpisodeStore
 from robot.episodes.video import CAMERA, LOSSLESS, Quality
-from robot.errors import SailError
 from tests.lerobot.sets import Camera, Plan, Take, barcode, read_barcode, write_set
 from tests.unit.robot.episodes.samples import episode
 
@@ -216,7 +216,7 @@ MEASURE = r"""
 import re, sys
 from pathlib import Path
 from robot.episodes.intake import take_in
-from robot.episodes.lerobot_import import LeRobotSource
+from robot.episodes.lerobot.importing import LeRobotSource
 from robot.episodes.store import EpisodeStore
 import PIL.Image, PIL.PngImagePlugin
 

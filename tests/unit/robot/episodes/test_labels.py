@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot.data import Verdict
+from robot.core.data import Verdict
+from robot.core.errors import SailError
 from robot.episodes.labels import (
     Field,
     Label,
@@ -28,7 +29,6 @@ from robot.episodes.labels import (
     verdict_labels,
     verdicts_of,
 )
-from robot.errors import SailError
 
 STEPS = 3
 SUCCESS = Label(Field.SUCCESS, 1.0, "person", "ada")

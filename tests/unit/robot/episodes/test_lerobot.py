@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from robot.data import Episode, Outcome
-from robot.episodes.lerobot_export import export_lerobot
-from robot.errors import SailError
+from robot.core.data import Episode, Outcome
+from robot.core.errors import SailError
+from robot.episodes.lerobot.exporting import export_lerobot
 from tests.unit.robot.episodes.samples import episode
 
 

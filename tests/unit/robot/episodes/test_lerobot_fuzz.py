@@ -19,17 +19,17 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from robot.cli import main as front
-from robot.data import Episode, Outcome
+from robot.core.data import Episode, Outcome
+from robot.core.errors import SailError
 from robot.episodes.arrival import Arrival, UnfitError
 from robot.episodes.description import spec_as_json
 from robot.episodes.intake import take_in
 from robot.episodes.labels import Field
-from robot.episodes.lerobot_export import Exporter
-from robot.episodes.lerobot_import import LeRobotSource
-from robot.episodes.repair import examine
+from robot.episodes.lerobot.exporting import Exporter
+from robot.episodes.lerobot.importing import LeRobotSource
+from robot.episodes.repair.doctor import examine
 from robot.episodes.store import EpisodeStore
 from robot.episodes.video import LOSSLESS, Quality
-from robot.errors import SailError
 from tests.hostile import obeyed, unstyled
 from tests.lerobot.sets import Camera, Plan, Take, read_barcode, write_set
 from tests.unit.robot.episodes.lerobot_harm import HARMS, MOVING

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robot.data import Action, ActionSpec, Episode, Observation, Outcome, RobotSpec
+from robot.core.data import Action, ActionSpec, Episode, Observation, Outcome, RobotSpec
+from robot.core.errors import SailError
 from robot.episodes.clips import side_by_side, write_clip
 from robot.episodes.easing import drives_of, minimum_jerk
 from robot.episodes.pace import Pace
 from robot.episodes.replay import FirstOfPool, replay_actions, replay_on, replay_states
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from tests.fakes import ToyPool, ToyRobot
 from tests.unit.robot.episodes.samples import episode
 from tests.unit.robot.episodes.test_fit import displaced

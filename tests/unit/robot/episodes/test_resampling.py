@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from robot.data import Episode
+from robot.core.data import Episode
+from robot.core.errors import SailError
 from robot.episodes.resampling import resampled
-from robot.errors import SailError
 from tests.fakes import SPEC
 from tests.unit.robot.episodes.samples import episode
 from tests.unit.robot.episodes.test_fit import displaced, joints

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robot.data import Outcome, PlacedPlan, Verdict, VideoPlan
+from robot.core.data import Outcome, PlacedPlan, Verdict, VideoPlan
+from robot.core.errors import SailError
 from robot.episodes.description import Origin
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from tests.fakes import SPEC
 from tests.unit.robot.episodes.samples import assert_same, episode
 
@@ -228,7 +228,7 @@ def test_a_full_disk_loses_nothing_and_leaves_nothing(tmp_path: Path, monkeypatc
 def test_a_write_that_the_system_refuses_is_one_sentence(tmp_path: Path) -> None:
     program = (
         "import resource, signal, sys; from robot.episodes.store import EpisodeStore; "
-        "from robot.errors import SailError; from tests.unit.robot.episodes.samples import episode\n"
+        "from robot.core.errors import SailError; from tests.unit.robot.episodes.samples import episode\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "whole = episode(steps=40, size=64)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
@@ -259,7 +259,7 @@ def write_first_format(folder: Path, original: object) -> None:
     """Write an episode as version 1 did."""
     import dataclasses
 
-    from robot.data import Episode
+    from robot.core.data import Episode
 
     assert isinstance(original, Episode)
     folder.mkdir()

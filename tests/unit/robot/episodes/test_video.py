@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robot.core.errors import SailError
 from robot.episodes.video import CAMERA, LOSSLESS, Quality, VideoWriter, checksum, read_video, read_what_is_there
-from robot.errors import SailError
 
 
 def noise(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robot.data import Action, Observation, Outcome, Verdict
+from robot.core.data import Action, Observation, Outcome, Verdict
+from robot.core.errors import SailError
 from robot.episodes.description import Heading
-from robot.episodes.repair import examine
+from robot.episodes.repair.doctor import examine
 from robot.episodes.sealing import is_held
 from robot.episodes.store import EpisodeStore
 from robot.episodes.writer import EpisodeWriter
-from robot.errors import SailError
 from tests.unit.robot.episodes.samples import assert_same, episode, record
 
 ROOT = Path(__file__).parents[4]

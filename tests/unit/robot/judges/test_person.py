@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from robot.errors import SailError
+from robot.core.errors import SailError
 from robot.judges.person import Person, ask_at_terminal, verdict_of
 from tests.fakes import toy_episode
 from tests.hostile import HOSTILE, IDS, obeyed

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from robot.errors import SailError
+from robot.core.errors import SailError
+from robot.core.protocols import RewardModel
 from robot.judges.everything import KeepEverything
 from robot.judges.truth import GroundTruth, succeeded
-from robot.protocols import RewardModel
 from tests.fakes import toy_episode
 
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from robot.data import SamplerSettings
-from robot.errors import SailError
+from robot.core.data import SamplerSettings
+from robot.core.errors import SailError
 from robot.judges.everything import KeepEverything
 from robot.learn.evaluation import evaluate
-from robot.learn.statistics import wilson_interval
-from robot.rollout import RolloutSettings
+from robot.reports.statistics import wilson_interval
+from robot.rollouts.rollout import RolloutSettings
 from tests.fakes import ToyInverseDynamics, ToyPlanner, ToyPool
 
 SETTINGS = RolloutSettings(max_steps=40)

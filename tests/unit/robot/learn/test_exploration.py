@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot.data import SamplerSettings
+from robot.core.data import SamplerSettings
 from robot.learn.exploration import (
     Arm,
     InstructionBandit,

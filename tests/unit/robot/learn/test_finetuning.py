@@ -17,10 +17,11 @@ from planners.compose import PriorStrength
 from planners.denoisers import StackedUNet
 from planners.latent_video import LatentVideoPlanner
 from planners.windows import EMPTY_TEXT, LatentCache, WindowSampler
+from policies.frame_training import finetune_pose_network
 from policies.pose_network import PoseNetwork, PoseNetworkShape, save_pose_network
 from policies.pose_tracking import PoseTracking
-from policies.training import finetune_pose_network
-from robot.data import Episode, Outcome, Verdict
+from robot.core.data import Episode, Outcome, Verdict
+from robot.core.training import TrainingSettings
 from robot.learn import finetuning
 from robot.learn.finetuning import (
     FrameOptions,
@@ -32,7 +33,6 @@ from robot.learn.finetuning import (
     reconstruction,
     trained_part,
 )
-from robot.training import TrainingSettings
 
 SIZE = 32
 SETTINGS = TrainingSettings(steps=2, batch_size=4, learning_rate=1e-2, warmup_steps=1, ema_decay=0.0, precision="fp32")

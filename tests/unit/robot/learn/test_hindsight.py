@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robot.data import Action, Episode, Observation, SamplerSettings, VideoPlan
-from robot.errors import SailError
+from robot.core.data import Action, Episode, Observation, SamplerSettings, VideoPlan
+from robot.core.errors import SailError
 from robot.learn.hindsight import Actions, Errors, Hindsight, imagine, infer
 from tests.unit.robot.episodes.samples import episode
 

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from robot.data import Episode, SamplerSettings, Verdict
+from robot.core.data import Episode, SamplerSettings, Verdict
+from robot.core.errors import SailError
+from robot.core.protocols import RewardModel
 from robot.episodes.labels import snapshot_hash
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from robot.judges.everything import KeepEverything
 from robot.judges.truth import GroundTruth
 from robot.learn.attempts import Exploration, arm_of, training_seed
 from robot.learn.exploration import Arm, InstructionBandit
 from robot.learn.journal import Journal
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings
-from robot.learn.statistics import wilson_interval
-from robot.protocols import RewardModel
-from robot.rollout import RolloutSettings
+from robot.reports.statistics import wilson_interval
+from robot.rollouts.rollout import RolloutSettings
 from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
 
 SETTINGS = SailSettings("toy", "go right", iterations=3, rollouts=30, rollout=RolloutSettings(max_steps=40))

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from robot.data import Outcome
-from robot.episodes.repair import examine
+from robot.core.data import Outcome
+from robot.core.errors import SailError
+from robot.episodes.repair.doctor import examine
 from robot.episodes.steps import write_steps
 from robot.episodes.store import EpisodeStore
-from robot.errors import SailError
 from robot.learn.journal import Journal
 from tests.unit.robot.episodes.samples import assert_same
 from tests.unit.robot.learn.toy_loop import make_loop

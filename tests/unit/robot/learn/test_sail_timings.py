@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from robot.data import Episode, Verdict
+from robot.core.data import Episode, Verdict
 from robot.episodes.store import EpisodeStore
 from robot.judges.truth import GroundTruth
 from robot.learn import sail
 from robot.learn.journal import Journal
 from robot.learn.sail import SailLoop, SailSettings
-from robot.rollout import RolloutSettings
+from robot.rollouts.rollout import RolloutSettings
 from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
 
 SETTINGS = SailSettings("toy", "go right", iterations=1, rollouts=8, rollout=RolloutSettings(max_steps=40))
@@ -123,7 +123,7 @@ def test_the_peak_of_an_iteration_outlives_its_sessions(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = [900]
-    monkeypatch.setattr("robot.memory.held_bytes", lambda: held[0])
+    monkeypatch.setattr("robot.core.provenance.memory.held_bytes", lambda: held[0])
     with pytest.raises(KeyboardInterrupt):
         loop(tmp_path, lambda planner: Learner(planner, clock, 1.0, stop=True), lambda: None).run()
     held[0] = 500

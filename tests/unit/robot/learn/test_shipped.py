@@ -8,7 +8,7 @@ import pytest
 from policies.frame_pair import FramePair, FramePairChunks
 from policies.pose_tracking import PoseTracking
 from robot.cli.compose import PROJECT
-from robot.data import Observation, VideoPlan
+from robot.core.data import Observation, VideoPlan
 
 STARTER = PROJECT / "starter"
 MOST_MIB = 45

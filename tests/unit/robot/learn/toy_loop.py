@@ -16,7 +16,7 @@ from robot.judges.truth import GroundTruth
 from robot.learn.attempts import Exploration
 from robot.learn.exploration import InstructionBandit
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings
-from robot.rollout import RolloutSettings
+from robot.rollouts.rollout import RolloutSettings
 from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
 
 SETTINGS = SailSettings("toy", "go right", 2, 12, rollout=RolloutSettings(max_steps=40))

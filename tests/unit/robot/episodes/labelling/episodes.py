@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.data import Episode, Outcome, PlacedPlan, VideoPlan
+from robot.core.data import Episode, Outcome, PlacedPlan, VideoPlan
 
 RATE_HZ = 40.0
 SIDE = 48

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import uvicorn
 
 from robot.cli.label import open_port
-from robot.episodes.labelling.application import Desk, make_application
 from robot.episodes.store import EpisodeStore
+from robot.labelling.application import Desk, make_application
 
 TOKEN = "a-token-of-the-test"
 

@@ -1,0 +1,1 @@
+"""The arm's clients; they need no server."""

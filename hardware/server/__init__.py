@@ -1,0 +1,1 @@
+"""The arm's server and its safety governor."""

@@ -1,0 +1,1 @@
+"""Nouns, contracts, errors and files: what every other room stands on."""

@@ -1,0 +1,355 @@
+"""The contracts between layers. An implementation needs to inherit nothing; the contract suites check it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from robot.core.data import (
+    Action,
+    Episode,
+    Feedback,
+    Image,
+    Observation,
+    Outcome,
+    RobotSpec,
+    SamplerSettings,
+    Verdict,
+    VideoPlan,
+)
+from robot.core.joints import ArmDescription, Joints, JointState
+
+Metrics = Mapping[str, float]
+
+
+@runtime_checkable
+class Robot(Protocol):
+    """A body in a scene: the simulator, an arm at the end of a wire, or a test fake. It knows no reward."""
+
+    @property
+    def spec(self) -> RobotSpec:
+        """Return what the robot senses and how it is driven; constant between resets."""
+        ...
+
+    def reset(self, seed: int | None = None) -> Observation:
+        """Bring the robot to a starting state; the same seed gives the same state where the robot can do that."""
+        ...
+
+    def observe(self) -> Observation:
+        """Return what is sensed now. Observing twice without acting changes nothing."""
+        ...
+
+    def act(self, action: Action) -> Action:
+        """Carry out one action and return what was really sent, after clipping and limits.
+
+        Raises ValueError when the action has the wrong size or is not finite.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything; closing twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class Haltable(Protocol):
+    """What a `Robot` has beside, that can be brought to rest; one without stands still when nothing is sent."""
+
+    def halt(self) -> None:
+        """Bring the robot to rest, where it holds; every action is refused by SailError until the next reset.
+
+        It may be called at any time, again, and from another thread while `reset`, `act` or `observe` is at work, which
+        may then raise SailError. It returns once the robot rests, or after a few seconds. Never raises.
+        """
+        ...
+
+
+@runtime_checkable
+class Ageing(Protocol):
+    """What a `Robot` has beside whose senses may be late; of one without nothing ages."""
+
+    def ages(self) -> Mapping[str, float]:
+        """Return how old, in s, the newest of each thing sensed is, by name."""
+        ...
+
+
+@runtime_checkable
+class Previewing(Protocol):
+    """What a `Robot` has beside that can say where an action would send it."""
+
+    def preview(self, action: Action) -> Mapping[str, float]:
+        """Return where an action would send each joint from here, by its name and in its unit; nothing is sent."""
+        ...
+
+
+@runtime_checkable
+class KnowsSuccess(Protocol):
+    """What a `Robot` has beside whose scene knows whether the task has been done, as a simulated one does."""
+
+    def succeeded(self) -> bool | None:
+        """Return whether the task has been done since the last reset; None where that is not known."""
+        ...
+
+
+@runtime_checkable
+class SaysCondition(Protocol):
+    """What a `Robot` has beside that can say what state it is in."""
+
+    def condition(self) -> str:
+        """Return in a few words, for a person, what state the robot is in now."""
+        ...
+
+
+@runtime_checkable
+class TakesAnyWords(Protocol):
+    """A robot, its class or what makes it, that says whether any words will do as its task.
+
+    Where it is true there is no list of tasks, and what belongs to MetaWorld's means nothing: neither its instructions
+    nor its demonstrations. What does not say so is one of MetaWorld's robots.
+    """
+
+    takes_any_words: bool
+
+
+@runtime_checkable
+class RobotPool(Protocol):
+    """Several robots of one kind that act at the same time, such as simulators in worker processes."""
+
+    @property
+    def spec(self) -> RobotSpec:
+        """Return what every robot of the pool senses and how it is driven."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Return how many robots there are; they are numbered 0 … size − 1."""
+        ...
+
+    def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
+        """Reset the robots named, each with its seed, and return what they observe."""
+        ...
+
+    def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
+        """Let the robots named act at the same time and return what each answers.
+
+        A robot that has broken down is missing from the answer; a reset may bring it back.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything; closing twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class ArmDriver(Protocol):
+    """The maker's interface to one physical arm, behind the server's safety governor.
+
+    It is used from one thread. A driver knows no safety of its own beyond the maker's: the governor has seen to limits
+    before `write` is called, some 250 times a second.
+
+    The first `write` after `connect` takes control of the arm. Once the arm has refused a command, or stopped itself or
+    been stopped by somebody else, the driver never takes control again of its own accord: every `write` raises and
+    touches nothing, `stop` does nothing, until `connect` or, where the driver has it, `recover` (see `Recoverable`).
+    """
+
+    @property
+    def description(self) -> ArmDescription:
+        """Return the joints and their limits; known without a connection where the maker publishes them."""
+        ...
+
+    def connect(self) -> None:
+        """Connect without moving; raise SailError in one sentence where the arm, or the maker's package, is missing."""
+        ...
+
+    def read(self) -> JointState:
+        """Return where the joints are now; raise SailError where the arm does not answer."""
+        ...
+
+    def write(self, position: Joints) -> None:
+        """Command joint positions, float64 (J,), to be reached one servo period from now. Returns at once."""
+        ...
+
+    def stop(self) -> None:
+        """Hold the present position, with power; may be called at any time after `connect`, and again."""
+        ...
+
+    def close(self) -> None:
+        """Hold, release what is held and disconnect; closing twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class Recoverable(Protocol):
+    """What an `ArmDriver` has beside, whose arm can be made ready again without connecting anew."""
+
+    def recover(self) -> None:
+        """Clear what made the arm stop or refuse, moving nothing; the next `write` takes control again.
+
+        It is called, from the driver's one thread and with the arm at rest, because a person at the arm asked for it;
+        nothing else may. Where nothing is to be cleared it does nothing. Raises SailError, in a sentence that says what
+        to do, where the arm cannot be made ready from here, such as with its stop button pressed.
+        """
+        ...
+
+
+@runtime_checkable
+class Camera(Protocol):
+    """One camera. It is read by a thread of its own and never by the control loop."""
+
+    @property
+    def name(self) -> str:
+        """Return what the camera is called in observations."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the image size (H, W) in pixels."""
+        ...
+
+    def open(self) -> None:
+        """Begin to capture; raise SailError in one sentence where there is no such camera."""
+        ...
+
+    def read(self) -> tuple[Image, float]:
+        """Wait for the next frame; return it, uint8 (H, W, 3) RGB, and when it was captured (monotonic clock, s).
+
+        Raises SailError where the camera fails.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop capturing; closing twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class DescribedCamera(Camera, Protocol):
+    """A camera that says how often it gives a picture and what its lens does, where that is known."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Return how many pictures a second it is meant to give, 0 where that is not known."""
+        ...
+
+    @property
+    def intrinsics(self) -> tuple[float, float, float, float] | None:
+        """Return fx, fy, cx, cy in pixels of a picture of its size, centres of pixels being whole; None: not known."""
+        ...
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """Imagine the next seconds of a task as video."""
+
+    @property
+    def identity(self) -> str:
+        """Return a short hash of the weights; plans carry it."""
+        ...
+
+    def plan(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[VideoPlan]:
+        """Return one plan per observation, in one batch.
+
+        `seeds` fix each plan's noise independently of its place in the batch. `settings` overrides the planner's own
+        per plan (exploration does that). Raises ValueError for an empty instruction or lengths that differ.
+        """
+        ...
+
+
+@runtime_checkable
+class InverseDynamics(Protocol):
+    """Find the action that makes an imagined frame come true, looking at where the robot is now."""
+
+    def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
+        """Digest plans in one batch, each with the observation it starts from; `act` takes the handles returned."""
+        ...
+
+    def act(self, observations: Sequence[Observation], handles: Sequence[object], steps: Sequence[int]) -> list[Action]:
+        """Return one action per observation, `steps[i]` (0, 1, …) robot steps after plan i began."""
+        ...
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """One attempt being written down while it runs: `observe` once, then `plan` and `step` as they happen.
+
+    It ends by `seal`, by `set_aside`, or, where the program is stopped, by `leave`. All but `leave` raise SailError
+    where what is to be written cannot be, such as on a full disk.
+    """
+
+    def observe(self, observation: Observation) -> None:
+        """Record the first observation."""
+        ...
+
+    def plan(self, plan: VideoPlan) -> None:
+        """Record a plan that begins to be executed now."""
+        ...
+
+    def step(
+        self,
+        requested: Action,
+        sent: Action,
+        observation: Observation,
+        success: bool | None = None,
+        *,
+        intervention: bool | None = None,
+    ) -> None:
+        """Record an action, as asked for and as sent, and what was seen after it.
+
+        `success` is known after every step of an attempt or after none, and so is `intervention`, whether a person gave
+        the action; ValueError otherwise.
+        """
+        ...
+
+    def seal(self, outcome: Outcome) -> str:
+        """Finish it and return the id under which the episode is stored."""
+        ...
+
+    def set_aside(self) -> None:
+        """Give it up, because the attempt is begun again: it becomes no episode, and nothing of it is deleted."""
+        ...
+
+    def leave(self) -> None:
+        """Let go of it unfinished, so that what there is can be saved later; after `seal` do nothing.
+
+        Never raises.
+        """
+        ...
+
+
+@runtime_checkable
+class RewardModel(Protocol):
+    """Say whether episodes did what their instruction asks."""
+
+    def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
+        """Return one verdict an episode."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Improve one model, the very object that acts, from judged episodes."""
+
+    @property
+    def needs_success(self) -> bool:
+        """Return whether there is nothing to learn without a success; `update` is then not called."""
+        ...
+
+    def restore(self, folder: Path | None) -> None:
+        """Put the model that `update` saved in `folder` in force; None stands for the one there was at first."""
+        ...
+
+    def update(self, episodes: Sequence[Episode], verdicts: Sequence[Verdict], folder: Path, seed: int) -> Metrics:
+        """Train the model in force, save it in `folder`, put the new one in force and return what was measured.
+
+        There is one verdict an episode; an episode may be read from disk each time it is asked for. All that is drawn
+        comes from `seed`. Called again with the folder and seed of an update that was killed, it goes on with it.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""What made something: which version of the program, on which machine, with how much memory."""

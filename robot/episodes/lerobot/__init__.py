@@ -1,0 +1,1 @@
+"""LeRobot's data sets: import and export."""

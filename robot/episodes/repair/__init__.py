@@ -1,0 +1,1 @@
+"""Find what is wrong with a store, and mend what can be mended."""

@@ -1,0 +1,1 @@
+"""Attempts: in simulation, on an arm, and planned ahead of it."""
