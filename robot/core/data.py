@@ -195,7 +195,8 @@ class Episode:
     action where there is one, else None; `reward`: float32 (T,), likewise. `instruction` is what the task is; `spoken`
     is what the planner was told, which differs only when exploration borrowed another instruction. `spec` describes the
     robot, where whoever recorded the episode knew it. `intervention`: bool (T,), whether a person gave the action
-    instead of the policy, where somebody could, else None.
+    instead of the policy, where somebody could, else None. `reversed_of`: the episode that this one is, played
+    backwards (`robot.episodes.reversal`), empty where it happened as it is shown.
     """
 
     task: str
@@ -217,6 +218,7 @@ class Episode:
     reward: FloatArray | None = None
     spec: RobotSpec | None = None
     intervention: NDArray[np.bool_] | None = None
+    reversed_of: str = ""
 
     def __post_init__(self) -> None:
         steps = len(self.sent)

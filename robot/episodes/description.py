@@ -45,6 +45,7 @@ class Heading:
     spoken: str = ""
     config_hash: str = ""
     spec: RobotSpec | None = None
+    reversed_of: str = ""
     origin: Origin = Origin()
 
     @classmethod
@@ -70,6 +71,7 @@ class Heading:
     def from_json(cls, row: Mapping[str, Any]) -> Heading:
         """Return the heading that `as_json` wrote, which may lie among other keys."""
         texts = {name: row[name] for name in ("task", "instruction", "robot", "seed", "spoken", "config_hash")}
+        texts["reversed_of"] = row.get("reversed_of", "")
         return cls(**texts, spec=spec_from_json(row["spec"]), origin=Origin(**row["origin"]))
 
 
