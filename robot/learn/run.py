@@ -181,7 +181,7 @@ class Run:
             self.journal.save(self._state)
             return False
         self._state = state
-        self._refuse_another()
+        state["settings"] = self._settings_of(state)
         state.setdefault("peak_memory_bytes", 0)
         state.setdefault("share", 0.0)
         if state["phase"] == DONE and state["iteration"] < self.iterations:
@@ -190,14 +190,20 @@ class Run:
             state["settings"]["iterations"] = self.iterations
         return True
 
-    def _refuse_another(self) -> None:
-        known = self.state["settings"]
+    def in_todays_terms(self, written: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what was written down of a run as this version describes one."""
+        return dict(written)
+
+    def _settings_of(self, state: RunState) -> dict[str, Any]:
+        """Return a run's settings in today's terms; raise SailError unless it is the run that was asked for."""
+        known = self.in_todays_terms(state["settings"], self._described)
         for name in sorted((self._described.keys() | known) - {"iterations"}):
             if self._described.get(name) != known.get(name):
                 raise SailError(
                     f"{self.journal.folder} holds a run with another {name} ({known.get(name)}): take another folder, "
                     "or the same settings to resume."
                 )
+        return self._described | {"iterations": known["iterations"]}
 
     def _new(self) -> RunState:
         return RunState(
