@@ -29,11 +29,12 @@ from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import takes_any_words, task_of
-from robot.core.data import Episode, Outcome
+from robot.core.data import Episode
 from robot.core.errors import SailError
 from robot.core.files import write_whole
 from robot.core.protocols import Planner
 from robot.core.provenance.revision import program_revision
+from robot.episodes.arbitration import worked
 from robot.episodes.store import EpisodeStore
 from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce, Trainable, trained_part
 from robot.learn.journal import Journal
@@ -172,13 +173,8 @@ def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode
 
 
 def demonstrations_in(store: EpisodeStore) -> Sequence[Episode]:
-    """Return a store's episodes that worked, as was last said of each; raise SailError where there are none."""
-
-    def worked(name: str) -> bool:
-        verdicts = store.verdicts(name)
-        return verdicts[-1].probability > 0.5 if verdicts else store.load(name, plans=False).outcome is Outcome.SUCCESS
-
-    names = [name for name in store.ids() if worked(name)]
+    """Return a store's episodes that worked, by the word that counts; raise SailError where there are none."""
+    names = [name for name in store.ids() if worked(store.load(name, plans=False, cameras=()), store.labels(name))]
     if not names:
         raise SailError(
             f"No episode in {store.folder} is said to have worked: record some with `sail arm teleoperate`, or leave "

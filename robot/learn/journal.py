@@ -51,6 +51,7 @@ class AttemptRecord(TypedDict):
 
     `explored`: whether it borrowed words. `truth`: the simulator's ground truth, None where there is none. `kept` and
     `probability` are the judge's; absent until it has spoken, and for an attempt ended by an infrastructure fault.
+    `label`: the id of what it said among the episode's labels; runs of earlier versions noted none.
     """
 
     index: int
@@ -66,6 +67,7 @@ class AttemptRecord(TypedDict):
     truth: bool | None
     kept: NotRequired[bool]
     probability: NotRequired[float]
+    label: NotRequired[str]
 
 
 class Session(TypedDict):
@@ -141,9 +143,9 @@ class Journal:
         """Write down an attempt whose episode has just been stored."""
         append_lines(self.iteration_folder(iteration) / "attempts.jsonl", [json.dumps(record)])
 
-    def add_verdict(self, iteration: int, index: int, kept: bool, probability: float) -> None:
-        """Write down what the judge said of an attempt."""
-        line = {"index": index, "kept": kept, "probability": probability}
+    def add_verdict(self, iteration: int, index: int, kept: bool, probability: float, label: str) -> None:
+        """Write down what the judge said of an attempt, and the id of the label that this is in the store."""
+        line = {"index": index, "kept": kept, "probability": probability, "label": label}
         append_lines(self.iteration_folder(iteration) / "attempts.jsonl", [json.dumps(line)])
 
     def iterations(self) -> list[dict[str, Any]]:

@@ -25,8 +25,9 @@ from robot.core.data import Episode, SamplerSettings, Verdict
 from robot.core.errors import SailError
 from robot.core.protocols import InverseDynamics, Learner, Planner, RewardModel, RobotPool
 from robot.core.provenance.memory import MemoryWatch, own_peak_bytes
+from robot.episodes.arbitration import own_label, settled
 from robot.episodes.description import Origin
-from robot.episodes.labels import NOBODY, PERSON, snapshot_hash
+from robot.episodes.labels import NOBODY, Field, Label, in_force, snapshot_hash
 from robot.episodes.store import EpisodeStore
 from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts, training_seed
 from robot.learn.exploration import InstructionBandit
@@ -431,19 +432,28 @@ class SailLoop:
         names = [record["episode"] for record in unjudged]
         verdicts = self.judge.judge([fresh[name] if name in fresh else self.store.load(name) for name in names])
         for record, verdict in zip(unjudged, verdicts, strict=True):
-            known = self.store.verdicts(record["episode"])
-            if all((one.source, one.model) != (verdict.source, verdict.model) for one in known):
-                self.store.append_verdict(record["episode"], verdict)
+            label = self._said(record["episode"], verdict)
             kept = verdict.probability > self.settings.keep_above
-            self.journal.add_verdict(state["iteration"], record["index"], kept, verdict.probability)
+            self.journal.add_verdict(state["iteration"], record["index"], kept, verdict.probability, label.label_id)
+
+    def _said(self, name: str, verdict: Verdict) -> Label:
+        """Store a verdict, unless it was just before the process died, and return the label that it is."""
+        labels = in_force(self.store.labels(name))
+        said = [one for one in labels if one.field is Field.SUCCESS and one.span is None]
+        same = [one for one in said if (one.source, one.model) == (verdict.source, verdict.model)][-1:]
+        if same and same[0].value == verdict.probability:
+            return same[0]
+        return self.store.append_verdict(name, verdict)
 
     def _verdict(self, record: AttemptRecord) -> Verdict:
-        """Return what counts for training: what a person has said of an attempt, else what this run's judge said."""
-        probability = record.get("probability", 0.0)
-        stored = self.store.verdicts(record["episode"])
-        said = [one for one in stored if one.source == PERSON][-1:]
-        said += [one for one in stored if one.probability == probability]
-        return next(iter(said), Verdict(probability, "judge"))
+        """Return what counts for training: what a person has said of an attempt, else what this run's judge said.
+
+        A judge without opinion keeps it, which is no statement of success: the source is `none`.
+        """
+        probability, labels = record.get("probability", 0.0), self.store.labels(record["episode"])
+        own = record.get("label") or own_label(labels, probability)
+        said = [label.source for label in labels if label.label_id == own]
+        return settled(labels, own) or Verdict(probability, said[0] if said else "judge")
 
     def _model_folder(self, state: RunState, name: str) -> Path | None:
         relative = state["models"][name]
@@ -452,12 +462,12 @@ class SailLoop:
     def _rate(self, iteration: int) -> float:
         """Return the judged success rate of an iteration's attempts with the true instruction.
 
-        It is 0 without any, and where the judge keeps everything and so says nothing about how well it went.
+        It is 0 without any. What a judge keeps that has no opinion is none: it does not say how well it went.
         """
         plain = [one for one in self.journal.attempts(iteration) if not one["explored"] and counts(one)]
-        if plain and self._verdict(plain[0]).source == NOBODY:
-            return 0.0
-        return sum(one.get("kept", False) for one in plain) / len(plain) if plain else 0.0
+        verdicts = [self._verdict(one) for one in plain]
+        good = [one for one in verdicts if one.source != NOBODY and one.probability > self.settings.keep_above]
+        return len(good) / len(plain) if plain else 0.0
 
     def _base(self, state: RunState, name: LearnerName) -> Path | None:
         """Return the folder of the model that training goes on from, None for the starter.
