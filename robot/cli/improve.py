@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,15 @@ def improve(
 
     @cache
     def seen() -> Sequence[Episode]:
-        return seen_demonstrations(config, progress)
+        return seen_demonstrations(config, progress, narrator.say)
+
+    def hear(event: LoopEvent) -> None:
+        # Only now is the folder this process's own, and all in place that can be refused.
+        if event.kind == "run_started":
+            write_whole(folder / "config.yaml", described)
+            if not event.data["done"]:
+                Journal(folder).add_session({"command": command, "revision": program_revision()})
+        narrator.hear(event)
 
     try:
         check_fit(planner.current, pools.spec, int(config.execute_frames))
@@ -133,13 +141,8 @@ def improve(
                 config, inverse_dynamics, planner, seen, pools.spec.camera_matrices, tracker
             ),
             exploration=exploration_of(config, instruction),
-            on_event=narrator.hear,
+            on_event=hear,
         )
-        # Only now is all in place that can be refused: what is refused leaves no folder behind.
-        write_whole(folder / "config.yaml", described)
-        state = loop.journal.state()
-        if state is None or state["phase"] != "done" or state["iteration"] < int(config.iterations):
-            loop.journal.add_session({"command": command, "revision": program_revision()})
         return loop.run()
     finally:
         pools.close()
@@ -154,10 +157,10 @@ def what_will_act(config: DictConfig, planner: Planner) -> str | None:
     return None if before == after else f"Plans come from {before} until the planner is fine-tuned, then from {after}."
 
 
-def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode]:
+def seen_demonstrations(config: DictConfig, progress: Meter, say: Callable[[str], object]) -> Sequence[Episode]:
     """Return the demonstrations that training mixes in: of the store named, or of seen tasks, recording those missing.
 
-    On an arm, without a store, there are none.
+    On an arm, without a store, there are none. `say` tells of another run that records them, which is waited for.
     """
     if config.demonstrations_from:
         return demonstrations_in(EpisodeStore(Path(config.demonstrations_from)))
@@ -168,7 +171,7 @@ def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode
     options["cameras"] = tuple(robot.get("cameras", ("corner2",)))
     requests = requests_for(SEEN, "demonstrations", int(config.demonstrations), 1, options)
     store = store_of(config.data, "demonstrations")
-    record_missing(store, requests, progress, "recording demonstrations of the seen tasks")
+    record_missing(store, requests, progress, "recording demonstrations of the seen tasks", waiting=say)
     return StoredEpisodes(store, [episode_name(request) for request in requests])
 
 

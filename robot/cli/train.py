@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -52,7 +54,7 @@ from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import listed
 from robot.core.data import Episode, SamplerSettings
 from robot.core.errors import SailError
-from robot.core.files import write_whole
+from robot.core.files import FolderLock, write_whole
 from robot.core.provenance.revision import program_revision
 from robot.core.training import STATE
 from robot.learn.sail import StoredEpisodes
@@ -90,8 +92,9 @@ def run(arguments: Arguments) -> int:
         "seed": int(config.seed),
     }
     console = screen(arguments.as_json)
-    store = _store(config, arguments, console)
-    metrics = dict(trainers[arguments.subject](config, card, store))
+    with _held(Path(config.output)):
+        store = _store(config, arguments, console)
+        metrics = dict(trainers[arguments.subject](config, card, store))
     left = {} if store is None else store.left
     if arguments.as_json:
         print_json({"output": str(config.output), "metrics": metrics, "left_out": left})
@@ -100,6 +103,12 @@ def run(arguments: Arguments) -> int:
         console.print(bold(config.output), f": {told}", sep="")
     show_left_out(console, left)
     return EXIT_LEFT_OUT if left else 0
+
+
+def _held(output: Path) -> AbstractContextManager[object]:
+    """Return what holds the folder of a model; of the processes of an `accelerate launch` the first does."""
+    is_first = os.environ.get("RANK", "0") == "0"
+    return FolderLock(output, "name another folder with output=…") if is_first else nullcontext()
 
 
 def _store(config: DictConfig, arguments: Arguments, console: Screen) -> StoreEpisodes | None:
@@ -147,7 +156,8 @@ def _make_starter(config: DictConfig, as_json: bool) -> int:
     with meter(screen(as_json), every=50) as progress:
         settings = build(config)
         progress.begin("recording episodes", sum(map(len, requests(settings).values())))
-        make_starter(settings, lambda done, _: progress.reach(done))
+        with _held(Path(settings.out)):
+            make_starter(settings, lambda done, _: progress.reach(done))
     if as_json:
         print_json({"output": settings.out})
     return 0
@@ -158,7 +168,8 @@ def _make_general(config: DictConfig, as_json: bool) -> int:
     with meter(console, every=50) as progress:
         settings = build(config)
         progress.begin("recording episodes", sum(map(len, general.requests(settings).values())))
-        finished = general.make_general(settings, lambda done, _: progress.reach(done))
+        with _held(Path(settings.out)):
+            finished = general.make_general(settings, lambda done, _: progress.reach(done))
     if not finished:
         console.print("Time is up: the same command goes on from here.")
     if as_json:

@@ -23,6 +23,7 @@ from typing import Any, Literal, cast, overload
 
 from robot.core.data import Episode, SamplerSettings, Verdict
 from robot.core.errors import SailError
+from robot.core.files import FolderLock
 from robot.core.protocols import InverseDynamics, Learner, Planner, RewardModel, RobotPool
 from robot.core.provenance.memory import MemoryWatch, own_peak_bytes
 from robot.episodes.arbitration import own_label, settled
@@ -81,9 +82,9 @@ class SailSettings:
 class LoopEvent:
     """Tell what just happened, for whoever prints or draws it.
 
-    `kind`: `run_started` (data: resumed), `iteration_started`, `attempt_finished` (the `AttemptRecord`),
-    `rollouts_finished` (the record of the iteration without its training), `training_started` (learner),
-    `training_finished` (learner, metrics), `iteration_finished` (the whole record), `run_finished`.
+    `kind`: `run_started` (data: resumed; done, where nothing is left to do), `iteration_started`, `attempt_finished`
+    (the `AttemptRecord`), `rollouts_finished` (the record of the iteration without its training), `training_started`
+    (learner), `training_finished` (learner, metrics), `iteration_finished` (the whole record), `run_finished`.
     """
 
     kind: str
@@ -154,11 +155,16 @@ class SailLoop:
         """Carry the run through to its end and return the record of every iteration.
 
         A run that has ended goes on where more `iterations` are asked for, beginning with the training that its last
-        iteration left out. Raises SailError when the folder holds a run with other settings or cannot be written. A
-        KeyboardInterrupt goes through and leaves a state that `run` takes up again.
+        iteration left out. Raises SailError when the folder holds a run with other settings or cannot be written, and
+        HeldError where another process works at it. A KeyboardInterrupt goes through and leaves a state that `run`
+        takes up again.
         """
+        with FolderLock(self.journal.folder, "begin another run with another seed="):
+            return self._run()
+
+    def _run(self) -> list[dict[str, Any]]:
         state, resumed = self._open()
-        self._emit("run_started", state, {"resumed": resumed, "run": state["run"]})
+        self._emit("run_started", state, {"resumed": resumed, "run": state["run"], "done": state["phase"] == "done"})
         with self.memory:
             for name, learner in self.learners.items():
                 if learner is not None:

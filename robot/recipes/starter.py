@@ -19,7 +19,7 @@ from typing import Any
 
 from robot.core.checkpoints import ABOUT, WEIGHTS
 from robot.core.data import Episode, SamplerSettings
-from robot.core.files import write_whole
+from robot.core.files import FolderLock, write_whole
 from robot.core.training import TrainingSettings
 from robot.episodes.store import EpisodeStore
 from sim.collect import Request, collect
@@ -85,17 +85,18 @@ def collect_missing(
     done = 0
     for name, rows in wanted.items():
         store = EpisodeStore(Path(data) / name)
-        stored = set(store.ids())
-        missing = [row for row in rows if name_of(row) not in stored]
-        done += len(rows) - len(missing)
-        with contextlib.closing(collect(missing)) as episodes:
-            for row in missing:
-                if out_of_time():
-                    return False
-                store.add(next(episodes), episode_id=name_of(row), more={"request": plain_request(row)})
-                done += 1
-                if progress:
-                    progress(done, total)
+        with FolderLock(store.folder, "record into another folder with data=…"):
+            stored = set(store.ids())
+            missing = [row for row in rows if name_of(row) not in stored]
+            done += len(rows) - len(missing)
+            with contextlib.closing(collect(missing)) as episodes:
+                for row in missing:
+                    if out_of_time():
+                        return False
+                    store.add(next(episodes), episode_id=name_of(row), more={"request": plain_request(row)})
+                    done += 1
+                    if progress:
+                        progress(done, total)
     return True
 
 
