@@ -16,7 +16,7 @@ from policies.frame_training import finetune_frame_pair, finetune_pose_network
 from policies.pose_tracking import PoseTracking
 from robot.cli.compose import build
 from robot.cli.wording import takes_any_words, task_of
-from robot.core.data import Episode, RobotSpec, SamplerSettings
+from robot.core.data import Episode, RobotSpec, SamplerSettings, steps_per_frame
 from robot.core.errors import SailError
 from robot.core.protocols import Planner, Robot, RobotPool
 from robot.core.training import TrainingSettings
@@ -32,7 +32,7 @@ from robot.learn.finetuning import (
     reconstruction,
     trained_part,
 )
-from robot.rollouts.rollout import RolloutSettings, SingleRobot, steps_per_frame
+from robot.rollouts.rollout import RolloutSettings, SingleRobot
 from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN
 
 Seen = Callable[[], Sequence[Episode]]

@@ -13,7 +13,7 @@ from robot.cli.recorded import Alike, check_acts, check_camera, squared
 from robot.cli.screen import Screen, meter, print_json, screen
 from robot.cli.selection import EXIT_LEFT_OUT, chosen, show_left_out
 from robot.cli.verbs import Arguments
-from robot.core.data import Episode
+from robot.core.data import Episode, steps_per_frame
 from robot.core.errors import SailError
 from robot.core.protocols import InverseDynamics, Planner, RewardModel
 from robot.episodes.arbitration import settled
@@ -21,7 +21,6 @@ from robot.episodes.labels import Label
 from robot.learn.hindsight import Actions, Errors, Hindsight, imagine, infer
 from robot.reports.report import interval_text
 from robot.reports.statistics import wilson_interval
-from robot.rollouts.rollout import steps_per_frame
 
 MODELS = ("planner", "inverse_dynamics")
 OF_ATTEMPTS = ("save", "gifs", "instruction")

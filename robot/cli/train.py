@@ -52,7 +52,7 @@ from robot.cli.selection import (
 )
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import listed
-from robot.core.data import Episode, SamplerSettings
+from robot.core.data import Episode, SamplerSettings, steps_per_frame
 from robot.core.errors import SailError
 from robot.core.files import FolderLock, write_whole
 from robot.core.provenance.revision import program_revision
@@ -252,11 +252,14 @@ def _prepared(config: DictConfig, side: int | None, checks: Sequence[Check], epi
 
 
 def _check_stride(config: DictConfig, planner: LatentVideoPlanner) -> None:
-    stride_s = float(config.stride) / float(config.rate_hz)
-    if abs(planner.stride_s - stride_s) > 1e-6:
+    try:
+        stride = steps_per_frame(planner.stride_s, float(config.rate_hz))
+    except ValueError as problem:
+        raise SailError(f"The planner in {config['from']} does not fit rate_hz={config.rate_hz}: {problem}") from None
+    if stride != int(config.stride):
         raise SailError(
             f"The planner in {config['from']} imagines frames {planner.stride_s:g} s apart and stride={config.stride} "
-            f"gives {stride_s:g} s: set stride={planner.stride_s * float(config.rate_hz):g}."
+            f"gives {float(config.stride) / float(config.rate_hz):g} s: set stride={stride}."
         )
 
 

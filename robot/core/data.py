@@ -146,6 +146,22 @@ class VideoPlan:
         return len(self.frames)
 
 
+def steps_per_frame(stride_s: float, rate_hz: float) -> int:
+    """Return how many robot steps pass between two frames that lie `stride_s` apart, 1 or more.
+
+    Raises ValueError unless that is a whole number, give or take a hundredth, or of many steps a thousandth of them:
+    rates and times are measured, and written down rounded.
+    """
+    exact = stride_s * rate_hz
+    steps = round(exact)
+    if steps < 1 or abs(steps - exact) > max(0.01, 1e-3 * steps):
+        raise ValueError(
+            f"A plan's stride of {stride_s:g} s is {exact:.3f} steps of a robot at {rate_hz:g} Hz; "
+            "it must be a whole number of steps."
+        )
+    return steps
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """Hold one transition as it was recorded: what was seen, what was asked for and what was really sent."""

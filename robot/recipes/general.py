@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot.core.checkpoints import ABOUT
-from robot.core.data import Episode, Outcome
+from robot.core.data import Episode, Outcome, steps_per_frame
 from robot.core.errors import SailError
 from robot.core.files import write_whole
 from robot.core.training import TrainingSettings, steps_done
@@ -231,7 +231,7 @@ def _windows(
             Source(retold, part * (1.0 - play) * settings.retold_share),
             Source(played[view], part * play, silent=True),
         ]
-    stride = round(planner.stride_s * PHYSICS_HZ / wanted[DEMONSTRATIONS][0].action_repeat)
+    stride = steps_per_frame(planner.stride_s, PHYSICS_HZ / wanted[DEMONSTRATIONS][0].action_repeat)
     return WindowSampler([source for source in sources if source.share > 0], planner.denoiser.frames, stride), counts
 
 

@@ -16,10 +16,10 @@ from typing import Protocol
 
 import numpy as np
 
-from robot.core.data import Action, Observation, Outcome, RobotSpec, VideoPlan
+from robot.core.data import Action, Observation, Outcome, RobotSpec, VideoPlan, steps_per_frame
 from robot.core.protocols import InverseDynamics, KnowsSuccess, Planner, Recording, Robot
 from robot.rollouts.planning_ahead import PlanningThread, Question, ReadyPlan
-from robot.rollouts.rollout import FAULTS, Attempt, plan_seed, steps_per_frame
+from robot.rollouts.rollout import FAULTS, Attempt, plan_seed
 
 STOPPED = "the operator stopped it"
 PERSON, POLICY, NOBODY = "person", "policy", "nobody"

@@ -27,6 +27,7 @@ from robot.core.data import (
     RobotSpec,
     SamplerSettings,
     VideoPlan,
+    steps_per_frame,
 )
 from robot.core.errors import SailError
 from robot.core.protocols import InverseDynamics, KnowsSuccess, Planner, Recording, Robot, RobotPool
@@ -112,17 +113,6 @@ def plan_seed(attempt_seed: int, index: int) -> int:
     """Return the seed of plan `index` (0, 1, …) of the attempt with this seed: 0 … 2⁶³ − 1, the same everywhere."""
     word = np.random.SeedSequence([attempt_seed, index]).generate_state(1, np.uint64)[0]
     return int(word) >> 1
-
-
-def steps_per_frame(stride_s: float, rate_hz: float) -> int:
-    """Return how many robot steps pass between two frames of a plan; raise ValueError unless it is a whole number."""
-    steps = round(stride_s * rate_hz)
-    if steps < 1 or abs(steps - stride_s * rate_hz) > 1e-3 * steps:
-        raise ValueError(
-            f"A plan's stride of {stride_s} s is {stride_s * rate_hz:.3f} steps of a robot at {rate_hz} Hz; "
-            "it must be a whole number of steps."
-        )
-    return steps
 
 
 class SingleRobot:
