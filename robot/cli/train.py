@@ -31,13 +31,13 @@ from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import hardware
 from robot.cli.recorded import (
     Alike,
-    camera_matrix,
     check_acts,
     check_camera,
     check_poses,
     check_rate,
     check_recorded,
     check_size,
+    simulated_matrix,
     squared,
     step_s,
 )
@@ -368,7 +368,7 @@ def _gathered(
     return gather_frames(
         episodes,
         camera=config.camera,
-        world_to_image=partial(camera_matrix, camera=config.camera),
+        world_to_image=partial(simulated_matrix, camera=config.camera),
         reconstruct=None if autoencoder is None else reconstruction(autoencoder),
         reconstructed_share=float(config.reconstructed_share),
         seed=int(config.seed),

@@ -233,7 +233,6 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
     from planners.autoencoder import FrameAutoencoder, precision_context
     from policies.frame_set import FrameSource, gather_frames
     from policies.frame_training import train_frame_pair, train_pose_network
-    from sim.metaworld import MetaWorldRobot
 
     folder = Path(settings.out) / {"pose_tracking": "inverse_dynamics", "frame_pair": "frame_pair"}[kind]
     if (folder / "model.json").exists():
@@ -245,15 +244,10 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
         with precision_context(autoencoder, "auto"):
             return autoencoder.reconstruct(torch.as_tensor(frames)).numpy()
 
-    robot = MetaWorldRobot(SEEN[0], (settings.camera,))
-    matrix = robot.spec.camera_matrices[settings.camera]
-    robot.close()
     sources = []
     for name, share in ((DEMONSTRATIONS, 0.5), (PLAY, 0.5)):
         episodes = load_all(settings, name)
-        frames = gather_frames(
-            episodes, camera=settings.camera, world_to_image=matrix, reconstruct=reconstruct, seed=settings.seed
-        )
+        frames = gather_frames(episodes, camera=settings.camera, reconstruct=reconstruct, seed=settings.seed)
         sources.append(FrameSource(name, frames, share))
     training = TrainingSettings(
         steps=settings.inverse_dynamics_steps if kind == "pose_tracking" else settings.frame_pair_steps,
