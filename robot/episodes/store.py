@@ -112,9 +112,9 @@ class EpisodeStore:
         """Return an episode's verdicts, oldest first."""
         return verdicts_of(self.labels(name))
 
-    def append_verdict(self, name: str, verdict: Verdict) -> None:
-        """Append a verdict to an episode."""
-        self.append_labels(name, verdict_labels(verdict))
+    def append_verdict(self, name: str, verdict: Verdict) -> Label:
+        """Append a verdict to an episode and return the label of success that it became."""
+        return self.append_labels(name, verdict_labels(verdict))[0]
 
     def labels(self, name: str) -> list[Label]:
         """Return all that was ever said about an episode, oldest first; see `robot.episodes.labels`."""

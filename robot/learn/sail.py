@@ -94,7 +94,7 @@ class SailLoop(Run):
     ) -> None:
         self.settings, self.store = settings, store
         learners = dict(zip(LEARNERS, (planner_learner, inverse_dynamics_learner), strict=True))
-        book = Book(Journal(Path(folder)), store, settings.keep_above)
+        self.book = book = Book(Journal(Path(folder)), store, settings.keep_above)
         collect = Collect(book, judge, make_pool, policy, self._lay_out, settings.rollout, exploration)
         training = [
             Train(name, learner, book, settings.seed, settings.accumulate, settings.finetune_from, settings.enough)

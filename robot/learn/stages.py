@@ -174,11 +174,9 @@ class Collect:
         names = [record["episode"] for record in unjudged]
         verdicts = self.judge.judge([fresh[name] if name in fresh else store.load(name) for name in names])
         for record, verdict in zip(unjudged, verdicts, strict=True):
-            known = store.verdicts(record["episode"])
-            if all((one.source, one.model) != (verdict.source, verdict.model) for one in known):
-                store.append_verdict(record["episode"], verdict)
+            label = self.book.say(record["episode"], verdict).label_id
             kept = verdict.probability > self.book.keep_above
-            run.journal.add_verdict(run.iteration, record["index"], kept, verdict.probability)
+            run.journal.add_verdict(run.iteration, record["index"], kept, verdict.probability, label)
 
 
 class Train:
