@@ -27,6 +27,11 @@ NOT_IN_HASH = ("runs", "data", "save", "tensorboard", "iterations", "robot.worke
 """Keys that do not change what a run does, or, as `iterations`, how far it goes and nothing before."""
 NOT_IN_HASH_EMPTY = ("demonstrations_from",)
 """Keys that change nothing where they are empty."""
+NAMED_IN_HASH = {
+    "robot.core.data.": "robot.data.",
+    "hardware.client.remote_arm.": "hardware.remote_arm.",
+}
+"""Modules that have moved, and what a run's name still knows them as: a run begun before goes on."""
 
 if not OmegaConf.has_resolver("project"):
     # `${project:starter/planner}` finds what ships with the project from whatever folder `sail` is called in.
@@ -139,6 +144,8 @@ def config_hash(config: DictConfig) -> str:
         if isinstance(container, dict) and not container.get(key):
             container.pop(key, None)
     text = json.dumps(container, sort_keys=True, separators=(",", ":"))
+    for now, before in NAMED_IN_HASH.items():
+        text = text.replace(f'"_target_":"{now}', f'"_target_":"{before}')
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -19,7 +19,7 @@ from robot.reports.pictures import (
     succeeded,
     write_gif,
 )
-from robot.reports.statistics import wilson_interval
+from robot.reports.statistics import Counts, mean_interval, mean_over_tasks, wilson_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,16 @@ def interval_text(successes: int, rollouts: int) -> str:
         return "–"
     low, high = wilson_interval(successes, rollouts)
     return f"{100 * successes / rollouts:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def mean_text(counts: Counts, emphasis: str = "") -> str:
+    """Return a mean over tasks with its bootstrap 95 % interval: "40.4 % (36–45)"; `emphasis` stands around the mean.
+
+    Raises ValueError as `mean_over_tasks` does.
+    """
+    counts = list(counts)
+    low, high = mean_interval(counts)
+    return f"{emphasis}{100 * mean_over_tasks(counts):.1f} %{emphasis} ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def chosen_examples(episodes: Sequence[Episode]) -> dict[str, Episode]:
