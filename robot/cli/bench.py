@@ -25,7 +25,7 @@ from robot.cli.verbs import VERBS, Arguments
 from robot.core.data import SamplerSettings
 from robot.core.errors import SailError
 from robot.core.files import write_whole
-from robot.reports.page import field_text, shown_fields
+from robot.reports.tables import field_text, shown_fields
 from robot.speed.arm import bench_arm
 from robot.speed.composition import bench_composition
 from robot.speed.diffusion import DiffusionBench, bench_diffusion

@@ -224,14 +224,14 @@ _VERBS = (
     ),
     Verb(
         "report",
-        "draw the report of a run again, or the page of results",
+        "draw the report of a run again, or the pages of results",
         (
             ("sail report run=runs/drawer-close-seed0-…", "curve, GIFs and the HTML page of a run"),
-            ("sail report results", "docs/results.md from docs/results/*.json"),
+            ("sail report results", "docs/results.md and docs/results/*.md from docs/results/*.json"),
         ),
-        subjects={"results": "write docs/results.md from docs/results/*.json"},
+        subjects={"results": "write docs/results.md, and a page a topic, from docs/results/*.json"},
         configs={"": "report", "results": "report"},
-        flags={"--check": "with `results`: only say whether docs/results.md is up to date"},
+        flags={"--check": "with `results`: only say whether these pages are up to date"},
     ),
     Verb("tasks", "list the fifty tasks with their instructions", (("sail tasks", "which can be improved at"),)),
     Verb("doctor", "check that this machine can render, train and show", (("sail doctor", "what is missing, if any"),)),
