@@ -25,7 +25,7 @@ from robot.cli.assembly import (
 from robot.cli.compose import build, compose, config_hash, plain, to_yaml
 from robot.cli.provenance import Origin
 from robot.cli.recording import episode_name, record_missing, requests_for, store_of
-from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
+from robot.cli.reporting import origin_of, page_of, report_on, row_of, seconds_of
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import takes_any_words, task_of
@@ -208,6 +208,7 @@ class Narrator:
 
     def _run_started(self, iteration: int, data: Mapping[str, Any]) -> None:
         self._console.print(f"“{self._instruction}” in", bold(self._journal.folder))
+        self._console.print("Its report, drawn anew after every round:", page_of(self._journal.folder))
         earlier = self._journal.iterations()
         if data["resumed"]:
             self._console.print(f"Going on at iteration {iteration}.")
@@ -247,6 +248,10 @@ class Narrator:
 
     def _iteration_finished(self, iteration: int, data: Mapping[str, Any]) -> None:
         self._line(data)
+        try:
+            report_on(self._journal.folder)
+        except (SailError, OSError) as problem:  # a run of hours does not end for a picture
+            self._console.print(f"The report could not be drawn: {problem}", style="yellow")
 
     def _line(self, record: Mapping[str, Any]) -> None:
         if not self._headed:
