@@ -139,7 +139,7 @@ def without_strength() -> Iterator[tuple[str, NDArray[Any]]]:
     for adaptation in ("pa", "ipa", "in_domain", "general"):
         for normalisation in NORMALISATIONS:
             for strength in (PriorStrength(0.0), PriorStrength(2.0, "interval", (60.0, 70.0))):
-                adapted = AdaptedPlanner(small, general.score, adaptation, strength, normalisation)
+                adapted = AdaptedPlanner(small, general, adaptation, strength, normalisation)
                 yield f"{adaptation}, {normalisation}, {strength.shape}", drawn(adapted)
     for adaptation in ("pa", "ipa", "general"):
         yield f"a flow, {adaptation}", drawn(AdaptedPlanner(small, Stream(), adaptation, PriorStrength(0.0)))
@@ -152,18 +152,18 @@ def with_strength() -> Iterator[tuple[str, NDArray[Any]]]:
     for adaptation in ("pa", "ipa"):
         for normalisation in NORMALISATIONS:
             for strength in strengths:
-                adapted = AdaptedPlanner(small, general.score, adaptation, strength, normalisation)
+                adapted = AdaptedPlanner(small, general, adaptation, strength, normalisation)
                 yield f"{adaptation}, {normalisation}, {strength.shape}", drawn(adapted, steps=6)
         for prediction in ("v", "x0"):
             other = planner(1, DiffusionSettings("scaled_linear", prediction, scale=0.8))
-            adapted = AdaptedPlanner(small, other.score, adaptation, PriorStrength(0.3), "text")
+            adapted = AdaptedPlanner(small, other, adaptation, PriorStrength(0.3), "text")
             yield f"{adaptation} with a model of {prediction}", drawn(adapted, "dpm++")
         yield f"{adaptation} with a flow", drawn(AdaptedPlanner(small, Stream(), adaptation, PriorStrength(0.4)))
     seen = [
         Observation({"corner2": np.full((SIZE, SIZE, 3), shade, np.uint8)}, np.zeros(4, np.float32), 0.0)
         for shade in (40, 90, 200)
     ]
-    adapted = AdaptedPlanner(small, general.score, "ipa", PriorStrength(0.5, "linear"), "text")
+    adapted = AdaptedPlanner(small, general, "ipa", PriorStrength(0.5, "linear"), "text")
     plans = adapted.plan(seen, TEXTS, SEEDS, [replace(small.settings, guidance_scale=scale) for scale in SCALES])
     yield "text alignment", TextAlignment(draws=2).score(adapted, seen, plans)
 
