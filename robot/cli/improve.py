@@ -33,10 +33,11 @@ from robot.core.data import Episode, Outcome
 from robot.core.errors import SailError
 from robot.core.protocols import Planner
 from robot.core.provenance.revision import program_revision
-from robot.episodes.store import EpisodeStore
+from robot.episodes.store import EpisodeStore, StoredEpisodes
 from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce, Trainable, trained_part
 from robot.learn.journal import Journal, write_atomically
-from robot.learn.sail import LoopEvent, SailLoop, SailSettings, StoredEpisodes
+from robot.learn.run import LoopEvent
+from robot.learn.sail import SailLoop, SailSettings
 from robot.reports.report import HEADINGS, interval_text
 from robot.reports.results import add_results
 from sim.tasks import SEEN

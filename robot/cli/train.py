@@ -55,7 +55,7 @@ from robot.core.data import Episode, SamplerSettings
 from robot.core.errors import SailError
 from robot.core.provenance.revision import program_revision
 from robot.core.training import STATE
-from robot.learn.sail import StoredEpisodes
+from robot.episodes.store import StoredEpisodes
 from robot.recipes import general
 from robot.recipes.starter import make_starter, requests
 

@@ -11,7 +11,7 @@ from policies.pose_network import PoseNetwork, PoseNetworkShape, save_pose_netwo
 from robot.cli import improve
 from robot.cli.main import main
 from robot.episodes.store import EpisodeStore
-from robot.learn.sail import LoopEvent
+from robot.learn.run import LoopEvent
 
 pytestmark = pytest.mark.slow
 

@@ -24,7 +24,7 @@ from robot.core.protocols import TakesAnyWords
 from robot.core.text import visible
 from robot.episodes.store import EpisodeStore
 from robot.learn.journal import Journal
-from robot.learn.sail import LoopEvent
+from robot.learn.run import LoopEvent
 from tests.fakes import toy_episode
 from tests.hostile import HOSTILE, IDS
 from tests.unit.hardware.serving import served

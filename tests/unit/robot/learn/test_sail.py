@@ -18,7 +18,8 @@ from robot.judges.truth import GroundTruth
 from robot.learn.attempts import Exploration, arm_of, training_seed
 from robot.learn.exploration import Arm, InstructionBandit
 from robot.learn.journal import Journal
-from robot.learn.sail import LoopEvent, SailLoop, SailSettings
+from robot.learn.run import LoopEvent
+from robot.learn.sail import SailLoop, SailSettings
 from robot.reports.statistics import wilson_interval
 from robot.rollouts.rollout import RolloutSettings
 from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool

@@ -15,7 +15,8 @@ from robot.episodes.store import EpisodeStore
 from robot.judges.truth import GroundTruth
 from robot.learn.attempts import Exploration
 from robot.learn.exploration import InstructionBandit
-from robot.learn.sail import LoopEvent, SailLoop, SailSettings
+from robot.learn.run import LoopEvent
+from robot.learn.sail import SailLoop, SailSettings
 from robot.rollouts.rollout import RolloutSettings
 from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
 
