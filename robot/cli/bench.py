@@ -105,7 +105,7 @@ def stand_in(planner: LatentVideoPlanner, widths: Sequence[int]) -> VideoScore:
     """Return an untrained denoiser of `widths`, otherwise as a planner's, in the place of a general model."""
     told = {**planner.denoiser.config, "widths": [int(width) for width in widths]}
     told["attention"] = [index > 0 for index in range(len(widths))]
-    return planner.with_denoiser(denoiser_from(told)).score
+    return planner.with_denoiser(denoiser_from(told))
 
 
 def _rollouts(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
