@@ -83,7 +83,7 @@ class MetaWorldRobot:
         for name, position in CAMERA_POSITIONS_M.items():
             self._env.model.camera(name).pos[:] = position
         self._looks = Looks(mujoco, self._env.model)
-        self._looks.wear(appearance)
+        self._looks.apply(appearance)
         self._renderer: OffscreenRenderer | None = None
         if self._cameras:
             self._renderer = OffscreenRenderer(self._env.model, self._size, render)
@@ -105,12 +105,12 @@ class MetaWorldRobot:
         self._start(self._seed + 1 if seed is None else int(seed))
         return self.observe()
 
-    def wear(self, appearance: Appearance | None) -> None:
+    def set_appearance(self, appearance: Appearance | None) -> None:
         """Change how the scene looks from now on; None is its own look.
 
         Physics goes on as if nothing had happened; displaced cameras have other matrices in `spec`.
         """
-        self._looks.wear(appearance)
+        self._looks.apply(appearance)
         self._mujoco.mj_camlight(self._env.model, self._env.data)
         self._spec = self._make_spec()
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware.server.rulings import GRIPPER
+from hardware.wire.commands import GRIPPER
 from hardware.wire.reports import Welcome
 from robot.core.data import ActionSpec, FloatArray
 from robot.core.joints import Joints

@@ -7,7 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
-from hardware.server.desk import identity
+from hardware.server.requests import identity
 from hardware.wire.reports import Welcome
 from robot.core.errors import SailError
 

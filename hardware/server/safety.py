@@ -16,18 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.server.reference import Reference, eased
-from hardware.server.rulings import (
-    Command,
-    Decision,
-    Forward,
-    Proposal,
-    Ruling,
-    fitted,
-    follows,
-    misshapen,
-    rejected,
-)
 from hardware.server.shaping import MotionLimits, Shaper
+from hardware.server.validation import Forward, Proposal, fitted, misshapen, rejected
+from hardware.wire.commands import Command, CommandResult, Decision, follows
 from hardware.wire.reasons import NOTHING, Code, Reason
 from robot.core.joints import ArmDescription, Joints, JointState
 
@@ -351,13 +342,13 @@ class Governor:
         acceleration = self.settings.home_share * self.limits.acceleration
         return eased(self._shaper.stopping_position, goal, velocity, acceleration, now_s)
 
-    def offer(self, command: Command, now_s: float) -> Ruling:
+    def offer(self, command: Command, now_s: float) -> CommandResult:
         """Take a command or refuse it, and say which: `propose`, `fit` and `adopt` in one."""
         proposal = self.propose(command, now_s)
-        return proposal if isinstance(proposal, Ruling) else self.adopt(self.fit(proposal), now_s)
+        return proposal if isinstance(proposal, CommandResult) else self.adopt(self.fit(proposal), now_s)
 
-    def propose(self, command: Command, now_s: float, generation: int | None = None) -> Proposal | Ruling:
-        """Return a command with the arm as it is now, to be fitted to the limits, or the ruling that rejects it.
+    def propose(self, command: Command, now_s: float, generation: int | None = None) -> Proposal | CommandResult:
+        """Return a command with the arm as it is now, to be fitted to the limits, or the result that rejects it.
 
         Quick: whoever holds a lock that the servo needs may call it. `generation`: what it was when the command was
         found to be the holder's, now where it is None.
@@ -378,8 +369,8 @@ class Governor:
         allowed = (lambda joints: self._in_box(joints, margin_m)) if self._boxed else None
         return fitted(proposal, self.low, self.high, self.limits, allowed, self.description.joint_names)
 
-    def adopt(self, proposal: Proposal, now_s: float) -> Ruling:
-        """Put a fitted proposal in force if what it was made for still holds, and return the ruling.
+    def adopt(self, proposal: Proposal, now_s: float) -> CommandResult:
+        """Put a fitted proposal in force if what it was made for still holds, and return the result.
 
         Quick, as `propose` is. Waypoints that have become past meanwhile are dropped.
         """
@@ -395,7 +386,7 @@ class Governor:
         self.sequence = self._applied = command.sequence
         decision = Decision.CLAMP if proposal.reasons else Decision.PASS
         dropped = len(command.times_s) - len(times_s)
-        return self._counted(Ruling(command.sequence, decision, proposal.reasons, positions, dropped))
+        return self._counted(CommandResult(command.sequence, decision, proposal.reasons, positions, dropped))
 
     # What the arm does.
 
@@ -569,9 +560,9 @@ class Governor:
         low, high = self.settings.workspace_low, self.settings.workspace_high
         return all(low[i] + margin_m <= tool[i] <= high[i] - margin_m for i in range(3))
 
-    def _counted(self, ruling: Ruling) -> Ruling:
-        self.counts[ruling.decision] += 1
-        return ruling
+    def _counted(self, result: CommandResult) -> CommandResult:
+        self.counts[result.decision] += 1
+        return result
 
     def _unready(self) -> Reason:
         """Return why no command can be taken now, or nothing."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hardware.arms.kinematic import KinematicArm, PaintedCamera, cartesian
 from hardware.cameras.capture import CapturedCamera
 from hardware.client.actions import ToolKinematics
-from hardware.server.rulings import Forward
+from hardware.server.validation import Forward
 from robot.core.joints import ArmDescription, Joints
 from robot.core.protocols import ArmDriver, Camera
 

@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 
 from hardware.teleoperation.following import Following
 from hardware.teleoperation.keyboard import Keyboard
+from hardware.teleoperation.operator_input import InputDevice
 from hardware.teleoperation.spacemouse import SpaceMouse
 from hardware.teleoperation.takeover import Takeover
-from hardware.teleoperation.wishes import WishSource
 from robot.cli.assembly import check_fit
 from robot.cli.compose import build, compose, config_hash
 from robot.cli.leading import LEADER, following
@@ -43,7 +43,7 @@ from robot.judges.person import WORDS, verdict_of
 from robot.rollouts.deploy import STOPPED, Chooser, Deployed, Deployment, DeploySettings, Telemetry
 from robot.rollouts.rollout import Attempt
 
-SOURCES: dict[str, Callable[[], WishSource]] = {"keyboard": Keyboard, "spacemouse": SpaceMouse}
+SOURCES: dict[str, Callable[[], InputDevice]] = {"keyboard": Keyboard, "spacemouse": SpaceMouse}
 NOBODY = "none"
 LINE_EVERY_S = 2.0
 """How often a screen that is no terminal gets a line."""
@@ -196,7 +196,7 @@ def heading(attempt: Attempt, spec: RobotSpec, config: DictConfig) -> Heading:
 
 
 @contextmanager
-def device(config: DictConfig, robot: Robot, keyboard: WishSource) -> Iterator[Chooser | None]:
+def device(config: DictConfig, robot: Robot, keyboard: InputDevice) -> Iterator[Chooser | None]:
     """Lend what lets a person take over by the device that `takeover` names, open, or nothing for `none`.
 
     There is one `keyboard`, which may be open already: two would take keys from each other. `leader` describes the arm
@@ -208,7 +208,7 @@ def device(config: DictConfig, robot: Robot, keyboard: WishSource) -> Iterator[C
         return
     if name not in (*SOURCES, LEADER):
         raise UnknownNameError("device to take over with", name, [NOBODY, *SOURCES, LEADER])
-    source: Following | WishSource
+    source: Following | InputDevice
     takeover: Chooser
     if name == LEADER:
         source = takeover = following(config.leader, robot, keyboard)

@@ -120,8 +120,8 @@ def _many_commands(client: ArmClient, count: int) -> dict[int, float]:
     for _ in range(count):
         way = _way(client, began_s, now(), 1.0)
         left_s = now()
-        ruling = client.submit(*way, left_s)
-        sent_s[ruling.sequence] = left_s
+        result = client.submit(*way, left_s)
+        sent_s[result.sequence] = left_s
         time.sleep(rng.uniform(0.02, 0.04))
     return sent_s
 

@@ -17,7 +17,7 @@ from hardware.arms.kinematic import cartesian
 from hardware.server.safety import SafetySettings, home_speeds
 from hardware.teleoperation.following import NEAR, REACH, STILL_S, Following, Pairing
 from hardware.teleoperation.leader import SILENT_S, Leader
-from hardware.teleoperation.wishes import Wish
+from hardware.teleoperation.operator_input import OperatorInput
 from robot.core.data import Action, ActionSpec
 from robot.core.errors import SailError
 from robot.core.joints import ArmDescription, Joints, JointState
@@ -71,9 +71,9 @@ class Keys:
 
     def open(self) -> None: ...
 
-    def read(self) -> Wish:
+    def read(self) -> OperatorInput:
         word, self.word = self.word, ""
-        return Wish(motion=(1.0, 0, 0, 0, 0, 0), word=word)
+        return OperatorInput(motion=(1.0, 0, 0, 0, 0, 0), word=word)
 
     def close(self) -> None: ...
 

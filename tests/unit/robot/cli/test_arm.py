@@ -367,7 +367,7 @@ def test_no_text_from_a_client_ends_the_server_or_reaches_its_terminal(on_termin
 @pytest.mark.parametrize("text", HOSTILE, ids=IDS)
 def test_the_line_of_an_arm_s_state_says_who_and_why_in_one_line(text: str) -> None:
     with served() as server:
-        report = server.desk.report().body | {"reason": text, "holder": text}
+        report = server.requests.report().body | {"reason": text, "holder": text}
     line = status_line(report)
     assert line == visible(line) and len(line) < 700
     assert line.startswith(f"DISARMED ({visible(text, 200)}) · held by {visible(text, 200)} · commands 0 passed")
