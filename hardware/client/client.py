@@ -16,10 +16,9 @@ import zmq
 from numpy.typing import NDArray
 
 from hardware.client.heartbeat import Heartbeat
-from hardware.server.camera_feed import decode_jpeg
-from hardware.server.safety import State
 from hardware.wire.clocks import ClockOffset, now
 from hardware.wire.commands import CommandResult, Decision
+from hardware.wire.jpeg import decode_jpeg
 from hardware.wire.keys import ClientKeys
 from hardware.wire.lines import ArmError as ArmError
 from hardware.wire.lines import ArmRefusedError as ArmRefusedError
@@ -30,6 +29,7 @@ from hardware.wire.lines import secure
 from hardware.wire.messages import Message, MessageError, MismatchError, pack, unpack
 from hardware.wire.reasons import Code, told_reason
 from hardware.wire.reports import ArmReport, Frame, Welcome, read_report, read_welcome
+from hardware.wire.states import State
 from robot.core.errors import SailError
 
 MOST_BEATS = 2

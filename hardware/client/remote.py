@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware.arms.homing import home_speeds
 from hardware.client.actions import ActionFactory, JointPositions
 from hardware.client.client import ArmClient, ArmError, ArmRefusedError, StoppedError
 from hardware.client.views import SquareView
-from hardware.server.safety import SafetySettings, State, home_speeds
 from hardware.wire.clocks import now
 from hardware.wire.commands import CommandResult, Decision, follows
 from hardware.wire.keys import ClientKeys
 from hardware.wire.reasons import NOTHING, Code, told_reason
 from hardware.wire.reports import ArmReport, Frame
+from hardware.wire.states import State
 from robot.core.data import Action, Observation, RobotSpec
 from robot.core.errors import UnknownNameError
 from robot.core.joints import Joints
@@ -225,7 +226,7 @@ class RemoteRobot:
 
     def easing_speeds(self) -> Joints:
         """Return how fast the joints go home by default, float64 (J,), in their units a second."""
-        return home_speeds(self.client.welcome.description, SafetySettings())
+        return home_speeds(self.client.welcome.description)
 
     def succeeded(self) -> bool | None:
         """Return a simulated scene's ground truth since its last reset; None where nobody knows, as on a real arm."""

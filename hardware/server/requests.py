@@ -13,13 +13,14 @@ from hardware.server.camera_feed import CameraFeed
 from hardware.server.command_log import CommandLog
 from hardware.server.complaints import Complaints
 from hardware.server.lease import Lease
-from hardware.server.safety import ARMED, Governor, State
+from hardware.server.safety import Governor
 from hardware.server.servo import Servo, state_of
 from hardware.server.validation import rejected
 from hardware.wire.clocks import now
 from hardware.wire.commands import Command, CommandResult, Decision
 from hardware.wire.messages import Message
 from hardware.wire.reasons import NOTHING, Code, Reason
+from hardware.wire.states import ARMED, State
 from robot.core.errors import SailError
 from robot.core.protocols import ArmDriver, Recoverable
 
@@ -177,7 +178,7 @@ class RequestHandler:
 
     def _hello(self, message: Message, received_s: float) -> Message:
         description = self._governor.description
-        own = {"robot": identity(description.name, description.serial), "calibration": description.calibration}
+        own = {"robot": description.identity, "calibration": description.calibration}
         for name, value in own.items():
             asked = str(message.body[name])
             if asked and asked != value:
@@ -279,11 +280,6 @@ class RequestHandler:
         if holder:
             return refused(f"{holder} holds the lease", Code.HELD)
         return refused("the lease is over: ask for it again", Code.NO_LEASE)
-
-
-def identity(name: str, serial: str) -> str:
-    """Return what tells one arm from all others."""
-    return f"{name}#{serial}" if serial else name
 
 
 def done(state: State, detail: str) -> Message:

@@ -32,8 +32,8 @@ from hardware.server.doorkeeper import LOOK_S, Doorkeeper
 from hardware.server.doors import Door, PublishingDoor, in_url, listeners
 from hardware.server.pictures import Pictures
 from hardware.server.precedence import REQUESTS, STOPS, take_precedence, urgent_wire
-from hardware.server.requests import Later, RequestHandler, done, identity, refused
-from hardware.server.safety import Governor, SafetySettings, State
+from hardware.server.requests import Later, RequestHandler, done, refused
+from hardware.server.safety import Governor, SafetySettings
 from hardware.server.servo import Servo
 from hardware.server.servo_record import ServoRecord
 from hardware.server.validation import Forward
@@ -42,6 +42,7 @@ from hardware.wire.envelope import stop_in
 from hardware.wire.keys import AuthorisedClients, ServerKeys
 from hardware.wire.messages import Message, MessageError, MismatchError, pack, unpack
 from hardware.wire.reasons import NOTHING, Code, Reason
+from hardware.wire.states import State
 from robot.core.errors import SailError
 from robot.core.protocols import ArmDriver, Camera, Recoverable
 
@@ -288,7 +289,7 @@ class ArmServer:
             if camera.name in self._matrices:
                 matrices[number] = self._matrices[camera.name]
         body: dict[str, Any] = {
-            "robot": identity(description.name, description.serial),
+            "robot": description.identity,
             "calibration": description.calibration,
             "joint_names": list(description.joint_names),
             "units": list(description.units),

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from omegaconf import DictConfig
 
-from hardware.server.safety import LEAST_HOME_SPEED
+from hardware.arms.homing import LEAST_HOME_SPEED
 from hardware.teleoperation.following import Following, Leadable
 from hardware.teleoperation.leader import Leader
 from hardware.teleoperation.operator_input import InputDevice

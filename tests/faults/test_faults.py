@@ -17,12 +17,12 @@ import zmq
 
 from hardware.client.client import ArmClient, ArmRefusedError, StoppedError
 from hardware.client.remote import RemoteRobot, StaleError
-from hardware.server.safety import State
 from hardware.server.servo_record import STATES
 from hardware.wire.clocks import now
 from hardware.wire.commands import Decision
 from hardware.wire.messages import KINDS, Message, pack
 from hardware.wire.reasons import Code
+from hardware.wire.states import State
 from robot.core.data import Action
 from robot.core.errors import SailError
 from tests.faults.arms import on_every_arm

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware.server.safety import Governor, SafetySettings, Setpoint, State
+from hardware.server.safety import Governor, SafetySettings, Setpoint
 from hardware.wire.commands import Command, CommandResult
+from hardware.wire.states import State
 from robot.core.joints import ArmDescription, Joints, JointState
 
 

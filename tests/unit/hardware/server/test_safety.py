@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hardware.arms.franka import FrankaArm
-from hardware.server.safety import Governor, SafetySettings, State
+from hardware.server.safety import Governor, SafetySettings
 from hardware.server.validation import Proposal
 from hardware.wire.commands import Command, Decision
 from hardware.wire.reasons import Code, Reason
+from hardware.wire.states import State
 from robot.core.joints import JointState
 from tests.unit.hardware.governed_arms import Bench, bench, check_limits, three_joints
 

@@ -20,7 +20,7 @@ from hardware.arms.kinematic import KinematicArm, PaintedCamera
 from hardware.client.client import ArmClient, ArmError, ArmRefusedError, open_line
 from hardware.client.heartbeat import Heartbeat
 from hardware.client.stopping import send_stop
-from hardware.server.safety import SafetySettings, State
+from hardware.server.safety import SafetySettings
 from hardware.server.server import ArmServer
 from hardware.server.servo_record import KEPT, ServoRecord, read_record, sent_positions
 from hardware.wire.clocks import ClockOffset, now
@@ -28,6 +28,7 @@ from hardware.wire.commands import Decision
 from hardware.wire.keys import READ_EVERY_S, authorised_clients, client_keys, make_keys, server_keys
 from hardware.wire.messages import Message, pack, unpack
 from hardware.wire.reasons import Code
+from hardware.wire.states import State
 from robot.core.errors import SailError
 from robot.core.joints import Joints, JointState
 from tests.unit.hardware.governed_arms import check_limits
@@ -410,8 +411,8 @@ def test_a_clear_makes_an_arm_ready_that_stopped_itself_and_nothing_else_does() 
     arm = Sulking()
     with served(arm) as server, armed(server) as client:
         arm.sulks = arm.blocked = True
-        until(lambda: server.state[0] is State.FAULT)
-        assert client.report is not None and server.state[1].code is Code.UNWRITABLE
+        until(lambda: server.state[0] is State.FAULT and client.report is not None)
+        assert server.state[1].code is Code.UNWRITABLE
         until(lambda: server.governor.not_clearable.code is Code.NONE)
         with pytest.raises(ArmRefusedError, match="clear it first"):
             client.arm()

@@ -20,9 +20,9 @@ import pytest
 
 from hardware.arms.kinematic import KinematicArm
 from hardware.client.client import ArmClient
-from hardware.server.safety import State
 from hardware.server.servo_record import STATES
 from hardware.teleoperation.keyboard import Keyboard
+from hardware.wire.states import State
 from robot.cli import deploy
 from robot.cli.main import main
 from robot.cli.stopping import OperatorStop
