@@ -24,7 +24,7 @@ from robot.cli.selection import stored
 from robot.cli.verbs import VERBS, Arguments
 from robot.core.data import SamplerSettings
 from robot.core.errors import SailError
-from robot.learn.journal import write_atomically
+from robot.core.files import write_whole
 from robot.reports.page import field_text, shown_fields
 from robot.speed.arm import bench_arm
 from robot.speed.composition import bench_composition
@@ -45,7 +45,7 @@ def run(arguments: Arguments) -> int:
     about = {"what": f"Benchmark: {arguments.subject}", **origin.so_far(), **details}
     content = {"meta": {**about, "machine": measured["hardware"]}, "records": records}
     if config.save:
-        write_atomically(Path(config.save), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_whole(Path(config.save), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if arguments.as_json:
         print_json(content)
     else:

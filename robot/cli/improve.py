@@ -31,11 +31,12 @@ from robot.cli.verbs import Arguments
 from robot.cli.wording import takes_any_words, task_of
 from robot.core.data import Episode, Outcome
 from robot.core.errors import SailError
+from robot.core.files import write_whole
 from robot.core.protocols import Planner
 from robot.core.provenance.revision import program_revision
 from robot.episodes.store import EpisodeStore
 from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce, Trainable, trained_part
-from robot.learn.journal import Journal, write_atomically
+from robot.learn.journal import Journal
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings, StoredEpisodes
 from robot.reports.report import HEADINGS, interval_text
 from robot.reports.results import add_results
@@ -134,7 +135,7 @@ def improve(
             on_event=narrator.hear,
         )
         # Only now is all in place that can be refused: what is refused leaves no folder behind.
-        write_atomically(folder / "config.yaml", described)
+        write_whole(folder / "config.yaml", described)
         state = loop.journal.state()
         if state is None or state["phase"] != "done" or state["iteration"] < int(config.iterations):
             loop.journal.add_session({"command": command, "revision": program_revision()})

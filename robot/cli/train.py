@@ -50,9 +50,9 @@ from robot.cli.selection import (
 )
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import listed
-from robot.core.checkpoints import write_aside
 from robot.core.data import Episode, SamplerSettings
 from robot.core.errors import SailError
+from robot.core.files import write_whole
 from robot.core.provenance.revision import program_revision
 from robot.core.training import STATE
 from robot.learn.sail import StoredEpisodes
@@ -129,7 +129,7 @@ def _go_on(output: Path, meant: str) -> None:
             "or name another folder with output=… ."
         )
     if meant:
-        write_aside(noted, meant.encode())
+        write_whole(noted, meant.encode())
     else:
         noted.unlink(missing_ok=True)
 

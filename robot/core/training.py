@@ -23,8 +23,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from robot.core.checkpoints import write_aside
 from robot.core.errors import CheckpointError, NotFiniteError, SailError
+from robot.core.files import write_whole
 
 Batch = Mapping[str, Tensor]
 BatchSource = Callable[[np.random.Generator], Mapping[str, Any]]
@@ -252,7 +252,7 @@ class _Run:
         stored = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
         about = {"step": str(self.step), "recent": json.dumps(self.recent), "fingerprint": self.fingerprint()}
         about["seconds"] = str(self.seconds())
-        write_aside(self.folder / STATE, save_tensors(stored, metadata=about))
+        write_whole(self.folder / STATE, save_tensors(stored, metadata=about))
 
     def resume(self) -> None:
         path = self.folder / STATE

@@ -22,7 +22,7 @@ import numpy as np
 
 from robot.core.data import Verdict
 from robot.core.errors import SailError
-from robot.episodes.appending import append_lines, whole_lines
+from robot.core.files import append_lines, whole_lines
 
 SCHEMA = 1
 FILE, OLD_FILE = "labels.jsonl", "verdicts.jsonl"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -32,11 +32,11 @@ def table_of(arrays: Arrays) -> pa.Table:
     return pa.table({name: _column(values, rows) for name, values in arrays.items()})
 
 
-def write_steps(path: Path, arrays: Arrays) -> None:
+def write_steps(target: Path | BinaryIO, arrays: Arrays) -> None:
     """Write columns as a Parquet file; raises OSError when it cannot be written."""
     pq.write_table(
         table_of(arrays),
-        path,
+        target,
         compression="zstd",
         use_dictionary=False,  # numbers that never repeat: a dictionary or statistics cost time and save nothing
         write_statistics=False,

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot.core.checkpoints import ABOUT, write_aside
+from robot.core.checkpoints import ABOUT
 from robot.core.data import Episode, Outcome
 from robot.core.errors import SailError
+from robot.core.files import write_whole
 from robot.core.training import TrainingSettings, steps_done
 from robot.episodes.store import EpisodeStore
 from robot.recipes.starter import DEMONSTRATIONS, PLAY, card, collect_missing, name_of, plain_request
@@ -154,7 +155,7 @@ def make_general(settings: GeneralSettings, progress: Callable[[int, int], None]
     facts = general_card(settings, began, figures, counts)
     import torch
 
-    write_aside(out / "README.md", readme(facts, size_mib(trained)).encode())  # first: with the weights all is done
+    write_whole(out / "README.md", readme(facts, size_mib(trained)).encode())  # first: with the weights all is done
     trained.save(out / "planner", facts, torch.float16)
     return True
 

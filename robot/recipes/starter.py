@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from robot.core.checkpoints import ABOUT, WEIGHTS, write_aside
+from robot.core.checkpoints import ABOUT, WEIGHTS
 from robot.core.data import Episode, SamplerSettings
+from robot.core.files import write_whole
 from robot.core.training import TrainingSettings
 from robot.episodes.store import EpisodeStore
 from sim.collect import Request, collect
@@ -273,8 +274,8 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
 def write_card(trained: Path, folder: Path, facts: Mapping[str, Any]) -> None:
     """Copy a trained model, but not its training state, to `folder` with its card."""
     about = json.loads((trained / ABOUT).read_text())
-    write_aside(folder / WEIGHTS, (trained / WEIGHTS).read_bytes())
-    write_aside(folder / ABOUT, json.dumps(about | {"card": dict(facts)}, indent=2).encode())
+    write_whole(folder / WEIGHTS, (trained / WEIGHTS).read_bytes())
+    write_whole(folder / ABOUT, json.dumps(about | {"card": dict(facts)}, indent=2).encode())
 
 
 def make_starter(settings: StarterSettings, progress: Callable[[int, int], None] | None = None) -> None:

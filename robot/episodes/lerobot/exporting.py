@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from robot.core.data import Episode
 from robot.core.errors import SailError
+from robot.core.files import synchronise
 from robot.episodes.description import measured_rate_hz
 from robot.episodes.labels import Label
 from robot.episodes.lerobot import form
@@ -31,7 +32,6 @@ from robot.episodes.lerobot.layout import Layout, MisfitError, check_fit, is_oth
 from robot.episodes.lerobot.ours import OursWriter
 from robot.episodes.lerobot.statistics import Stats
 from robot.episodes.lerobot.videos import VideoFiles
-from robot.episodes.sealing import synchronise
 from robot.episodes.video import CAMERA, Quality
 
 

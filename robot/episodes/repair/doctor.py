@@ -7,6 +7,7 @@ the old one's place once it is whole, so that a repair may be killed too.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 
 from robot.core.data import Episode
 from robot.core.errors import SailError
+from robot.core.files import write_whole
 from robot.episodes.description import (
     ABOUT,
     FIRST_SCHEMA,
@@ -30,7 +32,7 @@ from robot.episodes.description import (
 from robot.episodes.labels import FILE, OLD_FILE, sound_lines
 from robot.episodes.repair.salvage import salvage_damaged, salvage_unfinished, salvage_weak
 from robot.episodes.repair.soundness import weakness
-from robot.episodes.sealing import LOCK, OPEN_PREFIX, SET_ASIDE, is_held, seal, set_aside, synchronise, write_whole
+from robot.episodes.sealing import LOCK, OPEN_PREFIX, SET_ASIDE, is_held, seal, set_aside
 from robot.episodes.steps import STEPS, read_steps, write_steps
 from robot.episodes.store import EpisodeStore, read_episode
 from robot.episodes.video import LOSSLESS, checksum
@@ -218,10 +220,8 @@ class _Doctor:
             before = path / f"{name}.before"
             shutil.copy2(path / name, before)
             set_aside(before, self.folder)
-        part = path / f".{STEPS}.mended"
-        write_steps(part, rows)
-        synchronise(part)
-        part.replace(path / STEPS)
+        write_steps(mended := io.BytesIO(), rows)
+        write_whole(path / STEPS, mended.getvalue())
         write_whole(path / ABOUT, to_bytes({**about, **more, "spec": spec, **rates}))
 
     def _replace(
@@ -252,7 +252,7 @@ class _Doctor:
                 before = path / f"{name}.before"
                 shutil.copy2(path / name, before)
                 set_aside(before, self.folder)
-                write_whole(path / name, "".join(f"{line}\n" for line in sound).encode())
+                write_whole(path / name, "".join(f"{line}\n" for line in sound))
             yield self._finding(path.name, f"has {damaged} damaged lines in {name}", f"the other {len(sound)} are kept")
 
     def _moved(self, path: Path, wrong: str, why: str) -> Finding:

@@ -154,7 +154,7 @@ def test_a_full_disk_leaves_what_was_written(tmp_path: Path, monkeypatch: pytest
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", half)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(SailError, match="No space"):
             append_labels(tmp_path, [SUCCESS], STEPS)
     assert read_labels(tmp_path) == first
     assert (tmp_path / "labels.jsonl").read_bytes().count(b"\n") == 1
