@@ -18,9 +18,9 @@ from robot.core.data import Action, ActionSpec, Observation, RobotSpec
 from robot.core.errors import UnknownNameError
 from sim.appearance import Appearance, Looks
 from sim.rendering import OffscreenRenderer, RenderSettings, camera_matrix, choose_backend
+from sim.tasks import PHYSICS_HZ as PHYSICS_HZ
 from sim.tasks import check_task, instruction
 
-PHYSICS_HZ = 80.0
 CAMERA_POSITIONS_M: Mapping[str, tuple[float, float, float]] = {"corner2": (0.75, 0.075, 0.7)}
 """Cameras moved from MetaWorld's own place, as in the papers (Adapt2Act, SAIL)."""
 UPSIDE_DOWN = frozenset({"corner", "corner2", "corner3", "corner4"})

@@ -1,7 +1,7 @@
 """Keep episodes on disk: one folder an episode, made aside and then renamed, so that a kill leaves no half episode.
 
-A sealed folder holds `episode.json` (what and how), `steps.parquet` or `steps.npz` (numbers of every step), a video a camera, the
-imagined frames of the plans in `plans.mkv`, and `labels.jsonl` (appended, never rewritten).
+A sealed folder holds `episode.json` (what and how), `steps.parquet` or `steps.npz` (numbers of every step), a video a
+camera, the imagined frames of the plans in `plans.mkv`, and `labels.jsonl` (appended, never rewritten).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Record an episode while it runs, so that a kill loses at most what has not been flushed of the open one.
 
-While it is open, an episode is a hidden folder with the videos so far, a stream of rows (`robot.episodes.steps`), `plans.jsonl`,
-`cameras.jsonl` and `opening.json`. Sealing writes the table of steps and `episode.json`, brings all of it to the disk and
-renames it.
+While it is open, an episode is a hidden folder with the videos so far, a stream of rows (`robot.episodes.steps`),
+`plans.jsonl`, `cameras.jsonl` and `opening.json`. Sealing writes the table of steps and `episode.json`, brings all of
+it to the disk and renames it.
 """
 
 from __future__ import annotations
