@@ -290,7 +290,7 @@ def _teleoperate(config: DictConfig, as_json: bool) -> int:
     task, instruction = told(str(config.task), str(config.instruction))
     attempt = Attempt(int(config.seed), task, instruction)
     settings = DeploySettings(max_steps=int(config.max_steps), stop_on_success=bool(config.stop_on_success))
-    return carry_out(config, attempt, settings, screen(as_json), as_json, None, None)
+    return carry_out(config, attempt, settings, screen(as_json), as_json, None)
 
 
 SUBJECTS: Mapping[str, Callable[[DictConfig, bool], int]] = {

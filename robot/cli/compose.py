@@ -28,6 +28,8 @@ NOT_IN_HASH = ("runs", "data", "save", "tensorboard", "iterations", "robot.worke
 """Keys that do not change what a run does, or, as `iterations`, how far it goes and nothing before."""
 NOT_IN_HASH_EMPTY = ("demonstrations_from",)
 """Keys that change nothing where they are empty."""
+NOT_IN_HASH_USUAL = {"policy": "imagine"}
+"""Groups that change nothing where the option is this one, as it comes: it is what there was before the group."""
 
 if not OmegaConf.has_resolver("project"):
     # `${project:starter/planner}` finds what ships with the project from whatever folder `sail` is called in.
@@ -131,7 +133,7 @@ def config_hash(config: DictConfig) -> str:
     """Return eight hexadecimal digits that name what a run is, the same in every clone of the project.
 
     Interpolations are hashed as written, so that the place of the project does not matter, and the keys in
-    `NOT_IN_HASH` are left out, as are those in `NOT_IN_HASH_EMPTY` where they are empty.
+    `NOT_IN_HASH` are left out, as are those in `NOT_IN_HASH_EMPTY` and `NOT_IN_HASH_USUAL` where they change nothing.
     """
     container = OmegaConf.to_container(config, resolve=False)
     for key in NOT_IN_HASH:
@@ -143,6 +145,10 @@ def config_hash(config: DictConfig) -> str:
     for key in NOT_IN_HASH_EMPTY:
         if isinstance(container, dict) and not container.get(key):
             container.pop(key, None)
+    for group, usual in NOT_IN_HASH_USUAL.items():
+        as_it_comes = OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{usual}.yaml"), resolve=False)
+        if isinstance(container, dict) and container.get(group) == as_it_comes:
+            del container[group]
     text = json.dumps(container, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -22,7 +22,8 @@ from hardware.client.client import ArmClient
 from hardware.client.stopping import send_stop
 from hardware.teleoperation.operator_input import OperatorInput
 from hardware.wire.clocks import now
-from robot.cli import deploy
+from robot.cli import assembly, deploy
+from robot.cli.assembly import Models
 from robot.cli.compose import compose
 from robot.cli.main import main
 from robot.cli.screen import Screen, screen
@@ -31,6 +32,7 @@ from robot.core.data import Action, Observation, Outcome, SamplerSettings, Video
 from robot.core.errors import SailError
 from robot.core.text import visible
 from robot.episodes.store import EpisodeStore
+from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce
 from robot.rollouts.deploy import DeploySettings, Telemetry
 from robot.rollouts.rollout import Attempt
 from tests.hostile import obeyed, unstyled
@@ -63,6 +65,8 @@ class Still:
 class Sideways:
     """An inverse dynamics that goes to the right, whatever the plan."""
 
+    identity = "sideways"
+
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         return [None] * len(plans)
 
@@ -91,8 +95,7 @@ def carried_out(
         DeploySettings(**options),
         console or screen(as_json),
         as_json,
-        drives,
-        Sideways() if drives is not None else None,
+        None if drives is None else Models(PlannerInForce(drives), InverseDynamicsInForce(Sideways())),
     )
 
 
@@ -284,7 +287,7 @@ def test_a_task_is_a_name_or_words() -> None:
 def test_what_cannot_be_is_one_sentence(
     words: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deploy, "build", _building(deploy.build))
+    monkeypatch.setattr(assembly, "build", _building(assembly.build))
     with served() as server:
         mine = [f"robot.address={server.address}", "robot.known="] if words[0] == "deploy" else []
         assert main([*words, *mine]) == 2

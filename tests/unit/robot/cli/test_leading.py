@@ -74,7 +74,7 @@ def led(monkeypatch: pytest.MonkeyPatch, scene: Scene, folder: Path, address: st
         [*words, *PATIENT, "robot.image_size=48", "takeover=leader", "robot.actions=joint_positions"],
     )
     attempt = Attempt(0, "slide", "slide it to the right")
-    return deploy.carry_out(config, attempt, DeploySettings(max_steps=400), screen(True), True, None, None)
+    return deploy.carry_out(config, attempt, DeploySettings(max_steps=400), screen(True), True, None)
 
 
 class Terminal:

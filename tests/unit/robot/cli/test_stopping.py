@@ -23,7 +23,7 @@ from hardware.client.client import ArmClient
 from hardware.server.servo_record import STATES
 from hardware.teleoperation.keyboard import Keyboard
 from hardware.wire.states import State
-from robot.cli import deploy
+from robot.cli import assembly, deploy
 from robot.cli.main import main
 from robot.cli.stopping import OperatorStop
 from robot.core.data import Action, Outcome
@@ -57,12 +57,12 @@ def own(monkeypatch: pytest.MonkeyPatch) -> type[OwnRobot]:
 
     def built(config: Any, **extra: Any) -> Any:
         target = str(config.get("_target_", ""))
-        if target.startswith(("planners.", "policies.")):
-            return ToyPlanner() if target.startswith("planners.") else Rightwards()
-        return real(config, **extra)
+        if target.startswith("planners."):
+            return ToyPlanner()
+        return Rightwards() if target.startswith("policies.pose_tracking.") else real(config, **extra)
 
-    real = deploy.build
-    monkeypatch.setattr(deploy, "build", built)
+    real = assembly.build
+    monkeypatch.setattr(assembly, "build", built)
     return OwnRobot
 
 
