@@ -86,7 +86,7 @@ def _serve(config: DictConfig, as_json: bool) -> int:
     )
     if config.ends_with_input:
         threading.Thread(target=_end_with_input, args=(ending,), name="input", daemon=True).start()
-    notices = Notices(console, lambda: status_line(server.desk.report().body))
+    notices = Notices(console, lambda: status_line(server.requests.report().body))
     try:
         server.start()
         _introduce(server, setup, notices, as_json)

@@ -17,9 +17,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from robot.cli.extras import missing_package
 from robot.cli.keys import CONFIGS, group_names, group_options
 from robot.core.errors import SailError, UnknownNameError
-from sim.metaworld import PHYSICS_HZ
+from sim.tasks import PHYSICS_HZ
 
 PROJECT = CONFIGS.parent
 """The folder that holds the project."""
@@ -107,8 +108,12 @@ def _misconfigured(error: InstantiationException, cause: BaseException | None) -
     told = " ".join(str(error).split())
     named = re.search(r"target '([^']+)'", told)
     target = named.group(1) if named else "what the configuration names"
+    if (sentence := missing_package(cause, target)) is not None:
+        return sentence
     if "Error locating target" in told:
         why = cause.__cause__ if cause is not None and cause.__cause__ is not None else cause
+        if isinstance(why, SailError):
+            return str(why)
         return f"There is no {target} to be made ({why}): is its package installed, and its name right?"
     if "Expected a callable target" in told:
         return "What a `_target_` names makes nothing: it must be a class, or a function that makes a component."

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from hardware.teleoperation.following import Following
 from hardware.teleoperation.keyboard import Keyboard
+from hardware.teleoperation.operator_input import InputDevice
 from hardware.teleoperation.spacemouse import SpaceMouse
 from hardware.teleoperation.takeover import Takeover
-from hardware.teleoperation.wishes import WishSource
-from robot.cli.assembly import Models, models_of, policy_of
 from robot.cli.compose import build, compose, config_hash
 from robot.cli.leading import LEADER, following
 from robot.cli.screen import Screen, bold, print_json, screen
@@ -42,7 +42,10 @@ from robot.judges.person import WORDS, verdict_of
 from robot.rollouts.deploy import STOPPED, Chooser, Deployed, Deployment, DeploySettings, Telemetry
 from robot.rollouts.rollout import Attempt
 
-SOURCES: dict[str, Callable[[], WishSource]] = {"keyboard": Keyboard, "spacemouse": SpaceMouse}
+if TYPE_CHECKING:
+    from robot.cli.assembly import Models
+
+SOURCES: dict[str, Callable[[], InputDevice]] = {"keyboard": Keyboard, "spacemouse": SpaceMouse}
 NOBODY = "none"
 LINE_EVERY_S = 2.0
 """How often a screen that is no terminal gets a line."""
@@ -53,6 +56,8 @@ def run(arguments: Arguments) -> int:
     config = compose("deploy", arguments.overrides)
     task, instruction = told(str(config.task), str(config.instruction))
     console = screen(arguments.as_json)
+    from robot.cli.assembly import models_of  # brings torch along, which a person who drives does without
+
     with console.status("loading the policy"):
         models = models_of(config)
     attempt = Attempt(int(config.seed), task, instruction)
@@ -79,7 +84,11 @@ def carry_out(
         raise SailError("`sail deploy` drives one robot: choose robot=arm or robot=metaworld_zmq.")
     keyboard = SOURCES["keyboard"]()
     try:
-        policy = None if models is None else policy_of(config, models, robot.spec)
+        policy = None
+        if models is not None:
+            from robot.cli.assembly import policy_of
+
+            policy = policy_of(config, models, robot.spec)
         with (
             OperatorStop(robot, keyboard, halts=not settings.dry_run) as stop,
             device(config, robot, keyboard) as takeover,
@@ -193,7 +202,7 @@ def heading(attempt: Attempt, spec: RobotSpec, config: DictConfig) -> Heading:
 
 
 @contextmanager
-def device(config: DictConfig, robot: Robot, keyboard: WishSource) -> Iterator[Chooser | None]:
+def device(config: DictConfig, robot: Robot, keyboard: InputDevice) -> Iterator[Chooser | None]:
     """Lend what lets a person take over by the device that `takeover` names, open, or nothing for `none`.
 
     There is one `keyboard`, which may be open already: two would take keys from each other. `leader` describes the arm
@@ -205,7 +214,7 @@ def device(config: DictConfig, robot: Robot, keyboard: WishSource) -> Iterator[C
         return
     if name not in (*SOURCES, LEADER):
         raise UnknownNameError("device to take over with", name, [NOBODY, *SOURCES, LEADER])
-    source: Following | WishSource
+    source: Following | InputDevice
     takeover: Chooser
     if name == LEADER:
         source = takeover = following(config.leader, robot, keyboard)

@@ -20,7 +20,7 @@ import pytest
 from hardware.arms.kinematic import KinematicArm, PaintedCamera, cartesian
 from hardware.client.client import ArmClient
 from hardware.client.stopping import send_stop
-from hardware.teleoperation.wishes import Wish
+from hardware.teleoperation.operator_input import OperatorInput
 from hardware.wire.clocks import now
 from robot.cli import assembly, deploy
 from robot.cli.assembly import Models
@@ -128,7 +128,7 @@ def test_a_dry_run_arms_nothing_moves_nothing_and_records_nothing(
         told = capsys.readouterr().out
         assert "would send dx +0.50" in told and "x 0.005" in told
         assert arm.written == written and np.array_equal(arm.position, before)
-        assert server.desk.lease.holder(0.0) == "" and server.state[0].value == "DISARMED"
+        assert server.requests.lease.holder(0.0) == "" and server.state[0].value == "DISARMED"
         assert not (tmp_path / "store").exists()
 
 
@@ -180,8 +180,8 @@ def test_a_lost_lease_ends_it_as_a_fault_that_says_so(tmp_path: Path, capsys: py
                 self.asked += 1
                 if self.asked == 2:
                     # As after a silence that was too long: the lease is over, and another client takes it.
-                    server.desk.lease.release()
-                    assert server.desk.lease.acquire("somebody else", now())[0]
+                    server.requests.lease.release()
+                    assert server.requests.lease.acquire("somebody else", now())[0]
                 return super().plan(*words)
 
         assert carried_out(tmp_path, server.address, planner=Losing()) == 2
@@ -237,15 +237,16 @@ def test_ctrl_c_brings_the_arm_to_rest_and_seals_the_episode(
 def test_a_demonstration_by_hand_is_recorded_with_what_the_person_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wishes = [Wish(), *[Wish(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))] * 8, Wish(word="success")]
+    push = OperatorInput(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    inputs = [OperatorInput(), *[push] * 8, OperatorInput(word="success")]
 
     class Hands:
         def open(self) -> None: ...
 
         def close(self) -> None: ...
 
-        def read(self) -> Wish:
-            return wishes.pop(0)
+        def read(self) -> OperatorInput:
+            return inputs.pop(0)
 
     monkeypatch.setitem(deploy.SOURCES, "keyboard", Hands)
     with served() as server:

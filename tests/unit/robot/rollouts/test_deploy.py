@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hardware.teleoperation.operator_input import OperatorInput
 from hardware.teleoperation.takeover import Takeover
-from hardware.teleoperation.wishes import Wish
 from policies.imagine_then_track import ImagineThenTrack
 from robot.core.data import Action, ActionSpec, Observation, Outcome, RobotSpec, SamplerSettings, VideoPlan
 from robot.core.errors import SailError
@@ -118,16 +118,16 @@ class Counting:
 class Hands:
     """A person's device that says what it is told to."""
 
-    wishes: list[Wish] = field(default_factory=list)
+    inputs: list[OperatorInput] = field(default_factory=list)
     error: Exception | None = None
 
     def open(self) -> None:
         pass
 
-    def read(self) -> Wish:
+    def read(self) -> OperatorInput:
         if self.error is not None:
             raise self.error
-        return self.wishes.pop(0) if self.wishes else Wish()
+        return self.inputs.pop(0) if self.inputs else OperatorInput()
 
     def close(self) -> None:
         pass
@@ -215,13 +215,13 @@ def test_a_dry_run_chooses_actions_and_sends_none() -> None:
 
 def test_a_person_takes_over_and_the_steps_are_marked(tmp_path: Path) -> None:
     robot, planner = Bench(), Slow(free=99)
-    push = Wish(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
-    hands = Hands([Wish()] * 3)
+    push = OperatorInput(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    hands = Hands([OperatorInput()] * 3)
     takeover = Takeover(hands, SPEC.action, release_s=0.02, ease_s=0.0)
 
     def person() -> None:
         if len(robot.acted) == 5:
-            hands.wishes = [push] * 6
+            hands.inputs = [push] * 6
 
     robot.on_act = person  # type: ignore[assignment]
     store = EpisodeStore(tmp_path)
@@ -314,15 +314,16 @@ def test_success_of_the_scene_ends_it() -> None:
     [("success", Outcome.SUCCESS), ("failure", Outcome.FAILURE), ("stop", Outcome.OPERATOR_STOP)],
 )
 def test_a_person_s_word_ends_it(word: str, outcome: Outcome) -> None:
-    takeover = Takeover(Hands([Wish(), Wish(), Wish(word=word)]), SPEC.action)
+    takeover = Takeover(Hands([OperatorInput(), OperatorInput(), OperatorInput(word=word)]), SPEC.action)
     result = deployed(Bench(), Slow(free=99), takeover=takeover)
     assert (result.outcome, result.said) == (outcome, word)
 
 
 def test_a_demonstration_begins_with_the_first_motion_and_is_all_the_person_s(tmp_path: Path) -> None:
     robot = Bench()
-    push = Wish(motion=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
-    takeover = Takeover(Hands([*[Wish()] * 4, *[push] * 5, *[Wish()] * 3, Wish(word="success")]), SPEC.action, ease_s=0)
+    push = OperatorInput(motion=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+    inputs = [*[OperatorInput()] * 4, *[push] * 5, *[OperatorInput()] * 3, OperatorInput(word="success")]
+    takeover = Takeover(Hands(inputs), SPEC.action, ease_s=0)
     store = EpisodeStore(tmp_path)
     recording = store.record(Heading("bench", "go on", SPEC.name, 3, spec=SPEC), "one")
     result = Deployment(robot, None, recording=recording, takeover=takeover).run(ATTEMPT, robot.observe())
@@ -358,20 +359,20 @@ def test_nobody_drives_until_a_plan_is_there_nor_when_it_has_run_out() -> None:
 
 
 def test_in_teleoperation_a_person_drives_or_nobody() -> None:
-    push = Wish(motion=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
-    hands = Hands([*[Wish()] * 4, *[push] * 5, *[Wish()] * 300])
+    push = OperatorInput(motion=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+    hands = Hands([*[OperatorInput()] * 4, *[push] * 5, *[OperatorInput()] * 300])
     said = drivers(Bench(), None, Takeover(hands, SPEC.action, release_s=0.1, ease_s=0))
     assert said[:4] == ["nobody"] * 4 and said[4:9] == ["person"] * 5
     assert said[-5:] == ["nobody"] * 5 and "policy" not in said  # the hand is off
 
 
 def test_a_takeover_is_said_and_given_back() -> None:
-    push = Wish(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    push = OperatorInput(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
     robot, hands = Bench(), Hands()
 
     def person() -> None:
         if len(robot.acted) == 5:
-            hands.wishes = [push] * 6
+            hands.inputs = [push] * 6
 
     robot.on_act = person  # type: ignore[assignment]
     said = drivers(robot, Slow(free=99), Takeover(hands, SPEC.action, release_s=0.02, ease_s=0.0), 60)
