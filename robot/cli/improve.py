@@ -35,10 +35,10 @@ from robot.core.files import write_whole
 from robot.core.protocols import Planner
 from robot.core.provenance.revision import program_revision
 from robot.episodes.arbitration import worked
-from robot.episodes.store import EpisodeStore
+from robot.episodes.store import EpisodeStore, StoredEpisodes
 from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce, Trainable, trained_part
 from robot.learn.journal import Journal
-from robot.learn.sail import LoopEvent, SailLoop, SailSettings, StoredEpisodes
+from robot.learn.sail import LoopEvent, SailLoop, SailSettings
 from robot.reports.report import HEADINGS, interval_text
 from robot.reports.results import add_results
 from sim.tasks import SEEN

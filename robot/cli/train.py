@@ -57,7 +57,7 @@ from robot.core.errors import SailError
 from robot.core.files import FolderLock, write_whole
 from robot.core.provenance.revision import program_revision
 from robot.core.training import STATE
-from robot.learn.sail import StoredEpisodes
+from robot.episodes.store import StoredEpisodes
 from robot.recipes import general
 from robot.recipes.starter import make_starter, requests
 
@@ -208,7 +208,8 @@ def _train_planner(config: DictConfig, card: Mapping[str, Any], store: StoreEpis
     episodes = _shown_to_planner(config, autoencoder, text, store)
     cache = LatentCache(autoencoder, config.camera, Path(config.data) / "latents")
     frames = int(config.denoiser.frames) if base is None else base.denoiser.frames
-    windows = WindowSampler([Source(cache.get_all(episodes))], frames, int(config.stride), float(config.text_drop))
+    shown = cache.get_all(episodes) if isinstance(episodes, StoredEpisodes) else list(episodes.taken(cache.get))
+    windows = WindowSampler([Source(shown)], frames, int(config.stride), float(config.text_drop))
     planner = _fresh_planner(config, windows, autoencoder, text) if base is None else base
     _check_stride(config, planner)
     _look_through(config, planner)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, cast
 
 from robot.core.data import Episode, SamplerSettings, Verdict
 from robot.core.errors import SailError
@@ -29,7 +29,7 @@ from robot.core.provenance.memory import MemoryWatch, own_peak_bytes
 from robot.episodes.arbitration import own_label, settled
 from robot.episodes.description import Origin
 from robot.episodes.labels import NOBODY, Field, Label, in_force, snapshot_hash
-from robot.episodes.store import EpisodeStore
+from robot.episodes.store import EpisodeStore, StoredEpisodes
 from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts, training_seed
 from robot.learn.exploration import InstructionBandit
 from robot.learn.journal import AttemptRecord, Journal, Phase, RunState
@@ -93,29 +93,6 @@ class LoopEvent:
 
 
 OnEvent = Callable[[LoopEvent], None]
-
-
-class StoredEpisodes(Sequence[Episode]):
-    """Present stored episodes as a sequence that reads each from disk when asked: a run's do not fit into memory."""
-
-    def __init__(self, store: EpisodeStore, ids: Sequence[str]) -> None:
-        self.store = store
-        self.ids = tuple(ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @overload
-    def __getitem__(self, index: int) -> Episode: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Episode]: ...
-    def __getitem__(self, index: int | slice) -> Episode | Sequence[Episode]:
-        if isinstance(index, slice):
-            return StoredEpisodes(self.store, self.ids[index])
-        return self.store.load(self.ids[index])
-
-    def __iter__(self) -> Iterator[Episode]:
-        return (self.store.load(episode_id) for episode_id in self.ids)
 
 
 class SailLoop:
