@@ -97,7 +97,7 @@ class Measure:
         if self.config.square:
             episode = squared(episode, self.camera, None if size is None else int(size[0]))
         check_camera(episode, self.camera)
-        seen = episode.frames[self.camera].shape[1:3]
+        seen = episode.shape(self.camera)[1:3]
         if size is not None and tuple(size) != tuple(seen):
             raise SailError(
                 f"The planner takes images of {size[0]}×{size[1]} pixels and episode {episode.episode_id!r} has "

@@ -7,6 +7,8 @@ deep-learning library. Everything is a frozen dataclass and validates itself whe
 from __future__ import annotations
 
 import enum
+import hashlib
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -205,11 +207,30 @@ class PlacedPlan:
     plan: VideoPlan
 
 
+class RecordedFrames(Mapping[str, NDArray[np.uint8]]):
+    """Hold pictures that stay where they lie until they are asked for, by camera: uint8 (T+1, H, W, 3) RGB.
+
+    Those of a camera are read once, and raise SailError where they cannot be.
+    """
+
+    @abstractmethod
+    def shape(self, camera: str) -> tuple[int, ...]:
+        """Return (T+1, H, W, 3) of a camera's pictures without reading them; raise KeyError for another camera."""
+
+    @abstractmethod
+    def mark(self, camera: str) -> str:
+        """Return what names a camera's pictures without reading them: other pictures have another mark."""
+
+    def __contains__(self, camera: object) -> bool:
+        return camera in tuple(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """Hold one whole attempt: T+1 observations and T actions.
 
-    `frames`: camera name → uint8 (T+1, H, W, 3) RGB. `proprio`: float32 (T+1, Dq). `requested` and `sent`: float32
+    `frames`: camera name → uint8 (T+1, H, W, 3) RGB, `RecordedFrames` where they are still on the disk. `proprio`:
+    float32 (T+1, Dq). `requested` and `sent`: float32
     (T, Da), before and after clipping and limits. `times_s`: float64 (T+1,). `states`: float64 (T+1, Ds) full
     simulator states where there are any, else None. `success`: bool (T,), the simulator's ground truth after each
     action where there is one, else None; `reward`: float32 (T,), likewise. `instruction` is what the task is; `spoken`
@@ -240,7 +261,7 @@ class Episode:
 
     def __post_init__(self) -> None:
         steps = len(self.sent)
-        lengths = {f"frames[{name}]": len(value) for name, value in self.frames.items()}
+        lengths = {f"frames[{name}]": self.shape(name)[0] for name in self.frames}
         lengths |= {"proprio": len(self.proprio), "times_s": len(self.times_s)}
         if self.states is not None:
             lengths["states"] = len(self.states)
@@ -261,6 +282,17 @@ class Episode:
         images = {name: frames[step] for name, frames in self.frames.items()}
         state = None if self.states is None else self.states[step]
         return Observation(images, self.proprio[step], float(self.times_s[step]), state)
+
+    def shape(self, camera: str) -> tuple[int, ...]:
+        """Return (T+1, H, W, 3) of a camera's pictures, which are not read for it."""
+        return self.frames.shape(camera) if isinstance(self.frames, RecordedFrames) else self.frames[camera].shape
+
+    def mark(self, camera: str) -> str:
+        """Return what names a camera's pictures: of recorded ones without reading them, of others a hash of them."""
+        if isinstance(self.frames, RecordedFrames):
+            return self.frames.mark(camera)
+        frames = np.ascontiguousarray(self.frames[camera])
+        return f"{hashlib.sha256(frames.data).hexdigest()} {frames.shape}"
 
     def camera_matrix(self, camera: str) -> NDArray[np.float64] | None:
         """Return world_to_image, float64 (3, 4), of a camera, see `RobotSpec`; None where nobody knew it."""
