@@ -22,6 +22,7 @@ from robot.episodes.description import (
     FIRST_SCHEMA,
     Heading,
     Origin,
+    begins_from_json,
     check_id,
     measured_rate_hz,
     plan_from_json,
@@ -156,6 +157,7 @@ def read_episode(
             plans=_read_plans(folder, about) if plans else (),
             outcome=Outcome(about["outcome"]),
             spec=spec_from_json(about["spec"]),
+            begins=begins_from_json(about),
         )
     except (KeyError, TypeError, ValueError, IndexError) as problem:
         raise SailError(f"The episode in {folder} is damaged: its parts do not fit ({problem}).") from None
