@@ -23,17 +23,18 @@ from typing import Any, Literal, cast, overload
 
 from robot.core.data import Episode, SamplerSettings, Verdict
 from robot.core.errors import SailError
-from robot.core.protocols import Learner, MadeOfModels, Policy, RewardModel, RobotPool
+from robot.core.protocols import Learner, MadeOfModels, Policy, RewardModel, RobotPool, SuccessDetector
 from robot.core.provenance.memory import MemoryWatch, own_peak_bytes
 from robot.episodes.description import Origin
 from robot.episodes.labels import NOBODY, PERSON, snapshot_hash
 from robot.episodes.store import EpisodeStore
+from robot.judges.asking import judged, reads_truth
 from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts, training_seed
 from robot.learn.exploration import InstructionBandit
 from robot.learn.journal import AttemptRecord, Journal, Phase, RunState
 from robot.learn.numbers import added, describe_attempts
 from robot.rollouts.recording import recorder
-from robot.rollouts.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
+from robot.rollouts.rollout import Attempt, RolloutSettings, RolloutTimings, ending_by, rollout
 
 LearnerName = Literal["planner", "inverse_dynamics"]
 LEARNERS: tuple[LearnerName, ...] = ("planner", "inverse_dynamics")
@@ -94,11 +95,15 @@ OnEvent = Callable[[LoopEvent], None]
 
 
 class StoredEpisodes(Sequence[Episode]):
-    """Present stored episodes as a sequence that reads each from disk when asked: a run's do not fit into memory."""
+    """Present stored episodes as a sequence that reads each from disk when asked: a run's do not fit into memory.
 
-    def __init__(self, store: EpisodeStore, ids: Sequence[str]) -> None:
+    `with_truth`: with what a simulator knew of them, or without.
+    """
+
+    def __init__(self, store: EpisodeStore, ids: Sequence[str], with_truth: bool = True) -> None:
         self.store = store
         self.ids = tuple(ids)
+        self.with_truth = with_truth
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -109,11 +114,15 @@ class StoredEpisodes(Sequence[Episode]):
     def __getitem__(self, index: slice) -> Sequence[Episode]: ...
     def __getitem__(self, index: int | slice) -> Episode | Sequence[Episode]:
         if isinstance(index, slice):
-            return StoredEpisodes(self.store, self.ids[index])
-        return self.store.load(self.ids[index])
+            return StoredEpisodes(self.store, self.ids[index], self.with_truth)
+        return self._load(self.ids[index])
 
     def __iter__(self) -> Iterator[Episode]:
-        return (self.store.load(episode_id) for episode_id in self.ids)
+        return map(self._load, self.ids)
+
+    def _load(self, episode_id: str) -> Episode:
+        episode = self.store.load(episode_id)
+        return episode if self.with_truth else episode.without_truth()
 
 
 class SailLoop:
@@ -137,7 +146,9 @@ class SailLoop:
         exploration: Exploration | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings = dataclasses.replace(
+            settings, rollout=dataclasses.replace(settings.rollout, ends_by=ending_by(judge))
+        )
         self.make_pool = make_pool
         self.policy = policy
         self.judge = judge
@@ -399,6 +410,7 @@ class SailLoop:
             state["run"],
             timings,
             recorder(self.store, ids, pool.spec, state["run"], Origin(state["run"], state["iteration"])),
+            self.judge if isinstance(self.judge, SuccessDetector) else None,
         )
         return fresh
 
@@ -444,7 +456,7 @@ class SailLoop:
         if not unjudged:
             return
         names = [record["episode"] for record in unjudged]
-        verdicts = self.judge.judge([fresh[name] if name in fresh else self.store.load(name) for name in names])
+        verdicts = judged(self.judge, [fresh[name] if name in fresh else self.store.load(name) for name in names])
         for record, verdict in zip(unjudged, verdicts, strict=True):
             known = self.store.verdicts(record["episode"])
             if all((one.source, one.model) != (verdict.source, verdict.model) for one in known):
@@ -509,7 +521,7 @@ class SailLoop:
         self._emit("training_started", state, {"learner": name, "successes": kept, "rollouts": len(records)})
         learner.restore(self._base(state, name))
         folder = self.journal.iteration_folder(state["iteration"]) / name
-        episodes = StoredEpisodes(self.store, [record["episode"] for record in records])
+        episodes = StoredEpisodes(self.store, [record["episode"] for record in records], reads_truth(self.judge))
         seed = training_seed(self.settings.seed, state["iteration"], name)
         state["labels"][name] = snapshot_hash({one: self.store.labels(one) for one in episodes.ids})
         began = time.perf_counter()
