@@ -7,7 +7,7 @@ the words it hears. Nothing here needs torch, and everything is a function of se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,10 +52,12 @@ class ToyRobot:
         self.seed: int | None = None
         self.steps = 0
         self.position = np.zeros(2, np.float32)
+        self.done = False
 
     def reset(self, seed: int | None = None) -> Observation:
         self.seed = seed
         self.steps = 0
+        self.done = False
         self.position = np.random.default_rng(seed).uniform(-0.2, 0.2, 2).astype(np.float32)
         return self.observe()
 
@@ -68,10 +70,14 @@ class ToyRobot:
         sent = Action(SPEC.action.clip(action.values))
         self.position = self.position + STEP_M * sent.values
         self.steps += 1
+        self.done = self.done or bool(self.position[0] >= 1.0)
         return sent
 
     def succeeded(self) -> bool:
-        return bool(self.position[0] >= 1.0)
+        return self.done
+
+    def count_anew(self) -> None:
+        self.done = False
 
     def close(self) -> None:
         self.closed += 1
@@ -114,6 +120,11 @@ class ToyPool:
             if number in self.dead:
                 raise RuntimeError(f"robot {number} does not answer")
         return {number: self.robots[number].reset(seed) for number, seed in seeds.items()}
+
+    def observe(self, robots: Collection[int]) -> dict[int, Observation]:
+        for number in robots:
+            self.robots[number].count_anew()
+        return {number: self.robots[number].observe() for number in robots if number not in self.dead}
 
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
         if self.on_act is not None:

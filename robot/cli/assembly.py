@@ -151,12 +151,12 @@ def check_fit(planner: Planner, spec: RobotSpec, execute_frames: int = 1) -> Non
 
 
 def rollout_settings(config: DictConfig) -> RolloutSettings:
-    """Return how attempts are carried out."""
+    """Return how attempts are carried out; who ends them is for the judge to say, where there is one."""
     return RolloutSettings(
         int(config.max_steps),
         int(config.plan_batch),
-        bool(config.get("stop_on_success", True)),
-        int(config.get("retries", 2)),
+        ends_by=config.get("ends_by", "time"),
+        retries=int(config.get("retries", 2)),
     )
 
 

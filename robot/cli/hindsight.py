@@ -19,6 +19,7 @@ from robot.core.protocols import InverseDynamics, Planner, RewardModel
 from robot.core.rates import steps_per_frame
 from robot.episodes.arbitration import settled
 from robot.episodes.labels import Label
+from robot.judges.asking import judged
 from robot.learn.hindsight import Actions, Errors, Hindsight, imagine, infer
 from robot.reports.report import interval_text
 from robot.reports.statistics import wilson_interval
@@ -125,7 +126,7 @@ class Measure:
         if self.judge is None:
             return
         try:
-            (verdict,) = self.judge.judge([episode])
+            (verdict,) = judged(self.judge, [episode])
         except SailError as problem:
             self.unjudged[episode.episode_id] = str(problem)
             return

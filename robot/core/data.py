@@ -10,7 +10,7 @@ import enum
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class ActionSpec:
     """Describe an action vector: one name, unit, lower and upper bound per entry, and the rate it is sent at.
 
     `low` and `high` are float32 (Da,) in the units named; `rate_hz` is how often a robot expects a new action.
+    `is_relative`: an action says how far to go from here, a gripper's command (`grip`) aside, and not where.
     """
 
     names: tuple[str, ...]
@@ -38,6 +39,7 @@ class ActionSpec:
     low: FloatArray
     high: FloatArray
     rate_hz: float
+    is_relative: bool = False
 
     def __post_init__(self) -> None:
         size = len(self.names)
@@ -189,6 +191,13 @@ class Feedback:
     success: bool | None = None
 
 
+class Beginning(enum.StrEnum):
+    """Say how an episode began: its robot was reset with the episode's seed, or went on from where it was."""
+
+    SEED = "seed"
+    CONTINUED = "where the last one ended"
+
+
 class Outcome(enum.StrEnum):
     """Say how an episode ended. A judge's opinion of it is a `Verdict`, kept apart."""
 
@@ -236,7 +245,8 @@ class Episode:
     action where there is one, else None; `reward`: float32 (T,), likewise. `instruction` is what the task is; `spoken`
     is what the planner was told, which differs only when exploration borrowed another instruction. `spec` describes the
     robot, where whoever recorded the episode knew it. `intervention`: bool (T,), whether a person gave the action
-    instead of the policy, where somebody could, else None.
+    instead of the policy, where somebody could, else None. `begins`: how it began; one that was `continued` has a seed
+    too, of what its policy drew.
     """
 
     task: str
@@ -258,6 +268,7 @@ class Episode:
     reward: FloatArray | None = None
     spec: RobotSpec | None = None
     intervention: NDArray[np.bool_] | None = None
+    begins: Beginning = Beginning.SEED
 
     def __post_init__(self) -> None:
         steps = len(self.sent)
@@ -276,6 +287,17 @@ class Episode:
     def __len__(self) -> int:
         """Return T, the number of actions."""
         return len(self.sent)
+
+    def without_truth(self) -> Episode:
+        """Return the episode without what a simulator knows: success, reward, states, and that it ended by success."""
+        known = self.success is not None and self.outcome in (Outcome.SUCCESS, Outcome.FAILURE)
+        return replace(
+            self,
+            success=None,
+            reward=None,
+            states=None,
+            outcome=Outcome.TIMEOUT if known else self.outcome,
+        )
 
     def observation(self, step: int) -> Observation:
         """Return the observation before action `step` (0 … T; T is the last one)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -94,6 +94,15 @@ class KnowsSuccess(Protocol):
 
 
 @runtime_checkable
+class CountsAnew(Protocol):
+    """What a `Robot` that knows its success has beside, where an attempt may begin without a reset."""
+
+    def count_anew(self) -> None:
+        """Let success count from now on, and not from the last reset; nothing that is sensed changes."""
+        ...
+
+
+@runtime_checkable
 class SaysCondition(Protocol):
     """What a `Robot` has beside that can say what state it is in."""
 
@@ -129,6 +138,13 @@ class RobotPool(Protocol):
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
         """Reset the robots named, each with its seed, and return what they observe."""
+        ...
+
+    def observe(self, robots: Collection[int]) -> dict[int, Observation]:
+        """Return what the robots named observe where they are, for attempts that begin there: nothing is reset.
+
+        What was done before no longer counts as success. A robot that has broken down is missing from the answer.
+        """
         ...
 
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
@@ -383,6 +399,33 @@ class RewardModel(Protocol):
 
     def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
         """Return one verdict an episode."""
+        ...
+
+
+@runtime_checkable
+class ReadsTruth(Protocol):
+    """A `RewardModel` that says whether it reads the simulator's own word, as no other does.
+
+    Where it is true, attempts end when the simulator says success, and episodes bear its word. No other judge sees it.
+    """
+
+    reads_truth: bool
+
+
+@runtime_checkable
+class SuccessDetector(Protocol):
+    """What a `RewardModel` has beside that can say, while attempts run, whether they have worked."""
+
+    def success(
+        self,
+        frames: Sequence[Mapping[str, Image]],
+        first: Sequence[Mapping[str, Image]],
+        instructions: Sequence[str],
+    ) -> list[bool]:
+        """Return for each attempt whether its instruction is done, in one batch.
+
+        `frames` are what its cameras see now, by name, uint8 (H, W, 3), and `first` what they saw when it began.
+        """
         ...
 
 
