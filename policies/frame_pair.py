@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from policies.frame_pair_network import FramePairNetwork, load_frame_pair
 from policies.pose_tracking import PRECISIONS, steps_between_frames
+from robot.core.checkpoints import identity_of
 from robot.core.data import Action, Observation, VideoPlan
 
 
@@ -55,7 +56,7 @@ class FramePair:
                 f"steps of {step_s:g} s: set robot.action_repeat as it was in training, or train another."
             )
         self.network = network.eval()
-        self.identity = identity
+        self.identity = identity or identity_of(network.state_dict())
         self._camera, self._step_s, self._frames_stride = camera, step_s, frames_stride
         self._precision = PRECISIONS[precision]
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from policies.pose_network import POSE_SIZE, PoseNetwork, load_pose_network
+from robot.core.checkpoints import identity_of
 from robot.core.data import Action, Observation, VideoPlan
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
@@ -84,7 +85,7 @@ class PoseTracking:
         if frames_stride is not None and frames_stride < 1:
             raise ValueError(f"frames_stride must be at least 1, got {frames_stride}.")
         self.network = network.eval()
-        self.identity = identity
+        self.identity = identity or identity_of(network.state_dict())
         self._camera, self._step_s, self._frames_stride = camera, step_s, frames_stride
         self._action_repeat, self._metres_per_unit, self._gain = action_repeat, metres_per_unit, gain
         self._lead = round(lead_s / step_s)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from robot.core.errors import UnknownNameError
 
+PHYSICS_HZ = 80.0
+"""MetaWorld's own actions a second."""
+
 INSTRUCTIONS: dict[str, str] = {
     "assembly": "put the ring on the peg",
     "basketball": "dunk the basketball into the hoop",

@@ -15,7 +15,7 @@ from planners.diffusion import DiffusionSettings
 from planners.latent_video import LatentVideoPlanner
 from planners.scores import VideoScore
 from policies.pose_network import load_pose_network
-from robot.cli.assembly import instruction_of, rollout_settings, training_settings
+from robot.cli.assembly import instruction_of, models_of, policy_of, rollout_settings, training_settings
 from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import Origin
 from robot.cli.recorded import check_recorded
@@ -110,13 +110,12 @@ def stand_in(planner: LatentVideoPlanner, widths: Sequence[int]) -> VideoScore:
 
 def _rollouts(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
     instruction = instruction_of(config)
-    planner, inverse_dynamics = build(config.planner), build(config.inverse_dynamics)
+    models = models_of(config)
     pool = build(config.robot, task=config.task)
     try:
         return bench_rollouts(
             pool,
-            planner,
-            inverse_dynamics,
+            policy_of(config, models, pool.spec),
             config.task,
             instruction,
             int(config.rollouts),

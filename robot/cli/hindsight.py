@@ -16,11 +16,11 @@ from robot.cli.verbs import Arguments
 from robot.core.data import Episode, Verdict
 from robot.core.errors import SailError
 from robot.core.protocols import InverseDynamics, Planner, RewardModel
+from robot.core.rates import steps_per_frame
 from robot.episodes.verdicts import settled
 from robot.learn.hindsight import Actions, Errors, Hindsight, imagine, infer
 from robot.reports.report import interval_text
 from robot.reports.statistics import wilson_interval
-from robot.rollouts.rollout import steps_per_frame
 
 MODELS = ("planner", "inverse_dynamics")
 OF_ATTEMPTS = ("save", "gifs", "instruction")

@@ -7,17 +7,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from robot.cli.assembly import (
-    check_fit,
     check_words,
     exploration_of,
     instruction_of,
     inverse_dynamics_learner,
+    models_of,
     open_pool,
     planner_learner,
+    policy_of,
     rollout_settings,
     sampler_of,
     without_demonstrations,
@@ -35,7 +35,7 @@ from robot.core.files import write_whole
 from robot.core.protocols import Planner
 from robot.core.provenance.revision import program_revision
 from robot.episodes.store import EpisodeStore
-from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce, Trainable, trained_part
+from robot.learn.finetuning import Trainable, trained_part
 from robot.learn.journal import Journal
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings, StoredEpisodes
 from robot.reports.report import HEADINGS, interval_text
@@ -84,9 +84,7 @@ def improve(
 ) -> list[dict[str, Any]]:
     """Put the loop together and run it through; return the record of every iteration."""
     described = to_yaml(config)
-    torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
-    planner = PlannerInForce(build(config.planner))
-    inverse_dynamics = InverseDynamicsInForce(build(config.inverse_dynamics))
+    models = models_of(config)
     task = task_of(config)[0]
     if takes_any_words(config) and not config.demonstrations_from:
         narrator.say(
@@ -94,7 +92,7 @@ def improve(
             "mislead. demonstrations_from=data/teleoperated, say, names a store of yours."
         )
         config = without_demonstrations(config)
-    if (change := what_will_act(config, planner.current)) is not None:
+    if models.planner is not None and (change := what_will_act(config, models.planner.current)) is not None:
         narrator.say(change)
     pools = open_pool(config, task)
     tracker = "tensorboard" if config.tensorboard else ""
@@ -104,8 +102,9 @@ def improve(
         return seen_demonstrations(config, progress)
 
     try:
-        check_fit(planner.current, pools.spec, int(config.execute_frames))
-        check_words(planner.current, instruction)
+        policy = policy_of(config, models, pools.spec)
+        if models.planner is not None:
+            check_words(models.planner.current, instruction)
         loop = SailLoop(
             folder=folder,
             settings=SailSettings(
@@ -123,13 +122,12 @@ def improve(
                 method=config.method,
             ),
             make_pool=pools.make,
-            planner=planner,
-            inverse_dynamics=inverse_dynamics,
+            policy=policy,
             judge=build(config.judge),
             store=EpisodeStore(folder / "episodes"),
-            planner_learner=planner_learner(config, planner, seen, pools.spec.action.rate_hz, tracker),
+            planner_learner=planner_learner(config, models.planner, seen, pools.spec.action.rate_hz, tracker),
             inverse_dynamics_learner=inverse_dynamics_learner(
-                config, inverse_dynamics, planner, seen, pools.spec.camera_matrices, tracker
+                config, models, seen, pools.spec.camera_matrices, tracker
             ),
             exploration=exploration_of(config, instruction),
             on_event=narrator.hear,

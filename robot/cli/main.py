@@ -37,6 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell("")
         tell(f"Stopped; continue with: {shlex.join(['sail', *words])}")
         return EXIT_INTERRUPTED
+    except ModuleNotFoundError as error:
+        from robot.cli.extras import missing_package
+
+        sentence = missing_package(error, f"`{' '.join(['sail', *(word for word in words[:2] if '=' not in word)])}`")
+        if sentence is None:
+            raise
+        return _complain(sentence)
     except BrokenPipeError:
         # The reader (`| head`) has gone: say nothing, and keep the interpreter from flushing into the void.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

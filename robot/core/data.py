@@ -147,6 +147,26 @@ class VideoPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Intent:
+    """Hold what a policy means to do from the observation it was asked about on.
+
+    `steps`: robot steps after which it wants to be asked anew, 1 or more. `horizon`: for how many it can be acted on at
+    all, such as while the next intent is being made; 0 stands for `steps`. `plan`: what it imagined, where it imagines.
+    `handle`: the policy's own. Raises ValueError for numbers that make no sense.
+    """
+
+    steps: int
+    horizon: int = 0
+    plan: VideoPlan | None = None
+    handle: object = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "horizon", self.horizon or self.steps)
+        if not 1 <= self.steps <= self.horizon:
+            raise ValueError(f"An intent holds for 1 step or more of its {self.horizon}, got {self.steps}.")
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Hold one transition as it was recorded: what was seen, what was asked for and what was really sent."""
 

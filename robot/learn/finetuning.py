@@ -93,6 +93,11 @@ class InverseDynamicsInForce:
     def __init__(self, inverse_dynamics: InverseDynamics) -> None:
         self.current = inverse_dynamics
 
+    @property
+    def identity(self) -> str:
+        """Return the identity of the inverse dynamics in force."""
+        return self.current.identity
+
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         """Digest plans with the inverse dynamics in force."""
         return self.current.begin(observations, plans)

@@ -23,7 +23,7 @@ from typing import Any, Literal, cast, overload
 
 from robot.core.data import Episode, SamplerSettings, Verdict
 from robot.core.errors import SailError
-from robot.core.protocols import InverseDynamics, Learner, Planner, RewardModel, RobotPool
+from robot.core.protocols import Learner, MadeOfModels, Policy, RewardModel, RobotPool
 from robot.core.provenance.memory import MemoryWatch, own_peak_bytes
 from robot.episodes.description import Origin
 from robot.episodes.labels import NOBODY, PERSON, snapshot_hash
@@ -119,8 +119,9 @@ class StoredEpisodes(Sequence[Episode]):
 class SailLoop:
     """Run SAIL in a folder, from wherever the folder says the run is.
 
-    `make_pool` opens the robots for the rollouts of an iteration; they are closed while models train. A learner that
-    is None leaves its model as it is. `exploration` None: every attempt uses the true instruction.
+    `make_pool` opens the robots for the rollouts of an iteration; they are closed while models train. `policy`
+    acts, and the learners put new models in force inside it; one that is None leaves its model as it is. `exploration`
+    None: every attempt uses the true instruction.
     """
 
     def __init__(
@@ -128,8 +129,7 @@ class SailLoop:
         folder: Path,
         settings: SailSettings,
         make_pool: Callable[[], RobotPool],
-        planner: Planner,
-        inverse_dynamics: InverseDynamics,
+        policy: Policy,
         judge: RewardModel,
         store: EpisodeStore,
         planner_learner: Learner | None = None,
@@ -139,8 +139,7 @@ class SailLoop:
     ) -> None:
         self.settings = settings
         self.make_pool = make_pool
-        self.planner = planner
-        self.inverse_dynamics = inverse_dynamics
+        self.policy = policy
         self.judge = judge
         self.store = store
         self.learners = {"planner": planner_learner, "inverse_dynamics": inverse_dynamics_learner}
@@ -173,16 +172,18 @@ class SailLoop:
         described = self._described()
         state = self.journal.state()
         if state is not None:
+            written = self._comparable(state["settings"], described)
             differing = sorted(
                 name
-                for name in (described.keys() | state["settings"]) - {"iterations"}
-                if described.get(name) != state["settings"].get(name)
+                for name in (described.keys() | written) - {"iterations"}
+                if described.get(name) != written.get(name)
             )
             if differing:
                 raise SailError(
                     f"{self.journal.folder} holds a run with another {differing[0]} "
-                    f"({state['settings'].get(differing[0])}): take another folder, or the same settings to resume."
+                    f"({written.get(differing[0])}): take another folder, or the same settings to resume."
                 )
+            state["settings"] = described | {"iterations": written["iterations"]}
             state.setdefault("peak_memory_bytes", 0)
             state.setdefault("share", 0.0)
             if state["phase"] == "done" and state["iteration"] < self.settings.iterations:
@@ -237,8 +238,9 @@ class SailLoop:
     def _described(self) -> dict[str, Any]:
         """Return, as JSON holds it, everything of the settings that decides what a run does."""
         described = dataclasses.asdict(self.settings)
-        described["judge"] = type(self.judge).__name__
-        described["starter planner"] = self.planner.identity
+        described["judge"] = self.judge.identity
+        described["policy"] = self.policy.identity
+        described["starter planner"] = self._planner()
         described["learns"] = [name for name in LEARNERS if self.learners[name] is not None]
         exploration = None
         if self.exploration is not None:
@@ -249,6 +251,20 @@ class SailLoop:
             exploration["bandit"] = {name: value for name, value in bandit.items() if name != "tallies"}
         described["exploration"] = exploration
         return cast(dict[str, Any], json.loads(json.dumps(described, default=dataclasses.asdict)))
+
+    def _comparable(self, written: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a state's settings in today's terms; what an earlier version did not write down is not compared."""
+        if "policy" in written:
+            return dict(written)
+        named = written["judge"] == type(self.judge).__name__  # what the judge is, and not yet which
+        rollout = {name: written["rollout"].get(name, value) for name, value in described["rollout"].items()}
+        known = {"judge": self.judge.identity if named else written["judge"], "rollout": rollout}
+        return {**described, **written, **known}
+
+    def _planner(self) -> str:
+        """Return the identity of the planner in force, or of the policy where it has none."""
+        models = self.policy.models if isinstance(self.policy, MadeOfModels) else {}
+        return models.get("planner", self.policy.identity)
 
     def _do(self, state: RunState) -> None:
         """Do the next phase and move the state on."""
@@ -289,7 +305,7 @@ class SailLoop:
         """Carry out what is missing of an iteration's waves and learn from each wave which words work."""
         began = time.perf_counter()
         timings = RolloutTimings()
-        state["planner"] = self.planner.identity  # who acts, before it is trained
+        state["planner"] = self._planner()  # who acts, before it is trained
         state["acted"][state["iteration"] :] = [dict(state["models"])]
         plan = self._plan(state)
 
@@ -376,8 +392,7 @@ class SailLoop:
 
         rollout(
             pool,
-            self.planner,
-            self.inverse_dynamics,
+            self.policy,
             [item.attempt for item in missing],
             self.settings.rollout,
             finished,

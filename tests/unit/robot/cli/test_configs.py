@@ -21,6 +21,7 @@ HOME = {
     "planner": "improve",
     "general": "improve",
     "inverse_dynamics": "improve",
+    "policy": "improve",
     "judge": "improve",
     "learner": "improve",
     "experiment": "improve",

@@ -21,7 +21,7 @@ from robot.learn.journal import Journal
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings
 from robot.reports.statistics import wilson_interval
 from robot.rollouts.rollout import RolloutSettings
-from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
 SETTINGS = SailSettings("toy", "go right", iterations=3, rollouts=30, rollout=RolloutSettings(max_steps=40))
 HELPFUL = {"push": 0.85}
@@ -52,8 +52,7 @@ def run(
         folder,
         settings,
         pool or (lambda: ToyPool(8)),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         judge or GroundTruth(),
         EpisodeStore(folder / "episodes"),
         learner if train else None,
@@ -169,8 +168,7 @@ def test_fine_tuning_goes_on_from_the_previous_model_or_from_the_starter(tmp_pat
             tmp_path / source,
             settings,
             lambda: ToyPool(8),
-            planner,
-            ToyInverseDynamics(),
+            toy_policy(planner),
             GroundTruth(),
             EpisodeStore(tmp_path / source / "episodes"),
             learner,
@@ -199,8 +197,7 @@ def spoiled_starts(tmp_path: Path, source: str) -> list[float]:
         tmp_path / source,
         settings,
         lambda: ToyPool(8),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / source / "episodes"),
         learner,
@@ -251,8 +248,7 @@ def test_what_a_person_said_counts_for_training(tmp_path: Path) -> None:
         tmp_path,
         settings,
         lambda: ToyPool(8),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / "episodes"),
         learner,
@@ -270,8 +266,7 @@ def test_every_training_has_a_seed_of_its_own_that_the_record_names(tmp_path: Pa
             tmp_path / str(run_seed),
             dataclasses.replace(SETTINGS, seed=run_seed, rollouts=8),
             lambda: ToyPool(8),
-            planner,
-            ToyInverseDynamics(),
+            toy_policy(planner),
             GroundTruth(),
             EpisodeStore(tmp_path / str(run_seed) / "episodes"),
             *learners,
@@ -306,6 +301,8 @@ def test_without_a_filter_everything_is_learnt_from_but_truth_is_reported(tmp_pa
 
 def test_where_nobody_knows_the_truth_the_judge_is_believed_and_it_is_said(tmp_path: Path) -> None:
     class Half:
+        identity = "half"
+
         def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
             return [Verdict(0.4 + 0.2 * (episode.seed % 2), "person") for episode in episodes]
 
@@ -454,8 +451,7 @@ def test_pools_are_closed_while_models_train(tmp_path: Path) -> None:
         tmp_path,
         dataclasses.replace(SETTINGS, iterations=1),
         make,
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / "episodes"),
         ToyLearner(planner),

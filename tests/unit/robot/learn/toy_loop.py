@@ -17,7 +17,7 @@ from robot.learn.attempts import Exploration
 from robot.learn.exploration import InstructionBandit
 from robot.learn.sail import LoopEvent, SailLoop, SailSettings
 from robot.rollouts.rollout import RolloutSettings
-from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
 SETTINGS = SailSettings("toy", "go right", 2, 12, rollout=RolloutSettings(max_steps=40))
 
@@ -54,8 +54,7 @@ def make_loop(folder: Path, where: str = "", count: int = 0, size: int = 3) -> S
         folder / "run",
         SETTINGS,
         lambda: ToyPool(size, on_act=on_act),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(folder / "run" / "episodes"),
         ToyLearner(planner, on_step=on_step),
