@@ -1,4 +1,4 @@
-"""Read a store as PyTorch data sets: windows for a planner, pairs for inverse dynamics, transitions, end frames.
+"""Read a store as PyTorch data sets: transitions for critics, the last frames of episodes for judges.
 
 Each takes one index and gives one sample, or takes several and gives a batch in one go, which is many times faster and
 what `batches` does. Frames are decoded once (`robot.episodes.frame_cache`) and come as uint8 (…, S, S, 3); numbers are
