@@ -33,10 +33,10 @@ class AdaptedPlanner(Imagining):
         self,
         in_domain: LatentVideoPlanner,
         general: VideoScore | None,
-        adaptation: str = "pa",
+        adaptation: str = "ipa",
         strength: PriorStrength = PriorStrength(),  # noqa: B008 (frozen)
         normalisation: str = "text",
-        finetuned: str = "",
+        finetuned: str = "in_domain",
     ) -> None:
         """Put two models together; only `in_domain` can do without the general one.
 
@@ -67,12 +67,12 @@ class AdaptedPlanner(Imagining):
         planner: str | Path,
         autoencoder: str | Path | Autoencoder,
         general: str | Path | VideoScore | Callable[[], VideoScore] | None,
-        adaptation: str = "pa",
-        strength: float = 0.1,
+        adaptation: str = "ipa",
+        strength: float = 0.3,
         strength_schedule: str = "constant",
         strength_range: Sequence[float] = (-4.0, 4.0),
         normalisation: str = "text",
-        finetuned: str = "",
+        finetuned: str = "in_domain",
         adapters: str | Path | None = None,
         **overrides: Any,
     ) -> AdaptedPlanner:

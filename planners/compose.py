@@ -53,7 +53,7 @@ class PriorStrength:
     between the two, ends included, and 0 elsewhere. Log-SNR is log(ᾱ / (1 − ᾱ)) of the base model's schedule.
     """
 
-    strength: float = 0.1
+    strength: float = 0.3
     shape: str = "constant"
     between: tuple[float, float] = (-4.0, 4.0)
 

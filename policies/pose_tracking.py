@@ -66,7 +66,7 @@ class PoseTracking:
         action_repeat: int = 2,
         metres_per_unit: float = 0.01,
         gain: float = 1.3,
-        lead_s: float = 0.0,
+        lead_s: float = 0.05,
         median: bool = True,
         calibration: float = 0.5,
         close_below: float = 0.75,

@@ -120,8 +120,8 @@ class SamplerSettings:
     """
 
     sampler: str = "ddim"
-    steps: int = 8
-    guidance_scale: float = 1.5
+    steps: int = 4
+    guidance_scale: float = 2.0
     negative_prompt: str = ""
 
 

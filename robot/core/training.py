@@ -48,7 +48,7 @@ class TrainingSettings:
     steps: int
     batch_size: int = 32
     learning_rate: float = 3e-4
-    warmup_steps: int = 50
+    warmup_steps: int = 100
     final_learning_rate: float = 0.0
     weight_decay: float = 0.01
     gradient_clip: float = 1.0

@@ -6,7 +6,6 @@ put in force at once: `PlannerInForce` and `InverseDynamicsInForce` are what the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,11 +115,11 @@ class PlannerLearner:
     `seen_share` of every batch comes from them. `stride` (steps) lies between two frames of a window. With
     `unhesitating` a success is shown at the tempo of the demonstrations and without what led nowhere (see
     `planners.tempo`); without demonstrations at all, as it went.
-    `half_life` (steps): see `planners.windows.Source`. `attempted_share` of every batch is whatever was attempted,
-    failures too, without a text: what guidance then steers away from is what the arm does anyway, and what it steers
-    towards is what worked (Frans et al. 2025, Diffusion guidance is a controllable policy improvement operator, §4:
-    the stronger the guidance, the larger the step of policy improvement). `latents`: a folder in which encoded
-    demonstrations are kept between runs.
+    `half_life` (steps; as `stride`, by default for 40 steps a second): see `planners.windows.Source`.
+    `attempted_share` of every batch is whatever was attempted, failures too, without a text: what guidance then steers
+    away from is what the arm does anyway, and what it steers towards is what worked (Frans et al. 2025, Diffusion
+    guidance is a controllable policy improvement operator, §4: the stronger the guidance, the larger the step of policy
+    improvement). `latents`: a folder in which encoded demonstrations are kept between runs.
     """
 
     def __init__(
@@ -129,14 +128,14 @@ class PlannerLearner:
         load: Callable[[Path], LatentVideoPlanner],
         seen: Episodes,
         settings: TrainingSettings,
-        seen_share: float = 0.5,
+        seen_share: float = 0.25,
         stride: int = 2,
-        unhesitating: bool = False,
-        half_life: float = math.inf,
+        unhesitating: bool = True,
+        half_life: float = 40.0,
         text_drop: float = 0.1,
         latents: Path | None = None,
         keep_above: float = 0.5,
-        attempted_share: float = 0.0,
+        attempted_share: float = 0.25,
     ) -> None:
         part = trained_part(planner.current)
         if part is None:
@@ -274,7 +273,7 @@ class InverseDynamicsLearner:
         seen_share: float = 0.5,
         learn_from: Literal["rollouts", "successes"] = "rollouts",
         keep_above: float = 0.5,
-        most_frames: float = math.inf,
+        most_frames: float = 6000,
     ) -> None:
         if not most_frames > 0:
             raise ValueError(f"Inverse dynamics needs some frames to learn from: most_frames is {most_frames}.")

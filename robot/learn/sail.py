@@ -53,8 +53,8 @@ class SailSettings:
     rollouts: int = 30
     seed: int = 0
     accumulate: bool = True
-    finetune_from: Literal["previous", "best", "starter"] = "previous"
-    enough: float = 2.0
+    finetune_from: Literal["previous", "best", "starter"] = "starter"
+    enough: float = 0.9
     keep_above: float = 0.5
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)

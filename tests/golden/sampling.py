@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +163,7 @@ def with_strength() -> Iterator[tuple[str, NDArray[Any]]]:
         for shade in (40, 90, 200)
     ]
     adapted = AdaptedPlanner(small, general, "ipa", PriorStrength(0.5, "linear"), "text")
-    plans = adapted.plan(seen, TEXTS, SEEDS, [replace(small.settings, guidance_scale=scale) for scale in SCALES])
+    plans = adapted.plan(seen, TEXTS, SEEDS, [SamplerSettings(steps=8, guidance_scale=scale) for scale in SCALES])
     yield "text alignment", TextAlignment(draws=2).score(adapted, seen, plans)
 
 

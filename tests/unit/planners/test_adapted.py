@@ -127,7 +127,7 @@ def test_a_flow_matching_model_takes_either_part(
 def test_other_weights_in_domain_leave_the_general_model_as_it_is(
     small: LatentVideoPlanner, general: LatentVideoPlanner, make_denoiser: Any
 ) -> None:
-    adapted = AdaptedPlanner(small, general, "ipa", PriorStrength(0.3), "text")
+    adapted = AdaptedPlanner(small, general, "ipa", PriorStrength(0.3), "text", finetuned="")
     tuned = adapted.with_in_domain(small.with_denoiser(make_denoiser(seed=7)))
     assert tuned.general is adapted.general
     assert tuned.identity != adapted.identity
@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_refused(
         AdaptedPlanner(small, general, "both")
     with pytest.raises(ValueError, match="no normalisation 'mean'"):
         AdaptedPlanner(small, general, normalisation="mean")
-    with pytest.raises(ValueError, match="'pa' needs a general model"):
+    with pytest.raises(ValueError, match="'ipa' needs a general model"):
         AdaptedPlanner(small, None)
     for wrong in ((1, 2, 3), 4, "ab"):
         with pytest.raises(ValueError, match=rf"two log-SNRs, such as \[-4, 4\], got {re.escape(str(wrong))}"):
@@ -202,7 +202,7 @@ def test_what_is_no_general_model_is_refused_in_a_sentence(
 ) -> None:
     small.save(tmp_path)
     options: dict[str, Any] = {"text_encoder": text_encoder, "precision": "fp32", "device": "cpu"}
-    with pytest.raises(ValueError, match="'pa' needs a general model"):
+    with pytest.raises(ValueError, match="'ipa' needs a general model"):
         AdaptedPlanner.load(tmp_path, autoencoder, None, **options)
     assert AdaptedPlanner.load(tmp_path, autoencoder, None, "in_domain", **options).general is None
     made = AdaptedPlanner.load(tmp_path, autoencoder, lambda: small, **options)

@@ -81,7 +81,7 @@ def test_one_candidate_is_the_planner_itself_bit_for_bit(planner: LatentVideoPla
 def test_it_says_of_itself_what_its_planner_does_and_trains_what_that_trains(
     planner: LatentVideoPlanner, make_denoiser: Any
 ) -> None:
-    best = BestOfN(AdaptedPlanner(planner, planner, "pa", PriorStrength(0.5)), Brightness(), 5)
+    best = BestOfN(AdaptedPlanner(planner, planner, "pa", PriorStrength(0.5), finetuned=""), Brightness(), 5)
     assert (best.camera, best.image_size, best.stride_s, best.adaptation) == ("corner2", (32, 32), 0.05, "pa")
     assert best.in_domain is planner
     tuned = best.with_in_domain(planner.with_denoiser(make_denoiser(seed=3)))

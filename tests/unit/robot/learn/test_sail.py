@@ -24,7 +24,15 @@ from robot.reports.statistics import wilson_interval
 from robot.rollouts.rollout import RolloutSettings
 from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
-SETTINGS = SailSettings("toy", "go right", iterations=3, rollouts=30, rollout=RolloutSettings(max_steps=40))
+SETTINGS = SailSettings(
+    "toy",
+    "go right",
+    iterations=3,
+    rollouts=30,
+    finetune_from="previous",
+    enough=2.0,
+    rollout=RolloutSettings(max_steps=40),
+)
 HELPFUL = {"push": 0.85}
 
 

@@ -16,7 +16,15 @@ from robot.learn.sail import SailLoop, SailSettings
 from robot.rollouts.rollout import RolloutSettings
 from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
-SETTINGS = SailSettings("toy", "go right", iterations=1, rollouts=8, rollout=RolloutSettings(max_steps=40))
+SETTINGS = SailSettings(
+    "toy",
+    "go right",
+    iterations=1,
+    rollouts=8,
+    finetune_from="previous",
+    enough=2.0,
+    rollout=RolloutSettings(max_steps=40),
+)
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,9 @@ from robot.learn.sail import SailLoop, SailSettings
 from robot.rollouts.rollout import RolloutSettings
 from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
-SETTINGS = SailSettings("toy", "go right", 2, 12, rollout=RolloutSettings(max_steps=40))
+SETTINGS = SailSettings(
+    "toy", "go right", 2, 12, finetune_from="previous", enough=2.0, rollout=RolloutSettings(max_steps=40)
+)
 
 
 def die() -> None:
