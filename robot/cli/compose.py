@@ -30,6 +30,11 @@ NOT_IN_HASH_EMPTY = ("demonstrations_from",)
 """Keys that change nothing where they are empty."""
 NOT_IN_HASH_USUAL = {"policy": "imagine"}
 """Groups that change nothing where the option is this one, as it comes: it is what there was before the group."""
+NAMED_IN_HASH = {
+    "robot.core.data.": "robot.data.",
+    "hardware.client.remote_arm.": "hardware.remote_arm.",
+}
+"""Modules that have moved, and what a run's name still knows them as: a run begun before goes on."""
 
 if not OmegaConf.has_resolver("project"):
     # `${project:starter/planner}` finds what ships with the project from whatever folder `sail` is called in.
@@ -150,6 +155,8 @@ def config_hash(config: DictConfig) -> str:
         if isinstance(container, dict) and container.get(group) == as_it_comes:
             del container[group]
     text = json.dumps(container, sort_keys=True, separators=(",", ":"))
+    for now, before in NAMED_IN_HASH.items():
+        text = text.replace(f'"_target_":"{now}', f'"_target_":"{before}')
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -22,9 +22,9 @@ from robot.core.data import Episode
 from robot.core.errors import SailError, UnknownNameError
 from robot.learn.evaluation import EvaluationRecord, evaluate
 from robot.reports.pictures import imagined_beside_executed, succeeded, write_gif
-from robot.reports.report import chosen_examples, interval_text, write_contact_sheet
+from robot.reports.report import chosen_examples, interval_text, mean_text, write_contact_sheet
 from robot.reports.results import add_results
-from robot.reports.statistics import mean_over_tasks
+from robot.reports.statistics import mean_interval, mean_over_tasks
 from robot.rollouts.rollout import Attempt
 from sim.tasks import INSTRUCTIONS, tasks_of
 
@@ -169,8 +169,8 @@ def _draw(episodes: list[Episode], folder: Path, task: str) -> None:
 def _conclude(console: Screen, records: list[EvaluationRecord], as_json: bool) -> None:
     counts = [(record["task"], record["successes"], record["rollouts"]) for record in records]
     counted = [count for count in counts if count[2]]
-    mean = mean_over_tasks(counted) if counted else None
-    if len(records) > 1 and mean is not None:
-        console.print(bold(f"{f'mean over {len(counted)} tasks':<28} {100 * mean:>20.1f} %"))
+    if len(records) > 1 and counted:
+        console.print(bold(f"{f'mean over {len(counted)} tasks':<28} {'':>7} {mean_text(counted):>14}"))
     if as_json:
-        print_json({"records": records, "mean": mean})
+        mean, interval = (mean_over_tasks(counted), mean_interval(counted)) if counted else (None, None)
+        print_json({"records": records, "mean": mean, "mean_interval": interval})

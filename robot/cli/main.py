@@ -73,7 +73,7 @@ def _dispatch(words: list[str]) -> int:
         if is_stop(words):
             return stop(asked(words))
     from robot.cli.screen import print_text
-    from robot.cli.verbs import VERBS, overview, usage
+    from robot.cli.verbs import VERBS, overview, question, usage
 
     if not words or words[0] in ("--help", "-h", "help"):
         if len(words) > 1 and words[0] == "help":
@@ -93,14 +93,20 @@ def _dispatch(words: list[str]) -> int:
         print_text(usage(verb, arguments.subject, arguments.overrides))
         return 0
     if verb.configs:
-        _check_settings(verb, arguments)
+        if not _check_settings(verb, arguments):
+            for line in question(verb).split("\n"):
+                tell(line)
+            return EXIT_ERROR
     elif arguments.overrides:
         raise SailError(f"`sail {verb.name}` has no settings: leave out {arguments.overrides[0]}.")
     return verb.run(arguments)
 
 
-def _check_settings(verb: Verb, arguments: Arguments) -> None:
-    """Complain about a misspelt key, component or task at once, before the libraries that take seconds to import."""
+def _check_settings(verb: Verb, arguments: Arguments) -> bool:
+    """Complain about a misspelt key, component or task at once, before the libraries that take seconds to import.
+
+    Return whether it is said what to do, where the verb asks for that.
+    """
     from robot.cli.compose import compose
     from robot.cli.wording import takes_any_words
     from sim.tasks import tasks_of
@@ -114,6 +120,7 @@ def _check_settings(verb: Verb, arguments: Arguments) -> None:
         except UnknownNameError:
             if not takes_any_words(config):
                 raise
+    return not verb.asks or any(str(config.get(key, "")).strip() for key in ("task", "instruction"))
 
 
 def parse(verb: Verb, words: Sequence[str]) -> Arguments:

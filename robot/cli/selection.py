@@ -20,8 +20,7 @@ from robot.cli.wording import listed, task_names, tasks_named
 from robot.core.data import Episode
 from robot.core.errors import SailError
 from robot.episodes.catalogue import Catalogue, Filters
-from robot.episodes.store import EpisodeStore
-from robot.learn.sail import StoredEpisodes
+from robot.episodes.store import EpisodeStore, StoredEpisodes
 from sim.tasks import tasks_of
 
 EXIT_LEFT_OUT = 1

@@ -262,6 +262,10 @@ class Episode:
         state = None if self.states is None else self.states[step]
         return Observation(images, self.proprio[step], float(self.times_s[step]), state)
 
+    def camera_matrix(self, camera: str) -> NDArray[np.float64] | None:
+        """Return world_to_image, float64 (3, 4), of a camera, see `RobotSpec`; None where nobody knew it."""
+        return None if self.spec is None else self.spec.camera_matrices.get(camera)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

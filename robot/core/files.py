@@ -167,39 +167,40 @@ class FolderLock:
 
     def __enter__(self) -> FolderLock:
         """Take the folder; raises HeldError where somebody else has it, SailError where it cannot be written to."""
-        with told(self.folder):
-            self._made = [path for path in (self._path.parent, *self._path.parent.parents) if not path.exists()]
-            said = False
-            while not self._take():
-                who = f"{self.folder} is in use by {Holder.read(self._path) or 'another process'}"
-                if self._waiting is None:
-                    raise HeldError(f"{who}. Wait until it ends, or stop it, or {self._advice}.")
-                if not said:
-                    self._waiting(f"{who}. Waiting until it ends.")
-                said = True
-                time.sleep(WAITING_S)
+        self._made = [path for path in (self._path.parent, *self._path.parent.parents) if not path.exists()]
+        said = False
+        while not self._take():
+            who = f"{self.folder} is in use by {Holder.read(self._path) or 'another process'}"
+            if self._waiting is None:
+                raise HeldError(f"{who}. Wait until it ends, or stop it, or {self._advice}.")
+            if not said:
+                self._waiting(f"{who}. Waiting until it ends.")
+            said = True
+            time.sleep(WAITING_S)
         return self
 
     def _take(self) -> bool:
         """Lock the file and put down who did; return False where it is locked already."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it took the file away as it let go: a lock on what has no name any more holds nothing.
-            if not self._is(file):
+        with told(self.folder):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as problem:
+                os.close(file)
+                if isinstance(problem, BlockingIOError):
+                    return False
+                raise
+            if not self._is(file):  # whoever held it took the file away: a lock on what has no name holds nothing
                 os.close(file)
                 return self._take()
-            os.ftruncate(file, 0)
-            os.pwrite(file, json.dumps(asdict(Holder.own())).encode(), 0)
-        except BlockingIOError:
-            os.close(file)
-            return False
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(file)
-            raise
-        self._file = file
+            self._file = file
+            try:
+                os.ftruncate(file, 0)
+                os.pwrite(file, json.dumps(asdict(Holder.own())).encode(), 0)
+            except BaseException:
+                self._release()
+                raise
         return True
 
     def _is(self, file: int) -> bool:
@@ -210,6 +211,9 @@ class FolderLock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Let go of the folder; one that was made for the lock and holds nothing else goes with it."""
+        self._release()
+
+    def _release(self) -> None:
         if self._file is None:
             return
         with contextlib.suppress(OSError):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -112,9 +112,9 @@ class EpisodeStore:
         """Return an episode's verdicts, oldest first."""
         return verdicts_of(self.labels(name))
 
-    def append_verdict(self, name: str, verdict: Verdict) -> None:
-        """Append a verdict to an episode."""
-        self.append_labels(name, verdict_labels(verdict))
+    def append_verdict(self, name: str, verdict: Verdict) -> Label:
+        """Append a verdict to an episode and return the label of success that it became."""
+        return self.append_labels(name, verdict_labels(verdict))[0]
 
     def labels(self, name: str) -> list[Label]:
         """Return all that was ever said about an episode, oldest first; see `robot.episodes.labels`."""
@@ -127,6 +127,29 @@ class EpisodeStore:
     def path(self, name: str) -> Path:
         """Return the folder of an episode; raise SailError for what is no id, which nothing outside the store is."""
         return self.folder / check_id(name)
+
+
+class StoredEpisodes(Sequence[Episode]):
+    """Present stored episodes as a sequence that reads each from disk when asked: a run's do not fit into memory."""
+
+    def __init__(self, store: EpisodeStore, ids: Sequence[str]) -> None:
+        self.store = store
+        self.ids = tuple(ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Episode: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Episode]: ...
+    def __getitem__(self, index: int | slice) -> Episode | Sequence[Episode]:
+        if isinstance(index, slice):
+            return StoredEpisodes(self.store, self.ids[index])
+        return self.store.load(self.ids[index])
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self.store.load(episode_id) for episode_id in self.ids)
 
 
 def read_episode(

@@ -229,7 +229,8 @@ class FinetuneFrames(Protocol):
 class FrameOptions:
     """Say how frames are read from episodes: which camera, at what size, and where the gripper appears.
 
-    `world_to_image`: float64 (3, 4), see `RobotSpec.camera_matrices`. `reconstruct` passes frames through the
+    `world_to_image`: float64 (3, 4), see `RobotSpec.camera_matrices`, of episodes that do not say it themselves, as
+    those of before they did. `reconstruct` passes frames through the
     autoencoder, as imagined ones have been; `reconstructed_share` of the frames are.
     """
 

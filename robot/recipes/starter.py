@@ -19,7 +19,7 @@ from typing import Any
 
 from robot.core.checkpoints import ABOUT, WEIGHTS
 from robot.core.data import Episode, SamplerSettings
-from robot.core.files import write_whole
+from robot.core.files import FolderLock, write_whole
 from robot.core.training import TrainingSettings
 from robot.episodes.store import EpisodeStore
 from sim.collect import Request, collect
@@ -85,17 +85,18 @@ def collect_missing(
     done = 0
     for name, rows in wanted.items():
         store = EpisodeStore(Path(data) / name)
-        stored = set(store.ids())
-        missing = [row for row in rows if name_of(row) not in stored]
-        done += len(rows) - len(missing)
-        with contextlib.closing(collect(missing)) as episodes:
-            for row in missing:
-                if out_of_time():
-                    return False
-                store.add(next(episodes), episode_id=name_of(row), more={"request": plain_request(row)})
-                done += 1
-                if progress:
-                    progress(done, total)
+        with FolderLock(store.folder, "record into another folder with data=…"):
+            stored = set(store.ids())
+            missing = [row for row in rows if name_of(row) not in stored]
+            done += len(rows) - len(missing)
+            with contextlib.closing(collect(missing)) as episodes:
+                for row in missing:
+                    if out_of_time():
+                        return False
+                    store.add(next(episodes), episode_id=name_of(row), more={"request": plain_request(row)})
+                    done += 1
+                    if progress:
+                        progress(done, total)
     return True
 
 
@@ -232,7 +233,6 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
     from planners.autoencoder import FrameAutoencoder, precision_context
     from policies.frame_set import FrameSource, gather_frames
     from policies.frame_training import train_frame_pair, train_pose_network
-    from sim.metaworld import MetaWorldRobot
 
     folder = Path(settings.out) / {"pose_tracking": "inverse_dynamics", "frame_pair": "frame_pair"}[kind]
     if (folder / "model.json").exists():
@@ -244,15 +244,10 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
         with precision_context(autoencoder, "auto"):
             return autoencoder.reconstruct(torch.as_tensor(frames)).numpy()
 
-    robot = MetaWorldRobot(SEEN[0], (settings.camera,))
-    matrix = robot.spec.camera_matrices[settings.camera]
-    robot.close()
     sources = []
     for name, share in ((DEMONSTRATIONS, 0.5), (PLAY, 0.5)):
         episodes = load_all(settings, name)
-        frames = gather_frames(
-            episodes, camera=settings.camera, world_to_image=matrix, reconstruct=reconstruct, seed=settings.seed
-        )
+        frames = gather_frames(episodes, camera=settings.camera, reconstruct=reconstruct, seed=settings.seed)
         sources.append(FrameSource(name, frames, share))
     training = TrainingSettings(
         steps=settings.inverse_dynamics_steps if kind == "pose_tracking" else settings.frame_pair_steps,

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from robot.core.data import Verdict
-from robot.episodes.labels import Field, current
+from robot.episodes.arbitration import current
+from robot.episodes.labels import Field
 from robot.episodes.store import EpisodeStore
 from tests.unit.robot.episodes.labelling.episodes import moving_square
 from tests.unit.robot.episodes.labelling.serving import TOKEN, Served, serving

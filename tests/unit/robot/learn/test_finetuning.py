@@ -128,7 +128,7 @@ def test_an_update_that_was_finished_but_not_written_down_gives_the_same_planner
 def test_of_an_adapted_planner_the_in_domain_half_is_trained_saved_and_restored(tmp_path: Path) -> None:
     small, general = make_planner(), make_planner()
     torch.nn.init.normal_(general.denoiser.unet.conv_out.weight, std=0.05)
-    adapted = AdaptedPlanner(small, general.score, "ipa", PriorStrength(0.4), "text")
+    adapted = AdaptedPlanner(small, general, "ipa", PriorStrength(0.4), "text")
     in_force, known = PlannerInForce(adapted), weights(general)
     learner = make_planner_learner(in_force, [])
     learner.update([make_episode(1), make_episode(2)], [GOOD, BAD], tmp_path / "a", 5)

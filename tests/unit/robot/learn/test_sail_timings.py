@@ -10,7 +10,7 @@ import pytest
 from robot.core.data import Episode, Verdict
 from robot.episodes.store import EpisodeStore
 from robot.judges.truth import GroundTruth
-from robot.learn import sail
+from robot.learn import stages
 from robot.learn.journal import Journal
 from robot.learn.sail import SailLoop, SailSettings
 from robot.rollouts.rollout import RolloutSettings
@@ -37,7 +37,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(sail, "time", made)
+    monkeypatch.setattr(stages, "time", made)
     return made
 
 

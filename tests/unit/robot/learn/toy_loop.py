@@ -1,7 +1,8 @@
 """Run the SAIL loop in the toy world, as a program that a test can kill: `toy_loop.py FOLDER [WHERE COUNT]`.
 
 WHERE is `act` (die in the COUNT-th action of the pool), `train` (between steps of training), `event:KIND` (when an
-event of that kind is sent for the COUNT-th time) or `interrupt` (Ctrl-C in the COUNT-th action).
+event of that kind is sent for the COUNT-th time) or `interrupt` (Ctrl-C in the COUNT-th action) and
+`pause` (wait a second in it, having made FOLDER/paused).
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from robot.episodes.store import EpisodeStore
 from robot.judges.truth import GroundTruth
 from robot.learn.attempts import Exploration
 from robot.learn.exploration import InstructionBandit
-from robot.learn.sail import LoopEvent, SailLoop, SailSettings
+from robot.learn.run import LoopEvent
+from robot.learn.sail import SailLoop, SailSettings
 from robot.rollouts.rollout import RolloutSettings
 from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
@@ -35,6 +38,9 @@ def make_loop(folder: Path, where: str = "", count: int = 0, size: int = 3) -> S
         return here == where and left[0] == 0
 
     def on_act() -> None:
+        if reached("pause"):
+            (folder / "paused").touch()
+            time.sleep(1.0)  # so that whoever stops this process stops it here
         if reached("interrupt"):
             raise KeyboardInterrupt
         if reached("act"):

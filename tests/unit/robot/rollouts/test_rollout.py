@@ -8,7 +8,6 @@ import pytest
 from robot.core.data import Episode, Outcome, SamplerSettings
 from robot.core.errors import SailError
 from robot.core.protocols import InverseDynamics, Planner, Robot, RobotPool
-from robot.core.rates import steps_per_frame
 from robot.rollouts.rollout import (
     Attempt,
     RolloutSettings,
@@ -263,15 +262,6 @@ def test_bad_requests_are_refused() -> None:
         Attempt(-1, "toy", "go")
     with pytest.raises(ValueError, match="plan_batch must be at least 1"):
         RolloutSettings(plan_batch=0)
-
-
-def test_a_stride_must_be_a_whole_number_of_steps() -> None:
-    assert steps_per_frame(0.05, 40.0) == 2
-    assert steps_per_frame(1 / 3, 30.0) == 10
-    with pytest.raises(ValueError, match="whole number of steps"):
-        steps_per_frame(0.06, 40.0)
-    with pytest.raises(ValueError, match="whole number of steps"):
-        steps_per_frame(0.001, 40.0)
 
 
 def test_the_pool_of_one_knows_no_other_robot() -> None:
