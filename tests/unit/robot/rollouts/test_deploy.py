@@ -180,7 +180,8 @@ def test_frames_that_are_past_when_a_plan_comes_are_dropped() -> None:
     # What had been done since the observation that the plan was made from is not done again.
     assert seconds[0] == first_of_second - planner.asked[1] > 0
     assert seconds == list(range(seconds[0], seconds[0] + len(seconds)))
-    assert result.telemetry.dropped_frames == seconds[0] // 2 or len(planner.asked) > 2
+    # A third plan may have been asked for; it never comes, so that it drops nothing.
+    assert result.telemetry.dropped_frames == seconds[0] // 2 > 0
     planner.lock.release()
 
 
