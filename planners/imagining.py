@@ -14,7 +14,7 @@ from torch import Tensor
 
 from planners.windows import Autoencoder
 from planners.words import sampled_for
-from robot.core.data import Observation, SamplerSettings, VideoPlan
+from robot.core.data import Observation, SamplerSettings, VideoPlan, View
 
 Draw = Callable[[Tensor, Sequence[str], Sequence[int], Sequence[SamplerSettings]], Tensor]
 """`(first_BChw, instructions, seeds, settings) -> latents_BFChw` of plans that share a sampler and a step count."""
@@ -59,6 +59,11 @@ class Imagining:
     def identity(self) -> str:
         """Return a short hash of the weights; plans carry it."""
         raise NotImplementedError
+
+    @property
+    def view(self) -> View:
+        """Return what is looked at and how plans are paced."""
+        return View(self.camera, self.image_size, self.stride_s, self.frames)
 
     @property
     def device(self) -> torch.device:
