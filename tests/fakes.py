@@ -24,6 +24,7 @@ from robot.core.data import (
     SamplerSettings,
     Verdict,
     VideoPlan,
+    View,
 )
 from robot.core.protocols import InverseDynamics
 
@@ -161,6 +162,10 @@ class ToyPlanner:
     @property
     def identity(self) -> str:
         return json.dumps(self.skills, sort_keys=True)
+
+    @property
+    def view(self) -> View:
+        return View(stride_s=self.stride_s, frames=self.frames)
 
     def plan(
         self,

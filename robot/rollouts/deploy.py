@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from robot.core.data import Action, Intent, Observation, Outcome, RobotSpec, VideoPlan
-from robot.core.protocols import KnowsSuccess, Policy, Recording, Robot
+from robot.core.protocols import KnowsSuccess, Policy, Recording, Robot, SaysWhoStopped
 from robot.core.rates import steps_per_frame
 from robot.rollouts.planning_ahead import PlanningThread, Question, ReadyIntent
 from robot.rollouts.rollout import FAULTS, Attempt, Ending, plan_seed
@@ -214,7 +214,7 @@ class Deployment:
             self._measure(began_s, observation)
             if self.is_stopped():
                 return self._ended(Outcome.OPERATOR_STOP, STOPPED)
-            stopped = bool(getattr(problem, "by_operator", False))
+            stopped = isinstance(problem, SaysWhoStopped) and problem.by_operator
             outcome = Outcome.OPERATOR_STOP if stopped else Outcome.INFRASTRUCTURE_FAULT
             return self._ended(outcome, str(problem))
         finally:
