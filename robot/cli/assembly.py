@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,25 @@ from omegaconf import DictConfig
 from planners.words import sampled_for
 from robot.cli.compose import build
 from robot.cli.wording import takes_any_words, task_of
-from robot.core.data import Episode, RobotSpec, SamplerSettings, View
+from robot.core.data import RobotSpec, SamplerSettings, View
 from robot.core.errors import SailError
-from robot.core.protocols import Adapted, NeedsView, Planner, Policy, Robot, RobotPool, Trainable
+from robot.core.protocols import NeedsView, Planner, Policy
 from robot.core.rates import steps_per_frame
 from robot.core.training import TrainingSettings
 from robot.learn.attempts import Exploration
 from robot.learn.exploration import Arm, InstructionBandit, negative_prompts, similarity
 from robot.learn.finetuning import (
-    FrameOptions,
+    Episodes,
     InverseDynamicsInForce,
     InverseDynamicsLearner,
-    LearnsFromFrames,
     PlannerInForce,
     PlannerLearner,
-    reconstruction,
     trained_part,
 )
-from robot.rollouts.rollout import RolloutSettings, SingleRobot
+from robot.learn.improvement import InverseDynamicsTuning, PlannerTuning
+from robot.rollouts.pools import PoolSource
+from robot.rollouts.rollout import RolloutSettings
 from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN
-
-Seen = Callable[[], Sequence[Episode]]
 
 
 def instruction_of(config: DictConfig) -> str:
@@ -42,34 +39,9 @@ def instruction_of(config: DictConfig) -> str:
     return task_of(config)[1]
 
 
-class PoolSource:
-    """Open robots for a task: one pool at once, to know what the robots sense, and another for each later `make`."""
-
-    def __init__(self, config: DictConfig, task: str) -> None:
-        self._config = config.robot
-        self._task = task
-        self._waiting: RobotPool | None = self._open()
-        self.spec: RobotSpec = self._waiting.spec
-
-    def make(self) -> RobotPool:
-        """Return an open pool; whoever asked closes it."""
-        pool, self._waiting = self._waiting, None
-        return pool if pool is not None else self._open()
-
-    def _open(self) -> RobotPool:
-        made: Robot | RobotPool = build(self._config, task=self._task)
-        return made if isinstance(made, RobotPool) else SingleRobot(made)
-
-    def close(self) -> None:
-        """Close the pool that nobody asked for, if there is one."""
-        if self._waiting is not None:
-            self._waiting.close()
-            self._waiting = None
-
-
 def open_pool(config: DictConfig, task: str) -> PoolSource:
     """Open the robots of a task."""
-    return PoolSource(config, task)
+    return PoolSource(lambda: build(config.robot, task=task))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,84 +181,36 @@ def without_demonstrations(config: DictConfig) -> DictConfig:
     return alone
 
 
-def adaptation_of(planner: Planner) -> str:
-    """Return which of its models a planner's plans come from, nothing where it has no choice."""
-    return planner.adaptation if isinstance(planner, Adapted) else ""
-
-
 def planner_learner(
-    config: DictConfig, in_force: PlannerInForce | None, seen: Seen, rate_hz: float, tracker: str
+    config: DictConfig, in_force: PlannerInForce | None, seen: Episodes, rate_hz: float, tracker: str
 ) -> PlannerLearner | None:
     """Return what fine-tunes the planner, or None where it is switched off or there is nothing to train."""
     node = config.learner.planner
-    if in_force is None or not node.train:
+    if not node.train:
         return None
-    acting = in_force.current
-    current = trained_part(acting)
-    if current is None:
-        return None
-    if isinstance(acting, Trainable) and adaptation_of(acting.with_in_domain(current)) == "general":
-        raise SailError(
-            "With planner.adaptation=general no plan would ever come from the in-domain planner, which is what is "
-            "fine-tuned: set planner.finetuned=in_domain, learner.planner.train=false, or take another adaptation."
-        )
-    half_life_s = node.half_life_s
-    if half_life_s is not None and not half_life_s > 0:
-        raise SailError(f"learner.planner.half_life_s={half_life_s} must be a positive number of seconds, or null.")
-
-    return PlannerLearner(
-        in_force,
-        current.loaded_from,
-        seen,
+    tuning = PlannerTuning(
         training_settings(node, int(config.seed), tracker),
         float(node.seen_share),
-        steps_per_frame(current.stride_s, rate_hz),
+        float(node.attempted_share),
         bool(node.unhesitating),
-        math.inf if half_life_s is None else float(half_life_s) * rate_hz,
-        latents=Path(config.data) / "latents",
-        keep_above=float(config.learner.keep_above),
-        attempted_share=float(node.attempted_share),
+        None if node.half_life_s is None else float(node.half_life_s),
     )
+    return tuning.learner(in_force, seen, rate_hz, float(config.learner.keep_above), Path(config.data) / "latents")
 
 
 def inverse_dynamics_learner(
-    config: DictConfig,
-    models: Models,
-    seen: Seen,
-    camera_matrices: Mapping[str, Any],
-    tracker: str,
+    config: DictConfig, models: Models, seen: Episodes, camera_matrices: Mapping[str, Any], tracker: str
 ) -> InverseDynamicsLearner | None:
     """Return what fine-tunes inverse dynamics, or None where it is switched off or the policy has none."""
     node = config.learner.inverse_dynamics
-    in_force = models.inverse_dynamics
-    if in_force is None or not node.train:
+    if not node.train:
         return None
-    current = in_force.current
-    if not isinstance(current, LearnsFromFrames):
-        raise SailError(f"A {type(current).__name__} cannot be fine-tuned: set learner.inverse_dynamics.train=false.")
-    if current.folder is None:
-        raise SailError(
-            "This inverse dynamics comes from no folder of weights, so it cannot be fine-tuned: name one with "
-            "inverse_dynamics=pose_tracking inverse_dynamics.folder=…, or set learner.inverse_dynamics.train=false."
-        )
-    imagining = None if models.planner is None else trained_part(models.planner.current)
-    frames = FrameOptions(
-        current.camera,
-        current.frame_size,
-        camera_matrices.get(current.camera),
-        reconstruction(imagining) if imagining is not None else None,
-        float(node.reconstructed_share),
-    )
-    return InverseDynamicsLearner(
-        in_force,
-        current.folder,
-        current.loaded_from,
-        current.finetune,
-        seen,
+    tuning = InverseDynamicsTuning(
         training_settings(node, int(config.seed), tracker),
-        frames,
         float(node.seen_share),
         node.learn_from,
-        float(config.learner.keep_above),
         float(node.most_frames),
+        float(node.reconstructed_share),
     )
+    above = float(config.learner.keep_above)
+    return tuning.learner(models.inverse_dynamics, models.planner, seen, camera_matrices, above)

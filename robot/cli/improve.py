@@ -10,7 +10,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from robot.cli.assembly import (
-    adaptation_of,
     check_words,
     exploration_of,
     instruction_of,
@@ -38,6 +37,7 @@ from robot.core.provenance.revision import program_revision
 from robot.episodes.arbitration import worked
 from robot.episodes.store import EpisodeStore, StoredEpisodes
 from robot.learn.finetuning import trained_part
+from robot.learn.improvement import adaptation_of
 from robot.learn.journal import Journal
 from robot.learn.run import LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
