@@ -73,10 +73,9 @@ def test_what_is_usual_here_is_usual_on_the_command_line(part: str, tuning: Any)
     own = {field.name for field in dataclasses.fields(tuning)} - {"training"}
     assert {name: getattr(tuning, name) for name in own} == {name: node[name] for name in own}
     trained = dataclasses.asdict(tuning.training)
-    assert {name: trained[name] for name in node if name in trained} == {
-        name: node[name] for name in node if name in trained
-    }
-    assert {"steps", "learning_rate", "batch_size"} <= set(trained) & set(node)
+    named = set(trained) & set(node)
+    assert {name: trained[name] for name in named} == {name: node[name] for name in named}
+    assert {"steps", "learning_rate", "batch_size"} <= named
 
 
 def test_what_makes_no_sense_is_refused() -> None:
