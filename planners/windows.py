@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robot.core.checkpoints import write_aside
 from robot.core.data import Episode
+from robot.core.files import write_whole
 from robot.core.training import resolve_precision
 
 EMPTY_TEXT = 0
@@ -136,7 +136,7 @@ def _write(path: Path, latents: NDArray[np.float16]) -> None:
     """Write latents so that a reader sees the whole file or none."""
     content = io.BytesIO()
     np.savez(content, latents=latents)
-    write_aside(path, content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.frame_pair_network import FramePairNetwork, load_frame_pair
-from policies.pose_tracking import PRECISIONS, steps_between_frames
+from policies.pose_tracking import PRECISIONS
+from robot.core.checkpoints import identity_of
 from robot.core.data import Action, Observation, VideoPlan
+from robot.core.rates import steps_per_frame
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class FramePair:
                 f"steps of {step_s:g} s: set robot.action_repeat as it was in training, or train another."
             )
         self.network = network.eval()
-        self.identity = identity
+        self.identity = identity or identity_of(network.state_dict())
         self._camera, self._step_s, self._frames_stride = camera, step_s, frames_stride
         self._precision = PRECISIONS[precision]
 
@@ -77,7 +79,7 @@ class FramePair:
             raise ValueError(f"There must be one plan an observation, got {len(plans)} for {len(observations)}.")
         handles: list[object] = []
         for plan in plans:
-            stride = self._frames_stride or steps_between_frames(plan, self._step_s)
+            stride = self._frames_stride or steps_per_frame(plan.stride_s, 1.0 / self._step_s)
             if stride != self.network.shape.chunk:
                 raise ValueError(
                     f"The frame-pair network predicts {self.network.shape.chunk} actions a frame, "

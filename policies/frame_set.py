@@ -16,7 +16,7 @@ from robot.core.data import Episode
 from robot.core.pictures import shrink_frames
 
 CameraMatrix = NDArray[np.float64] | Callable[[Episode], NDArray[np.float64] | None] | None
-"""world_to_image, float64 (3, 4), of the camera in all episodes, or what says it of each; None where nobody knows."""
+"""world_to_image, float64 (3, 4), of the camera where an episode does not say it itself, or what says it of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +105,11 @@ def gather_frames(
 ) -> FrameSet:
     """Return the frames of `episodes`, which may be a generator, shrunk to `size` pixels, labelled by proprioception.
 
-    `reconstruct`, where given, replaces a share of the frames at their full size before shrinking. The first four
-    entries of proprioception must be the gripper's x, y, z (m) and opening (0–1), unless they are not `posed`: poses
-    are zeros then, and no pixel is known. Raises ValueError where there are no episodes, the camera is missing or
-    proprioception is too short.
+    Where the gripper appears follows from each episode's own camera matrix, and where it says none from
+    `world_to_image`. `reconstruct`, where given, replaces a share of the frames at their full size before shrinking.
+    The first four entries of proprioception must be the gripper's x, y, z (m) and opening (0–1), unless they are not
+    `posed`: poses are zeros then, and no pixel is known. Raises ValueError where there are no episodes, the camera is
+    missing or proprioception is too short.
     """
     rng = np.random.default_rng(seed)
     parts: list[FrameSet] = []
@@ -120,9 +121,11 @@ def gather_frames(
         pictures = episode.frames[camera]
         poses = np.zeros((len(pictures), POSE_SIZE), np.float32)
         pixels = np.full((len(poses), 2), np.nan, np.float32)
-        matrix = world_to_image(episode) if callable(world_to_image) else world_to_image
         if posed:
             poses[:] = episode.proprio[:, :POSE_SIZE]
+            matrix = episode.camera_matrix(camera)
+            if matrix is None:
+                matrix = world_to_image(episode) if callable(world_to_image) else world_to_image
             if matrix is not None:
                 pixels = project_to_picture(poses[:, :3], matrix, *pictures.shape[1:3])
         if reconstruct is not None:

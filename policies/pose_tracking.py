@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from policies.pose_network import POSE_SIZE, PoseNetwork, load_pose_network
+from robot.core.checkpoints import identity_of
 from robot.core.data import Action, Observation, VideoPlan
+from robot.core.rates import steps_per_frame
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -84,7 +86,7 @@ class PoseTracking:
         if frames_stride is not None and frames_stride < 1:
             raise ValueError(f"frames_stride must be at least 1, got {frames_stride}.")
         self.network = network.eval()
-        self.identity = identity
+        self.identity = identity or identity_of(network.state_dict())
         self._camera, self._step_s, self._frames_stride = camera, step_s, frames_stride
         self._action_repeat, self._metres_per_unit, self._gain = action_repeat, metres_per_unit, gain
         self._lead = round(lead_s / step_s)
@@ -120,7 +122,7 @@ class PoseTracking:
                 wanted = reject_outliers(wanted, start)
             if seen:
                 wanted[:, :3] -= self._calibration * (poses[len(plans) + number][0, :3] - start[:3])
-            stride = self._frames_stride or steps_between_frames(plan, self._step_s)
+            stride = self._frames_stride or steps_per_frame(plan.stride_s, 1.0 / self._step_s)
             closing = self._closing(wanted[:, 3], float(start[3]))
             handles.append(PoseTargets(wanted[:, :3], closing, stride))
         return handles
@@ -190,11 +192,3 @@ def reject_outliers(poses: NDArray[np.float32], start: NDArray[np.float32]) -> N
     after = np.concatenate([poses[1:], poses[-1:]])
     middle: NDArray[np.float32] = np.median(np.stack([before, poses, after]), axis=0).astype(np.float32)
     return middle
-
-
-def steps_between_frames(plan: VideoPlan, step_s: float) -> int:
-    """Return how many robot steps lie between a plan's frames; raise ValueError if not a whole number above 0."""
-    steps = plan.stride_s / step_s
-    if steps < 0.99 or abs(steps - round(steps)) > 0.01:
-        raise ValueError(f"A plan's frames, {plan.stride_s} s apart, must be whole steps of {step_s} s apart.")
-    return round(steps)

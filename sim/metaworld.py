@@ -18,9 +18,9 @@ from robot.core.data import Action, ActionSpec, Observation, RobotSpec
 from robot.core.errors import UnknownNameError
 from sim.appearance import Appearance, Looks
 from sim.rendering import OffscreenRenderer, RenderSettings, camera_matrix, choose_backend
+from sim.tasks import PHYSICS_HZ as PHYSICS_HZ
 from sim.tasks import check_task, instruction
 
-PHYSICS_HZ = 80.0
 CAMERA_POSITIONS_M: Mapping[str, tuple[float, float, float]] = {"corner2": (0.75, 0.075, 0.7)}
 """Cameras moved from MetaWorld's own place, as in the papers (Adapt2Act, SAIL)."""
 UPSIDE_DOWN = frozenset({"corner", "corner2", "corner3", "corner4"})
@@ -83,7 +83,7 @@ class MetaWorldRobot:
         for name, position in CAMERA_POSITIONS_M.items():
             self._env.model.camera(name).pos[:] = position
         self._looks = Looks(mujoco, self._env.model)
-        self._looks.wear(appearance)
+        self._looks.apply(appearance)
         self._renderer: OffscreenRenderer | None = None
         if self._cameras:
             self._renderer = OffscreenRenderer(self._env.model, self._size, render)
@@ -105,12 +105,12 @@ class MetaWorldRobot:
         self._start(self._seed + 1 if seed is None else int(seed))
         return self.observe()
 
-    def wear(self, appearance: Appearance | None) -> None:
+    def set_appearance(self, appearance: Appearance | None) -> None:
         """Change how the scene looks from now on; None is its own look.
 
         Physics goes on as if nothing had happened; displaced cameras have other matrices in `spec`.
         """
-        self._looks.wear(appearance)
+        self._looks.apply(appearance)
         self._mujoco.mj_camlight(self._env.model, self._env.data)
         self._spec = self._make_spec()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from policies.imagine_then_track import ImagineThenTrack
 from robot.core.data import (
     Action,
     ActionSpec,
@@ -24,6 +25,7 @@ from robot.core.data import (
     Verdict,
     VideoPlan,
 )
+from robot.core.protocols import InverseDynamics
 
 SPEC = RobotSpec(
     name="toy",
@@ -173,11 +175,27 @@ class ToyPlanner:
 class ToyInverseDynamics:
     """Go where the plan points, asking for twice of what the robot can do."""
 
+    identity = "toy"
+
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         return [2.0 if plan.frames[0, 0, 0, 0] else -2.0 for plan in plans]
 
     def act(self, observations: Sequence[Observation], handles: Sequence[object], steps: Sequence[int]) -> list[Action]:
         return [Action(np.array([handle, 0.0], np.float32)) for handle in handles]
+
+
+def toy_policy(
+    planner: ToyPlanner | None = None,
+    inverse_dynamics: InverseDynamics | None = None,
+    execute_frames: int = 6,
+) -> ImagineThenTrack:
+    """Return the policy of a toy planner, of one without any skill unless given."""
+    return ImagineThenTrack(
+        planner if planner is not None else ToyPlanner(),
+        inverse_dynamics if inverse_dynamics is not None else ToyInverseDynamics(),
+        SPEC.action.rate_hz,
+        execute_frames,
+    )
 
 
 class ToyLearner:

@@ -15,10 +15,11 @@ import numpy as np
 
 from hardware.server.complaints import Complaints
 from hardware.server.precedence import SERVO, spare_pauses, take_precedence
-from hardware.server.safety import ARMED, ENDING, Governor, Setpoint, State
+from hardware.server.safety import ENDING, Governor, Setpoint
 from hardware.server.servo_record import ServoRecord
 from hardware.wire.clocks import now
 from hardware.wire.reasons import NOTHING, Code, Reason
+from hardware.wire.states import ARMED, State
 from robot.core.errors import SailError
 from robot.core.joints import Joints, JointState
 from robot.core.protocols import ArmDriver

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from planners.words import sampled_for
@@ -18,7 +20,8 @@ from robot.cli.compose import build
 from robot.cli.wording import takes_any_words, task_of
 from robot.core.data import Episode, RobotSpec, SamplerSettings
 from robot.core.errors import SailError
-from robot.core.protocols import Planner, Robot, RobotPool
+from robot.core.protocols import Planner, Policy, Robot, RobotPool
+from robot.core.rates import steps_per_frame
 from robot.core.training import TrainingSettings
 from robot.learn.attempts import Exploration
 from robot.learn.exploration import Arm, InstructionBandit, negative_prompts, similarity
@@ -32,7 +35,7 @@ from robot.learn.finetuning import (
     reconstruction,
     trained_part,
 )
-from robot.rollouts.rollout import RolloutSettings, SingleRobot, steps_per_frame
+from robot.rollouts.rollout import RolloutSettings, SingleRobot
 from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN
 
 Seen = Callable[[], Sequence[Episode]]
@@ -71,6 +74,42 @@ class PoolSource:
 def open_pool(config: DictConfig, task: str) -> PoolSource:
     """Open the robots of a task."""
     return PoolSource(config, task)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Hold the models that a configuration's policy is made of, in force until others are; None: it has none."""
+
+    planner: PlannerInForce | None = None
+    inverse_dynamics: InverseDynamicsInForce | None = None
+
+
+def models_of(config: DictConfig) -> Models:
+    """Load the models that the policy refers to by the keys `planner` and `inverse_dynamics`; `seed` is of new weights.
+
+    They take the longest, and need no robot.
+    """
+    torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
+    planner = PlannerInForce(build(config.planner)) if "planner" in config.policy else None
+    tracks = "inverse_dynamics" in config.policy
+    return Models(planner, InverseDynamicsInForce(build(config.inverse_dynamics)) if tracks else None)
+
+
+def policy_of(config: DictConfig, models: Models, spec: RobotSpec) -> Policy:
+    """Return the policy, of these models, for a robot.
+
+    Raises SailError where the policy, or the robot for its planner, is not what it must be.
+    """
+    if models.planner is not None:
+        check_fit(models.planner.current, spec, int(config.get("execute_frames", 1)))
+    given = {"planner": models.planner, "inverse_dynamics": models.inverse_dynamics}
+    known: dict[str, Any] = {name: model for name, model in given.items() if model is not None}
+    if config.policy.get("rate_hz", 0.0) is None:
+        known["rate_hz"] = spec.action.rate_hz
+    policy = build(config.policy, **known)
+    if not isinstance(policy, Policy):
+        raise SailError(f"A {type(policy).__name__} is no policy: it must have identity, begin and act.")
+    return policy
 
 
 def check_words(planner: Planner, instruction: str) -> None:
@@ -115,7 +154,6 @@ def rollout_settings(config: DictConfig) -> RolloutSettings:
     """Return how attempts are carried out."""
     return RolloutSettings(
         int(config.max_steps),
-        int(config.execute_frames),
         int(config.plan_batch),
         bool(config.get("stop_on_success", True)),
         int(config.get("retries", 2)),
@@ -178,13 +216,15 @@ def without_demonstrations(config: DictConfig) -> DictConfig:
 
 
 def planner_learner(
-    config: DictConfig, in_force: PlannerInForce, seen: Seen, rate_hz: float, tracker: str
+    config: DictConfig, in_force: PlannerInForce | None, seen: Seen, rate_hz: float, tracker: str
 ) -> PlannerLearner | None:
     """Return what fine-tunes the planner, or None where it is switched off or there is nothing to train."""
     node = config.learner.planner
+    if in_force is None or not node.train:
+        return None
     acting = in_force.current
     current = trained_part(acting)
-    if not node.train or current is None:
+    if current is None:
         return None
     if isinstance(acting, Trainable) and getattr(acting.with_in_domain(current), "adaptation", "") == "general":
         raise SailError(
@@ -212,17 +252,17 @@ def planner_learner(
 
 def inverse_dynamics_learner(
     config: DictConfig,
-    in_force: InverseDynamicsInForce,
-    planner: PlannerInForce,
+    models: Models,
     seen: Seen,
     camera_matrices: Mapping[str, Any],
     tracker: str,
 ) -> InverseDynamicsLearner | None:
-    """Return what fine-tunes inverse dynamics, or None where it is switched off."""
+    """Return what fine-tunes inverse dynamics, or None where it is switched off or the policy has none."""
     node = config.learner.inverse_dynamics
-    current = in_force.current
-    if not node.train:
+    in_force = models.inverse_dynamics
+    if in_force is None or not node.train:
         return None
+    current = in_force.current
     if isinstance(current, PoseTracking):
         finetune: Any = finetune_pose_network
     elif isinstance(current, FramePair):
@@ -240,7 +280,7 @@ def inverse_dynamics_learner(
         if key not in ("_target_", "folder")
     }
     camera = str(options.get("camera", "corner2"))
-    imagining = trained_part(planner.current)
+    imagining = None if models.planner is None else trained_part(models.planner.current)
     frames = FrameOptions(
         camera,
         current.network.shape.size,

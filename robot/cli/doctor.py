@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+import psutil
+
 from robot.cli.keys import CONFIGS
 from robot.cli.screen import Styled, print_json, screen
 from robot.cli.verbs import Arguments
@@ -96,8 +98,7 @@ def check_starter() -> Finding:
 def check_room() -> Finding:
     """Say how much disk is free here and how much memory the machine has."""
     free = shutil.disk_usage(".").free / 2**30
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0.0
-    says = f"{free:.0f} GiB of disk free, {memory:.0f} GiB of memory"
+    says = f"{free:.0f} GiB of disk free, {psutil.virtual_memory().total / 2**30:.0f} GiB of memory"
     if free < NEEDED_DISK_GIB:
         return Finding("room", False, f"{says}: a run wants {NEEDED_DISK_GIB:.0f} GiB of disk", needed=False)
     return Finding("room", True, says)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from planners.words import OPPOSITE
 from robot.cli import hindsight
-from robot.cli.assembly import check_fit, open_pool, rollout_settings
+from robot.cli.assembly import Models, models_of, open_pool, policy_of, rollout_settings
 from robot.cli.compose import build, compose
 from robot.cli.provenance import Origin
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
@@ -21,12 +20,11 @@ from robot.cli.verbs import Arguments
 from robot.cli.wording import instruction_in, known_tasks, name_of, takes_any_words, task_of
 from robot.core.data import Episode
 from robot.core.errors import SailError, UnknownNameError
-from robot.core.protocols import InverseDynamics, Planner
 from robot.learn.evaluation import EvaluationRecord, evaluate
 from robot.reports.pictures import imagined_beside_executed, succeeded, write_gif
-from robot.reports.report import chosen_examples, interval_text, write_contact_sheet
+from robot.reports.report import chosen_examples, interval_text, mean_text, write_contact_sheet
 from robot.reports.results import add_results
-from robot.reports.statistics import mean_over_tasks
+from robot.reports.statistics import mean_interval, mean_over_tasks
 from robot.rollouts.rollout import Attempt
 from sim.tasks import INSTRUCTIONS, tasks_of
 
@@ -42,11 +40,9 @@ def run(arguments: Arguments) -> int:
     origin = Origin(arguments.command)
     records: list[EvaluationRecord] = []
     with meter(console) as progress:
-        torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
-        planner: Planner = build(config.planner)
-        inverse_dynamics: InverseDynamics = build(config.inverse_dynamics)
+        models = models_of(config)
         for task, instruction in tasks.items():
-            record = _evaluate(config, task, instruction, planner, inverse_dynamics, method, progress)
+            record = _evaluate(config, task, instruction, models, method, progress)
             records.append(record)
             rate = interval_text(record["successes"], record["rollouts"])
             faults = f", {record['faults']} faults" if record["faults"] else ""
@@ -123,8 +119,7 @@ def _evaluate(
     config: DictConfig,
     task: str,
     instruction: str,
-    planner: Planner,
-    inverse_dynamics: InverseDynamics,
+    models: Models,
     method: str,
     progress: Meter,
 ) -> EvaluationRecord:
@@ -143,11 +138,9 @@ def _evaluate(
     pools = open_pool(config, task)
     pool = pools.make()
     try:
-        check_fit(planner, pool.spec, int(config.execute_frames))
         record = evaluate(
             pool,
-            planner,
-            inverse_dynamics,
+            policy_of(config, models, pool.spec),
             task,
             instruction,
             starts,
@@ -176,8 +169,8 @@ def _draw(episodes: list[Episode], folder: Path, task: str) -> None:
 def _conclude(console: Screen, records: list[EvaluationRecord], as_json: bool) -> None:
     counts = [(record["task"], record["successes"], record["rollouts"]) for record in records]
     counted = [count for count in counts if count[2]]
-    mean = mean_over_tasks(counted) if counted else None
-    if len(records) > 1 and mean is not None:
-        console.print(bold(f"{f'mean over {len(counted)} tasks':<28} {100 * mean:>20.1f} %"))
+    if len(records) > 1 and counted:
+        console.print(bold(f"{f'mean over {len(counted)} tasks':<28} {'':>7} {mean_text(counted):>14}"))
     if as_json:
-        print_json({"records": records, "mean": mean})
+        mean, interval = (mean_over_tasks(counted), mean_interval(counted)) if counted else (None, None)
+        print_json({"records": records, "mean": mean, "mean_interval": interval})

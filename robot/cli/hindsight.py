@@ -13,14 +13,15 @@ from robot.cli.recorded import Alike, check_acts, check_camera, squared
 from robot.cli.screen import Screen, meter, print_json, screen
 from robot.cli.selection import EXIT_LEFT_OUT, chosen, show_left_out
 from robot.cli.verbs import Arguments
-from robot.core.data import Episode, Verdict
+from robot.core.data import Episode
 from robot.core.errors import SailError
 from robot.core.protocols import InverseDynamics, Planner, RewardModel
-from robot.episodes.verdicts import settled
+from robot.core.rates import steps_per_frame
+from robot.episodes.arbitration import settled
+from robot.episodes.labels import Label
 from robot.learn.hindsight import Actions, Errors, Hindsight, imagine, infer
 from robot.reports.report import interval_text
 from robot.reports.statistics import wilson_interval
-from robot.rollouts.rollout import steps_per_frame
 
 MODELS = ("planner", "inverse_dynamics")
 OF_ATTEMPTS = ("save", "gifs", "instruction")
@@ -105,10 +106,10 @@ class Measure:
         self.robots.check(episode)
         return episode
 
-    def add(self, measured: Measured, episode: Episode, verdicts: Sequence[Verdict]) -> None:
+    def add(self, measured: Measured, episode: Episode, labels: Sequence[Label]) -> None:
         """Measure one more episode."""
         measured.episodes += 1
-        self._judge(measured, episode, verdicts)
+        self._judge(measured, episode, labels)
         if not self.looks:
             return
         where = self._where()
@@ -120,7 +121,7 @@ class Measure:
             measured.names = names if len(names) == size else [str(number) for number in range(size)]
             infer(self.inverse_dynamics, episode, where, measured.actions)
 
-    def _judge(self, measured: Measured, episode: Episode, verdicts: Sequence[Verdict]) -> None:
+    def _judge(self, measured: Measured, episode: Episode, labels: Sequence[Label]) -> None:
         if self.judge is None:
             return
         try:
@@ -130,7 +131,7 @@ class Measure:
             return
         measured.judged += 1
         measured.successes += verdict.success
-        counted = settled([one for one in verdicts if one.source != verdict.source])
+        counted = settled([one for one in labels if one.source != verdict.source])
         if counted is not None and counted.probability != 0.5:
             measured.labelled += 1
             measured.agreeing += counted.success == verdict.success
@@ -187,8 +188,7 @@ def run(config: DictConfig, arguments: Arguments) -> int:
     with meter(console) as progress:
         progress.begin("measuring", len(episodes.names))
         for episode in episodes:
-            verdicts = episodes.store.verdicts(episode.episode_id)
-            measure.add(measured[episode.task], episode, verdicts)
+            measure.add(measured[episode.task], episode, episodes.store.labels(episode.episode_id))
             progress.advance(episode.episode_id)
         progress.end()
     rows = [one for one in measured.values() if one.episodes]

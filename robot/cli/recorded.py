@@ -17,7 +17,6 @@ from robot.core.errors import SailError
 from robot.core.pictures import shrink_frames
 from robot.episodes.description import usual_rate_hz
 from robot.episodes.fit import check_finite
-from sim.metaworld import MetaWorldRobot
 
 POSE_UNITS = ("m", "m", "m", "1")
 RATES_DIFFER = 0.01
@@ -192,24 +191,22 @@ def _squared_spec(spec: RobotSpec, camera: str, corner: tuple[int, int], edge: i
     return dataclasses.replace(spec, cameras={camera: (side, side)}, camera_matrices=matrices)
 
 
-def camera_matrix(episode: Episode, camera: str) -> NDArray[np.float64] | None:
-    """Return where the camera that recorded an episode puts points of the world, None where nobody knows.
+def simulated_matrix(episode: Episode, camera: str) -> NDArray[np.float64] | None:
+    """Return where the camera of an episode that does not say it puts points of the world, None where nobody knows.
 
-    An episode says it; of one of the simulator that does not, as the first ones, the simulator does.
+    Of the simulator's first episodes the simulator still does; a recording of an arm says it or nobody does.
     """
-    if episode.spec is not None and camera in episode.spec.camera_matrices:
-        return episode.spec.camera_matrices[camera]
-    if episode.spec is None and episode.robot.startswith(METAWORLD):
-        height, width = episode.frames[camera].shape[1:3]
-        matrix: NDArray[np.float64] | None = _simulated_matrix(
-            episode.robot.removeprefix(METAWORLD), camera, height, width
-        )
-        return matrix
-    return None
+    if episode.spec is not None or not episode.robot.startswith(METAWORLD):
+        return None
+    height, width = episode.frames[camera].shape[1:3]
+    matrix: NDArray[np.float64] | None = _simulated_matrix(episode.robot.removeprefix(METAWORLD), camera, height, width)
+    return matrix
 
 
 @cache
 def _simulated_matrix(task: str, camera: str, height: int, width: int) -> Any:
+    from sim.metaworld import MetaWorldRobot  # which a machine at an arm may do without
+
     robot = MetaWorldRobot(task, (camera,), (height, width))
     try:
         return robot.spec.camera_matrices.get(camera)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from robot.cli.screen import Meter
+from robot.core.files import FolderLock
 from robot.episodes.store import EpisodeStore
 from sim.collect import DataKind, Request, collect
 
@@ -40,18 +41,35 @@ def requests_for(
     ]
 
 
-def record_missing(store: EpisodeStore, requests: Sequence[Request], meter: Meter, what: str, workers: int = 0) -> int:
-    """Record the episodes that the store does not hold yet and return how many those were."""
-    known = set(store.ids())
-    missing = [request for request in requests if episode_name(request) not in known]
-    if not missing:
+def record_missing(
+    store: EpisodeStore,
+    requests: Sequence[Request],
+    meter: Meter,
+    what: str,
+    workers: int = 0,
+    waiting: Callable[[str], object] | None = None,
+) -> int:
+    """Record the episodes that the store does not hold yet and return how many those were.
+
+    Where another process records into the store, HeldError is raised; or `waiting` is called with a sentence about it,
+    and what it left undone is recorded when it has ended.
+    """
+    if not _missing(store, requests):
         return 0
-    meter.begin(what, len(missing))
-    for request, episode in zip(missing, collect(missing, workers or None), strict=True):
-        store.add(dataclasses.replace(episode, config_hash=form_of(request)), episode_id=episode_name(request))
-        meter.advance(f"{request.task}, {len(episode)} steps")
-    meter.end()
+    with FolderLock(store.folder, "record into another folder with data=…", waiting):
+        missing = _missing(store, requests)
+        if missing:
+            meter.begin(what, len(missing))
+            for request, episode in zip(missing, collect(missing, workers or None), strict=True):
+                store.add(dataclasses.replace(episode, config_hash=form_of(request)), episode_id=episode_name(request))
+                meter.advance(f"{request.task}, {len(episode)} steps")
+            meter.end()
     return len(missing)
+
+
+def _missing(store: EpisodeStore, requests: Sequence[Request]) -> list[Request]:
+    known = set(store.ids())
+    return [request for request in requests if episode_name(request) not in known]
 
 
 def store_of(data: str, kind: str) -> EpisodeStore:

@@ -91,7 +91,7 @@ def rate_of(episode: Episode) -> float:
 @contextmanager
 def _shown(config: DictConfig, name: str, quiet: bool, console: Screen) -> Iterator[tuple[Canvas, Controls]]:
     """Lend where pictures go and what a person can ask for."""
-    if not config.save and has_display() and not quiet:
+    if not config.save and has_display() and Window.is_possible() and not quiet:
         window = Window(name)
         console.print(f"In the window, {HELP}.")
         with closing(window):

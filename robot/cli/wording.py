@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from robot.cli.extras import missing_package
 from robot.core.errors import SailError, UnknownNameError
 from robot.core.protocols import TakesAnyWords
 from robot.episodes.catalogue import Catalogue, Entry
@@ -31,6 +32,8 @@ def takes_any_words(config: DictConfig) -> bool:
     try:
         named = pkgutil.resolve_name(target)
     except Exception as problem:
+        if (sentence := missing_package(problem, target)) is not None:
+            raise SailError(sentence) from None
         raise SailError(
             f"There is no {target} to be made ({problem}): is its package installed, and its name right?"
         ) from problem

@@ -147,6 +147,26 @@ class VideoPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Intent:
+    """Hold what a policy means to do from the observation it was asked about on.
+
+    `steps`: robot steps after which it wants to be asked anew, 1 or more. `horizon`: for how many it can be acted on at
+    all, such as while the next intent is being made; 0 stands for `steps`. `plan`: what it imagined, where it imagines.
+    `handle`: the policy's own. Raises ValueError for numbers that make no sense.
+    """
+
+    steps: int
+    horizon: int = 0
+    plan: VideoPlan | None = None
+    handle: object = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "horizon", self.horizon or self.steps)
+        if not 1 <= self.steps <= self.horizon:
+            raise ValueError(f"An intent holds for 1 step or more of its {self.horizon}, got {self.steps}.")
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Hold one transition as it was recorded: what was seen, what was asked for and what was really sent."""
 
@@ -241,6 +261,10 @@ class Episode:
         images = {name: frames[step] for name, frames in self.frames.items()}
         state = None if self.states is None else self.states[step]
         return Observation(images, self.proprio[step], float(self.times_s[step]), state)
+
+    def camera_matrix(self, camera: str) -> NDArray[np.float64] | None:
+        """Return world_to_image, float64 (3, 4), of a camera, see `RobotSpec`; None where nobody knew it."""
+        return None if self.spec is None else self.spec.camera_matrices.get(camera)
 
 
 @dataclass(frozen=True, slots=True)

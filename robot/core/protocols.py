@@ -11,6 +11,7 @@ from robot.core.data import (
     Episode,
     Feedback,
     Image,
+    Intent,
     Observation,
     Outcome,
     RobotSpec,
@@ -240,6 +241,48 @@ class DescribedCamera(Camera, Protocol):
 
 
 @runtime_checkable
+class Policy(Protocol):
+    """Choose what robots do, told in words what is wanted: observe, intend, act for some steps, intend anew.
+
+    It needs no plan: an intent holds whatever the policy has to know later, and `act` sees the newest observation. One
+    that looks at every step may intend for as long as it likes.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Return a short name of the weights and of what decides how they are used; a run is not resumed by another."""
+        ...
+
+    def begin(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[Intent]:
+        """Return what is intended from each observation on, in one batch.
+
+        `seeds` fix what is drawn for each, independently of its place in the batch. `settings` says per intent how to
+        sample, to a policy that samples (exploration does that). Raises ValueError for lengths that differ.
+        """
+        ...
+
+    def act(self, observations: Sequence[Observation], intents: Sequence[Intent], steps: Sequence[int]) -> list[Action]:
+        """Return one action per observation, `steps[i]` (0, 1, … `horizon` − 1) robot steps after intent i began."""
+        ...
+
+
+@runtime_checkable
+class MadeOfModels(Protocol):
+    """What a `Policy` has beside that is made of models with names of their own."""
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Return each model's identity by what it is, such as `planner` and `inverse_dynamics`."""
+        ...
+
+
+@runtime_checkable
 class Planner(Protocol):
     """Imagine the next seconds of a task as video."""
 
@@ -266,6 +309,11 @@ class Planner(Protocol):
 @runtime_checkable
 class InverseDynamics(Protocol):
     """Find the action that makes an imagined frame come true, looking at where the robot is now."""
+
+    @property
+    def identity(self) -> str:
+        """Return a short hash of the weights."""
+        ...
 
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         """Digest plans in one batch, each with the observation it starts from; `act` takes the handles returned."""
@@ -327,6 +375,11 @@ class Recording(Protocol):
 @runtime_checkable
 class RewardModel(Protocol):
     """Say whether episodes did what their instruction asks."""
+
+    @property
+    def identity(self) -> str:
+        """Return what says so, with a short hash of its weights where it has any; a run is not resumed by another."""
+        ...
 
     def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
         """Return one verdict an episode."""

@@ -1,7 +1,7 @@
 """Keep episodes on disk: one folder an episode, made aside and then renamed, so that a kill leaves no half episode.
 
-A sealed folder holds `episode.json` (what and how), `steps.parquet` (numbers of every step), a video a camera, the
-imagined frames of the plans in `plans.mkv`, and `labels.jsonl` (appended, never rewritten).
+A sealed folder holds `episode.json` (what and how), `steps.parquet` or `steps.npz` (numbers of every step), a video a
+camera, the imagined frames of the plans in `plans.mkv`, and `labels.jsonl` (appended, never rewritten).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from robot.episodes.description import (
 from robot.episodes.first_format import read_first_format
 from robot.episodes.labels import Label, append_labels, read_labels, verdict_labels, verdicts_of
 from robot.episodes.sealing import left_open, set_aside
-from robot.episodes.steps import DONE, STEPS, read_steps
+from robot.episodes.steps import DONE, read_steps, table_in
 from robot.episodes.video import Quality, VideoFacts, read_video
 from robot.episodes.writer import FLUSH_EVERY, USUAL_RATE_HZ, EpisodeWriter
 
@@ -112,9 +112,9 @@ class EpisodeStore:
         """Return an episode's verdicts, oldest first."""
         return verdicts_of(self.labels(name))
 
-    def append_verdict(self, name: str, verdict: Verdict) -> None:
-        """Append a verdict to an episode."""
-        self.append_labels(name, verdict_labels(verdict))
+    def append_verdict(self, name: str, verdict: Verdict) -> Label:
+        """Append a verdict to an episode and return the label of success that it became."""
+        return self.append_labels(name, verdict_labels(verdict))[0]
 
     def labels(self, name: str) -> list[Label]:
         """Return all that was ever said about an episode, oldest first; see `robot.episodes.labels`."""
@@ -159,7 +159,7 @@ def read_episode(
     if about["schema"] == FIRST_SCHEMA:
         return read_first_format(folder, about, plans)
     try:
-        rows = read_steps(folder / STEPS)
+        rows = read_steps(table_in(folder))
         wanted = {
             camera: _inside(VideoFacts.from_json(facts))
             for camera, facts in about["cameras"].items()

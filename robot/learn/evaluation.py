@@ -1,4 +1,4 @@
-"""Measure how often a planner and an inverse dynamics succeed at a task, over stated seeds."""
+"""Measure how often a policy succeeds at a task, over stated seeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from robot.core.data import Outcome, SamplerSettings
-from robot.core.protocols import InverseDynamics, Planner, RewardModel, RobotPool
+from robot.core.protocols import Policy, RewardModel, RobotPool
 from robot.judges.truth import GroundTruth
 from robot.reports.statistics import wilson_interval
 from robot.rollouts.rollout import Attempt, OnEpisode, RolloutSettings, RolloutTimings, rollout
@@ -35,8 +35,7 @@ class EvaluationRecord(TypedDict):
 
 def evaluate(
     pool: RobotPool,
-    planner: Planner,
-    inverse_dynamics: InverseDynamics,
+    policy: Policy,
     task: str,
     instruction: str,
     seeds: Sequence[int],
@@ -57,7 +56,7 @@ def evaluate(
         raise ValueError(f"There are no seeds to evaluate task {task!r} on.")
     timings = RolloutTimings()
     requests = [Attempt(start, task, instruction, sampler=sampler) for start in seeds]
-    episodes = rollout(pool, planner, inverse_dynamics, requests, settings, on_episode, timings=timings)
+    episodes = rollout(pool, policy, requests, settings, on_episode, timings=timings)
     sound = [number for number, one in enumerate(episodes) if one.outcome is not Outcome.INFRASTRUCTURE_FAULT]
     verdicts = (judge or GroundTruth()).judge([episodes[number] for number in sound])
     succeeded: list[bool | None] = [None] * len(seeds)

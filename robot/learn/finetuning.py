@@ -92,6 +92,11 @@ class InverseDynamicsInForce:
     def __init__(self, inverse_dynamics: InverseDynamics) -> None:
         self.current = inverse_dynamics
 
+    @property
+    def identity(self) -> str:
+        """Return the identity of the inverse dynamics in force."""
+        return self.current.identity
+
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         """Digest plans with the inverse dynamics in force."""
         return self.current.begin(observations, plans)
@@ -223,7 +228,8 @@ class FinetuneFrames(Protocol):
 class FrameOptions:
     """Say how frames are read from episodes: which camera, at what size, and where the gripper appears.
 
-    `world_to_image`: float64 (3, 4), see `RobotSpec.camera_matrices`. `reconstruct` passes frames through the
+    `world_to_image`: float64 (3, 4), see `RobotSpec.camera_matrices`, of episodes that do not say it themselves, as
+    those of before they did. `reconstruct` passes frames through the
     autoencoder, as imagined ones have been; `reconstructed_share` of the frames are.
     """
 

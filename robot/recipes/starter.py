@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from robot.core.checkpoints import ABOUT, WEIGHTS, write_aside
+from robot.core.checkpoints import ABOUT, WEIGHTS
 from robot.core.data import Episode
+from robot.core.files import FolderLock, write_whole
 from robot.core.training import TrainingSettings
 from robot.episodes.store import EpisodeStore
 from sim.collect import Request, collect
@@ -84,17 +85,18 @@ def collect_missing(
     done = 0
     for name, rows in wanted.items():
         store = EpisodeStore(Path(data) / name)
-        stored = set(store.ids())
-        missing = [row for row in rows if name_of(row) not in stored]
-        done += len(rows) - len(missing)
-        with contextlib.closing(collect(missing)) as episodes:
-            for row in missing:
-                if out_of_time():
-                    return False
-                store.add(next(episodes), episode_id=name_of(row), more={"request": plain_request(row)})
-                done += 1
-                if progress:
-                    progress(done, total)
+        with FolderLock(store.folder, "record into another folder with data=…"):
+            stored = set(store.ids())
+            missing = [row for row in rows if name_of(row) not in stored]
+            done += len(rows) - len(missing)
+            with contextlib.closing(collect(missing)) as episodes:
+                for row in missing:
+                    if out_of_time():
+                        return False
+                    store.add(next(episodes), episode_id=name_of(row), more={"request": plain_request(row)})
+                    done += 1
+                    if progress:
+                        progress(done, total)
     return True
 
 
@@ -230,7 +232,6 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
     from planners.autoencoder import FrameAutoencoder, precision_context
     from policies.frame_set import FrameSource, gather_frames
     from policies.frame_training import train_frame_pair, train_pose_network
-    from sim.metaworld import MetaWorldRobot
 
     folder = Path(settings.out) / {"pose_tracking": "inverse_dynamics", "frame_pair": "frame_pair"}[kind]
     if (folder / "model.json").exists():
@@ -242,15 +243,10 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
         with precision_context(autoencoder, "auto"):
             return autoencoder.reconstruct(torch.as_tensor(frames)).numpy()
 
-    robot = MetaWorldRobot(SEEN[0], (settings.camera,))
-    matrix = robot.spec.camera_matrices[settings.camera]
-    robot.close()
     sources = []
     for name, share in ((DEMONSTRATIONS, 0.5), (PLAY, 0.5)):
         episodes = load_all(settings, name)
-        frames = gather_frames(
-            episodes, camera=settings.camera, world_to_image=matrix, reconstruct=reconstruct, seed=settings.seed
-        )
+        frames = gather_frames(episodes, camera=settings.camera, reconstruct=reconstruct, seed=settings.seed)
         sources.append(FrameSource(name, frames, share))
     training = TrainingSettings(
         steps=settings.inverse_dynamics_steps if kind == "pose_tracking" else settings.frame_pair_steps,
@@ -272,8 +268,8 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
 def write_card(trained: Path, folder: Path, facts: Mapping[str, Any]) -> None:
     """Copy a trained model, but not its training state, to `folder` with its card."""
     about = json.loads((trained / ABOUT).read_text())
-    write_aside(folder / WEIGHTS, (trained / WEIGHTS).read_bytes())
-    write_aside(folder / ABOUT, json.dumps(about | {"card": dict(facts)}, indent=2).encode())
+    write_whole(folder / WEIGHTS, (trained / WEIGHTS).read_bytes())
+    write_whole(folder / ABOUT, json.dumps(about | {"card": dict(facts)}, indent=2).encode())
 
 
 def make_starter(settings: StarterSettings, progress: Callable[[int, int], None] | None = None) -> None:

@@ -1,9 +1,9 @@
-"""Observe, plan, act: run attempts over a pool of robots in receding horizon and give back episodes.
+"""Observe, intend, act: run attempts over a pool of robots in receding horizon and give back episodes.
 
-All robots that are busy plan together in one batch, carry out the first frames of their plans side by side, and plan
+All robots that are busy are intended for together in one batch, act on their intents side by side, and are intended for
 again. There may be more attempts than robots: a robot that has finished takes the next attempt when a round starts.
-What an episode becomes depends on its attempt alone, not on how many robots there are: a plan's seed is derived from
-the attempt's seed and the plan's number, never from its place in a batch.
+What an episode becomes depends on its attempt alone, not on how many robots there are: an intent's seed is derived from
+the attempt's seed and the intent's number, never from its place in a batch.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from robot.core.data import (
     Action,
     Episode,
     Feedback,
+    Intent,
     Observation,
     Outcome,
     PlacedPlan,
     RobotSpec,
     SamplerSettings,
-    VideoPlan,
 )
 from robot.core.errors import SailError
-from robot.core.protocols import InverseDynamics, KnowsSuccess, Planner, Recording, Robot, RobotPool
+from robot.core.protocols import KnowsSuccess, Policy, Recording, Robot, RobotPool
 
 FAULTS = (OSError, EOFError, RuntimeError, SailError)
 """What a pool may raise when a robot breaks. A ValueError is a bad action, the caller's mistake, and goes through."""
@@ -39,8 +39,8 @@ FAULTS = (OSError, EOFError, RuntimeError, SailError)
 class Attempt:
     """Ask for one episode of a task.
 
-    `seed` fixes the start and the noise of every plan. `instruction` is what the task is; `spoken` is what the planner
-    is told, when exploration borrows other words (empty: the instruction itself). `sampler` overrides the planner's
+    `seed` fixes the start and the noise of every intent. `instruction` is what the task is; `spoken` is what the policy
+    is told, when exploration borrows other words (empty: the instruction itself). `sampler` overrides the policy's
     own settings. Raises ValueError for an empty instruction or a negative seed.
     """
 
@@ -58,7 +58,7 @@ class Attempt:
 
     @property
     def words(self) -> str:
-        """Return what the planner is told."""
+        """Return what the policy is told."""
         return self.spoken or self.instruction
 
 
@@ -66,20 +66,19 @@ class Attempt:
 class RolloutSettings:
     """Say how an attempt is carried out.
 
-    `max_steps`: actions before an episode times out. `execute_frames`: frames of each plan to carry out before
-    planning again. `plan_batch`: the most plans asked of the planner at once. `stop_on_success`: end an episode when
-    the pool reports success. `retries`: how often an attempt is begun again, from the same seed, when it ended by an
-    infrastructure fault. Raises ValueError when a number is not positive (`retries` may be 0).
+    `max_steps`: actions before an episode times out. `plan_batch`: the most intents asked of the policy at once.
+    `stop_on_success`: end an episode when the pool reports success. `retries`: how often an attempt is begun again,
+    from the same seed, when it ended by an infrastructure fault. Raises ValueError when a number is not positive
+    (`retries` may be 0).
     """
 
     max_steps: int = 200
-    execute_frames: int = 6
     plan_batch: int = 16
     stop_on_success: bool = True
     retries: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "execute_frames", "plan_batch"):
+        for name in ("max_steps", "plan_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.retries < 0:
@@ -88,7 +87,7 @@ class RolloutSettings:
 
 @dataclass(slots=True)
 class RolloutTimings:
-    """Add up where the time of rollouts went: `planning_s` (digesting plans included), `acting_s`, and counts."""
+    """Add up where the time of rollouts went: `planning_s` (until intents are there), `acting_s`, and counts."""
 
     planning_s: float = 0.0
     acting_s: float = 0.0
@@ -109,20 +108,9 @@ Record = Callable[[int, Attempt], Recording]
 
 
 def plan_seed(attempt_seed: int, index: int) -> int:
-    """Return the seed of plan `index` (0, 1, …) of the attempt with this seed: 0 … 2⁶³ − 1, the same everywhere."""
+    """Return the seed of intent `index` (0, 1, …) of the attempt with this seed: 0 … 2⁶³ − 1, the same everywhere."""
     word = np.random.SeedSequence([attempt_seed, index]).generate_state(1, np.uint64)[0]
     return int(word) >> 1
-
-
-def steps_per_frame(stride_s: float, rate_hz: float) -> int:
-    """Return how many robot steps pass between two frames of a plan; raise ValueError unless it is a whole number."""
-    steps = round(stride_s * rate_hz)
-    if steps < 1 or abs(steps - stride_s * rate_hz) > 1e-3 * steps:
-        raise ValueError(
-            f"A plan's stride of {stride_s} s is {stride_s * rate_hz:.3f} steps of a robot at {rate_hz} Hz; "
-            "it must be a whole number of steps."
-        )
-    return steps
 
 
 class SingleRobot:
@@ -182,8 +170,8 @@ class _Running:
     success: list[bool | None] = field(default_factory=list)
     plans: list[PlacedPlan] = field(default_factory=list)
     recording: Recording | None = None
-    handle: object = None
-    round_steps: int = 0
+    intents: int = 0
+    intent: Intent | None = None
     outcome: Outcome | None = None
 
     def record(self, requested: Action, feedback: Feedback, settings: RolloutSettings) -> None:
@@ -201,8 +189,7 @@ class _Running:
 
 def rollout(
     pool: RobotPool,
-    planner: Planner,
-    inverse_dynamics: InverseDynamics,
+    policy: Policy,
     requests: Sequence[Attempt],
     settings: RolloutSettings | None = None,
     on_episode: OnEpisode | None = None,
@@ -221,12 +208,11 @@ def rollout(
     A robot that breaks in the middle (see `FAULTS`, or a robot missing from the pool's answer) costs its attempt
     another try, `settings.retries` times, and then leaves an episode with the outcome `infrastructure fault`; the
     others go on. A robot that cannot be reset is left out and its attempt goes to another.
-    Raises SailError when no robot is left, ValueError when an action or a plan's stride does not fit the robot.
+    Raises SailError when no robot is left, ValueError when an action or a plan does not fit the robot.
     """
     crew = _Crew(
         pool,
-        planner,
-        inverse_dynamics,
+        policy,
         settings or RolloutSettings(),
         on_episode,
         config_hash,
@@ -242,8 +228,7 @@ class _Crew:
     def __init__(
         self,
         pool: RobotPool,
-        planner: Planner,
-        inverse_dynamics: InverseDynamics,
+        policy: Policy,
         settings: RolloutSettings,
         on_episode: OnEpisode | None,
         config_hash: str,
@@ -251,8 +236,7 @@ class _Crew:
         record: Record | None,
     ) -> None:
         self.pool = pool
-        self.planner = planner
-        self.inverse_dynamics = inverse_dynamics
+        self.policy = policy
         self.settings = settings
         self.on_episode = on_episode
         self.config_hash = config_hash
@@ -269,7 +253,7 @@ class _Crew:
         try:
             while self.waiting or self.running:
                 self._start(self.waiting)
-                self._plan()
+                self._intend()
                 self._act()
                 self.timings.rounds += 1
         finally:
@@ -319,47 +303,46 @@ class _Crew:
                 last = problem
         return first, last
 
-    def _plan(self) -> None:
-        """Plan for every busy robot, in as few batches as `plan_batch` allows, and digest the plans."""
+    def _intend(self) -> None:
+        """Ask the policy what it intends for every busy robot, in as few batches as `plan_batch` allows."""
         began = time.perf_counter()
         plain = [running for _, running in sorted(self.running.items()) if running.attempt.sampler is None]
         special = [running for _, running in sorted(self.running.items()) if running.attempt.sampler is not None]
         size = self.settings.plan_batch
         for group in (plain, special):
             for start in range(0, len(group), size):
-                self._plan_batch(group[start : start + size])
+                self._intend_batch(group[start : start + size])
         self.timings.planning_s += time.perf_counter() - began
 
-    def _plan_batch(self, batch: list[_Running]) -> None:
-        now = [running.observations[-1] for running in batch]
+    def _intend_batch(self, batch: list[_Running]) -> None:
         samplers = [running.attempt.sampler for running in batch if running.attempt.sampler is not None]
-        plans = self.planner.plan(
-            now,
+        intents = self.policy.begin(
+            [running.observations[-1] for running in batch],
             [running.attempt.words for running in batch],
-            [plan_seed(running.attempt.seed, len(running.plans)) for running in batch],
+            [plan_seed(running.attempt.seed, running.intents) for running in batch],
             samplers or None,
         )
-        handles = self.inverse_dynamics.begin(now, plans)
-        for running, plan, handle in zip(batch, plans, handles, strict=True):
-            running.plans.append(PlacedPlan(len(running.sent), plan))
-            if running.recording is not None:
-                running.recording.plan(plan)
-            running.handle = handle
-            running.round_steps = self._steps(plan)
-        self.timings.plans += len(plans)
-
-    def _steps(self, plan: VideoPlan) -> int:
-        frames = min(self.settings.execute_frames, len(plan))
-        return frames * steps_per_frame(plan.stride_s, self.pool.spec.action.rate_hz)
+        for running, intent in zip(batch, intents, strict=True):
+            running.intents += 1
+            running.intent = intent
+            if intent.plan is not None:
+                self.timings.plans += 1
+                running.plans.append(PlacedPlan(len(running.sent), intent.plan))
+                if running.recording is not None:
+                    running.recording.plan(intent.plan)
 
     def _act(self) -> None:
-        """Carry out one round: each robot the first frames' worth of its plan, until all are through or have ended."""
+        """Carry out one round: each robot its intent for as long as that holds, until all are through or have ended."""
         began = time.perf_counter()
         step = 0
-        while busy := {robot: run for robot, run in sorted(self.running.items()) if step < run.round_steps}:
-            actions = self.inverse_dynamics.act(
-                [running.observations[-1] for running in busy.values()],
-                [running.handle for running in busy.values()],
+        while busy := {
+            robot: (running, running.intent)
+            for robot, running in sorted(self.running.items())
+            if running.intent is not None and step < running.intent.steps
+        }:
+            actions = self.policy.act(
+                [running.observations[-1] for running, _ in busy.values()],
+                [intent for _, intent in busy.values()],
                 [step] * len(busy),
             )
             asked = dict(zip(busy, actions, strict=True))
@@ -367,7 +350,7 @@ class _Crew:
                 answers = self.pool.act(asked)
             except FAULTS:
                 answers = {}
-            for robot, running in busy.items():
+            for robot, (running, _) in busy.items():
                 if robot in answers:
                     running.record(asked[robot], answers[robot], self.settings)
                 else:

@@ -25,9 +25,10 @@ from planners.diffusion_training import train_planner
 from planners.latent_video import LatentVideoPlanner
 from planners.text import TextEncoder
 from planners.windows import Autoencoder, LatentCache, LatentEpisode, Source, WindowSampler, clip_spread
-from robot.core.checkpoints import identity_of, write_aside
+from robot.core.checkpoints import identity_of
 from robot.core.data import Episode, SamplerSettings
 from robot.core.errors import SailError
+from robot.core.files import write_whole
 from robot.core.provenance.machine import describe_machine
 from robot.core.training import TrainingSettings
 from robot.speed.clips import (
@@ -215,7 +216,7 @@ def _measured(
         "wall_s": round(metrics["training_s"] + time.monotonic() - began, 1),
         "errors": {name: [round(float(value), 6) for value in values] for name, values in errors.items()},
     }
-    write_aside(kept, json.dumps(result).encode())
+    write_whole(kept, json.dumps(result).encode())
     return result
 
 

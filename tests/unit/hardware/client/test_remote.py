@@ -17,9 +17,9 @@ from hardware.arms.kinematic import KinematicArm, PaintedCamera, cartesian
 from hardware.client.actions import Displacement, JointPositions
 from hardware.client.client import ArmRefusedError
 from hardware.client.remote import RemoteRobot, StaleError, StoppedError
-from hardware.server.rulings import Decision
 from hardware.server.server import ArmServer
 from hardware.wire.clocks import now
+from hardware.wire.commands import Decision
 from hardware.wire.reports import Welcome
 from robot.core.data import Action, FloatArray
 from robot.core.errors import SailError
@@ -163,8 +163,8 @@ def test_a_chunk_is_submitted_without_waiting_and_actions_go_on_from_its_end() -
         robot.reset(0)
         goal = np.add(arm.description.home, [0.05, 0.0, 0.0, 0.0])
         began_s = now()
-        ruling = robot.submit(now() + np.array([0.5]), goal[None], seen_s=now())
-        assert ruling.decision is Decision.PASS and now() - began_s < 0.5
+        result = robot.submit(now() + np.array([0.5]), goal[None], seen_s=now())
+        assert result.decision is Decision.PASS and now() - began_s < 0.5
         until(lambda: server.governor.at_rest)
         robot.act(RIGHT)
         until(lambda: server.governor.at_rest)

@@ -22,6 +22,7 @@ from planners.turns import Turns
 from policies.pose_network import PoseNetwork, PoseNetworkShape
 from policies.pose_tracking import PoseTracking
 from robot.cli.assembly import (
+    Models,
     check_fit,
     exploration_of,
     instruction_of,
@@ -35,7 +36,7 @@ from robot.cli.improve import what_will_act
 from robot.core.data import RobotSpec
 from robot.core.errors import SailError
 from robot.learn.exploration import Arm
-from robot.learn.finetuning import PlannerInForce
+from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce
 from sim.tasks import INSTRUCTIONS
 from tests.fakes import SPEC, ToyPlanner
 
@@ -101,9 +102,9 @@ def test_exploration_offers_the_true_instruction_but_not_as_it_is_asked_anyway()
 def test_inverse_dynamics_without_a_folder_of_weights_cannot_be_fine_tuned() -> None:
     config = compose("improve", ["task=drawer-close", "inverse_dynamics=tiny"])
     shape = PoseNetworkShape(widths=(8, 8, 16, 16), keypoints=8, hidden=16)
-    acting: Any = SimpleNamespace(current=PoseTracking(PoseNetwork(shape)))
+    acting = InverseDynamicsInForce(PoseTracking(PoseNetwork(shape)))
     with pytest.raises(SailError, match=r"no folder of weights.*inverse_dynamics\.train=false"):
-        inverse_dynamics_learner(config, acting, acting, lambda: (), {}, "")
+        inverse_dynamics_learner(config, Models(None, acting), lambda: (), {}, "")
 
 
 def save_two_planners(folder: Path) -> list[str]:

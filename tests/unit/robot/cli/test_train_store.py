@@ -163,7 +163,7 @@ def test_the_camera_matrix_is_each_episode_s_own(
         gathered.extend(source.frames for source in sources)
         return {"loss": 0.0}
 
-    monkeypatch.setattr("robot.cli.recorded.MetaWorldRobot", no_simulator)
+    monkeypatch.setattr("sim.metaworld.MetaWorldRobot", no_simulator)
     monkeypatch.setattr("robot.cli.train.train_pose_network", keep)
     simulated = EpisodeStore("simulated")
     for number, shift in enumerate((0.0, 16.0)):

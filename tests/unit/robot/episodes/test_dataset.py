@@ -94,6 +94,28 @@ def test_transitions_hold_rewards_ends_and_returns(store: EpisodeStore) -> None:
     assert failed["reward"].tolist() == [0, 0, 0] and failed["done"].tolist() == [0, 0, 1]
 
 
+def test_a_return_ends_with_the_first_success(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    success = np.array([False, False, True, True, True, True])
+    store.add(episode(6, success=success, reward=None), episode_id="a")
+    store.add(episode(6, success=success, reward=np.array([0.5, -1, 2, 7, 7, 7], np.float32)), episode_id="b")
+    store.add(episode(3, success=np.zeros(3, np.bool_), reward=np.ones(3, np.float32)), episode_id="c")
+    steps = Transitions(gathered(store), discount=0.5)[list(range(15))]
+    # Worked out with a pencil: a half and a half of it before the success, and nothing from the steps kept after it.
+    assert steps["to_go"][:6].tolist() == [0.25, 0.5, 1, 1, 1, 1]
+    assert steps["to_go"][6:12].tolist() == [0.5, 0, 2, 7, 7, 7]
+    assert steps["to_go"][12:].tolist() == [1.75, 1.5, 1]  # it never ended: what was seen of it is all there is
+
+
+def test_what_a_person_said_is_what_a_critic_is_told(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    store.add(episode(3, reward=None), [Verdict(0.0, "person")], "called a failure")
+    unseen = episode(3, reward=None, success=None, outcome=Outcome.TIMEOUT)
+    store.add(unseen, [Verdict(1.0, "person")], "called a success")
+    steps = Transitions(gathered(store))[list(range(6))]
+    assert steps["reward"].tolist() == [0, 0, 0, 0, 0, 1] == steps["done"].tolist()
+
+
 def test_end_frames_carry_the_verdict_that_counts(store: EpisodeStore) -> None:
     ends = EndFrames(gathered(store), frames=3, stride=2)
     assert len(ends) == 2

@@ -22,7 +22,7 @@ from robot.learn.run import LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
 from robot.reports.statistics import wilson_interval
 from robot.rollouts.rollout import RolloutSettings
-from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
 SETTINGS = SailSettings(
     "toy",
@@ -61,8 +61,7 @@ def run(
         folder,
         settings,
         pool or (lambda: ToyPool(8)),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         judge or GroundTruth(),
         EpisodeStore(folder / "episodes"),
         learner if train else None,
@@ -178,8 +177,7 @@ def test_fine_tuning_goes_on_from_the_previous_model_or_from_the_starter(tmp_pat
             tmp_path / source,
             settings,
             lambda: ToyPool(8),
-            planner,
-            ToyInverseDynamics(),
+            toy_policy(planner),
             GroundTruth(),
             EpisodeStore(tmp_path / source / "episodes"),
             learner,
@@ -208,8 +206,7 @@ def spoiled_starts(tmp_path: Path, source: str) -> list[float]:
         tmp_path / source,
         settings,
         lambda: ToyPool(8),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / source / "episodes"),
         learner,
@@ -260,14 +257,109 @@ def test_what_a_person_said_counts_for_training(tmp_path: Path) -> None:
         tmp_path,
         settings,
         lambda: ToyPool(8),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / "episodes"),
         learner,
         on_event=correct,
     ).run()
     assert learner.updates[0] == (7, 8)
+
+
+def judged_run(tmp_path: Path, say: Any, judge: RewardModel, enough: float = 2.0) -> tuple[ToyLearner, SailLoop]:
+    """Run one iteration of eight attempts that all work; `say` is given the store and the ids before it trains."""
+
+    def hear(event: LoopEvent) -> None:
+        if event.kind == "rollouts_finished" and event.iteration == 0:
+            store = EpisodeStore(tmp_path / "episodes")
+            say(store, store.ids())
+
+    planner = ToyPlanner({"go right": 1.0})
+    learner = ToyLearner(planner)
+    loop = SailLoop(
+        tmp_path,
+        dataclasses.replace(SETTINGS, iterations=1, rollouts=8, enough=enough),
+        lambda: ToyPool(8),
+        toy_policy(planner),
+        judge,
+        EpisodeStore(tmp_path / "episodes"),
+        learner,
+        on_event=hear,
+    )
+    loop.run()
+    return learner, loop
+
+
+def test_a_person_decides_what_is_enough_as_for_training(tmp_path: Path) -> None:
+    def half_failed(store: EpisodeStore, ids: Sequence[str]) -> None:
+        for name in ids[:4]:
+            store.append_verdict(name, Verdict(0.0, "person"))
+
+    def nothing(*_: object) -> None:
+        pass
+
+    assert judged_run(tmp_path / "alone", nothing, GroundTruth(), enough=0.9)[0].updates == []
+    assert judged_run(tmp_path / "told", half_failed, GroundTruth(), enough=0.9)[0].updates == [(4, 8)]
+
+
+def test_a_person_makes_a_run_without_a_judge_good_enough(tmp_path: Path) -> None:
+    def praise(store: EpisodeStore, ids: Sequence[str]) -> None:
+        for name in ids:
+            store.append_verdict(name, Verdict(1.0, "person"))
+
+    assert judged_run(tmp_path, praise, KeepEverything(), enough=0.9)[0].updates == []
+
+
+class Unsure:
+    """A classifier that says the same of everything."""
+
+    identity = "unsure"
+
+    def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
+        return [Verdict(0.6, "classifier", "mine", rationale="mine")] * len(episodes)
+
+
+def test_a_run_knows_its_own_verdict_by_its_id_and_not_by_its_number(tmp_path: Path) -> None:
+    """Another judge that says the same number, or a later one that says another, is not the run's."""
+    before: list[str] = []
+
+    def others(store: EpisodeStore, ids: Sequence[str]) -> None:
+        labels = store.path(ids[0]) / "labels.jsonl"
+        own = labels.read_bytes()
+        labels.unlink()
+        store.append_verdict(ids[0], Verdict(0.6, "vlm", "theirs", rationale="theirs"))
+        labels.write_bytes(labels.read_bytes() + own)  # said before ours was
+        store.append_verdict(ids[1], Verdict(0.0, "vlm", "theirs"))
+        before.extend(ids[:2])
+
+    learner, loop = judged_run(tmp_path, others, Unsure())
+    assert learner.updates == [(8, 8)]
+    attempts = {record["episode"]: record for record in loop.journal.attempts(0)}
+    for name in before:
+        verdict = loop.book.verdict(attempts[name])
+        assert (verdict.model, verdict.rationale) == ("mine", "mine")
+        assert attempts[name]["label"] in {label.label_id for label in loop.store.labels(name)}
+
+
+def test_a_run_of_before_there_were_ids_goes_on(tmp_path: Path) -> None:
+    def forget(store: EpisodeStore, ids: Sequence[str]) -> None:
+        path = tmp_path / "iteration-00" / "attempts.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row.pop("label", None)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        store.append_verdict(ids[0], Verdict(0.0, "person"))
+        store.append_verdict(ids[1], Verdict(0.0, "vlm"))
+
+    learner, loop = judged_run(tmp_path, forget, Unsure())
+    assert learner.updates == [(7, 8)]
+    assert loop.book.rate(0) == 7 / 8
+
+
+def test_what_a_run_without_a_judge_keeps_is_learnt_from_and_is_no_success(tmp_path: Path) -> None:
+    learner, loop = judged_run(tmp_path, lambda *_: None, KeepEverything())
+    assert learner.updates == [(8, 8)] and loop.book.rate(0) == 0.0
+    assert {loop.book.verdict(one).source for one in loop.journal.attempts(0)} == {"none"}
 
 
 def test_every_training_has_a_seed_of_its_own_that_the_record_names(tmp_path: Path) -> None:
@@ -279,8 +371,7 @@ def test_every_training_has_a_seed_of_its_own_that_the_record_names(tmp_path: Pa
             tmp_path / str(run_seed),
             dataclasses.replace(SETTINGS, seed=run_seed, rollouts=8),
             lambda: ToyPool(8),
-            planner,
-            ToyInverseDynamics(),
+            toy_policy(planner),
             GroundTruth(),
             EpisodeStore(tmp_path / str(run_seed) / "episodes"),
             *learners,
@@ -315,6 +406,8 @@ def test_without_a_filter_everything_is_learnt_from_but_truth_is_reported(tmp_pa
 
 def test_where_nobody_knows_the_truth_the_judge_is_believed_and_it_is_said(tmp_path: Path) -> None:
     class Half:
+        identity = "half"
+
         def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
             return [Verdict(0.4 + 0.2 * (episode.seed % 2), "person") for episode in episodes]
 
@@ -447,7 +540,7 @@ def test_a_full_disk_keeps_the_state_there_was(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(SailError, match="No space left on device"):
         journal.save({**state, "iteration": 9})
     assert (tmp_path / "state.json").read_text() == before
-    assert list(tmp_path.glob("*.part")) == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_pools_are_closed_while_models_train(tmp_path: Path) -> None:
@@ -463,8 +556,7 @@ def test_pools_are_closed_while_models_train(tmp_path: Path) -> None:
         tmp_path,
         dataclasses.replace(SETTINGS, iterations=1),
         make,
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / "episodes"),
         ToyLearner(planner),

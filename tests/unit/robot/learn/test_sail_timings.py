@@ -14,7 +14,7 @@ from robot.learn import stages
 from robot.learn.journal import Journal
 from robot.learn.sail import SailLoop, SailSettings
 from robot.rollouts.rollout import RolloutSettings
-from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
 SETTINGS = SailSettings(
     "toy",
@@ -71,8 +71,7 @@ def loop(folder: Path, learner: Callable[[ToyPlanner], ToyLearner], on_act: Call
         folder,
         SETTINGS,
         lambda: ToyPool(2, on_act=on_act),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(folder / "episodes"),
         learner(planner),

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot.core.data import Episode, Outcome, Verdict
-from robot.core.errors import SailError
+from robot.core.errors import HeldError, SailError
 from robot.episodes.arrival import Arrival
 from robot.episodes.labels import Field, Label, verdict_labels
 from robot.episodes.lerobot.exporting import Exported, Exporter
@@ -339,6 +339,15 @@ def test_an_export_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
         exporter.add(demonstration("a"))
         assert list(tmp_path.iterdir())
         raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_exports_to_one_folder_do_not_meet(tmp_path: Path) -> None:
+    with Exporter(tmp_path / "new" / "set"):
+        with pytest.raises(HeldError, match=f"set is in use by process {os.getpid()}.*out="):
+            Exporter(tmp_path / "new" / "set").__enter__()
+        with Exporter(tmp_path / "new" / "other"):
+            pass
     assert list(tmp_path.iterdir()) == []
 
 
