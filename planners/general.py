@@ -27,6 +27,8 @@ class GeneralPlanner(Imagining):
     flow-matching model is sampled in terms of v under a cosine schedule. The others: see `LatentVideoPlanner`.
     """
 
+    method = "zero_shot_general"
+
     def __init__(
         self,
         general: VideoScore,

@@ -44,8 +44,9 @@ class LatentEpisode:
 class LatentCache:
     """Encode episodes once: in memory, and where a `folder` is given in one .npz a episode as well.
 
-    The file's name is a hash of the frames themselves and of the autoencoder's identity, so that nothing stale is ever
-    read: an episode recorded anew with other options may bear the id of the old one.
+    The file's name is a hash of the frames' mark (`Episode.mark`) and of the autoencoder's identity, so that nothing
+    stale is ever read: an episode recorded anew may bear the id of the old one. Frames that were recorded are not even
+    decoded where their latents are there.
     """
 
     def __init__(
@@ -67,13 +68,12 @@ class LatentCache:
                 f"Episode {episode.episode_id or episode.task!r} has no camera {self._camera!r}, only "
                 f"{', '.join(sorted(episode.frames))}."
             )
-        frames = episode.frames[self._camera]
-        name = self._name(episode, frames)
+        name = self._name(episode)
         if name not in self._memory:
             path = None if self._folder is None else self._folder / f"{name}.npz"
-            latents = None if path is None else _read(path, len(frames))
+            latents = None if path is None else _read(path, episode.shape(self._camera)[0])
             if latents is None:
-                latents = encode_frames(self._autoencoder, frames, self._batch)
+                latents = encode_frames(self._autoencoder, episode.frames[self._camera], self._batch)
                 if path is not None:
                     _write(path, latents)
             self._memory[name] = LatentEpisode(latents, episode.instruction)
@@ -83,9 +83,8 @@ class LatentCache:
         """Return the latents of several episodes, in their order."""
         return [self.get(episode) for episode in episodes]
 
-    def _name(self, episode: Episode, frames: NDArray[np.uint8]) -> str:
-        content = hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()
-        parts = [content, list(frames.shape), self._autoencoder.identity, episode.instruction]
+    def _name(self, episode: Episode) -> str:
+        parts = [self._camera, episode.mark(self._camera), self._autoencoder.identity, episode.instruction]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

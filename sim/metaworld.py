@@ -37,6 +37,7 @@ def action_spec(action_repeat: int) -> ActionSpec:
         low=np.full(4, -1, np.float32),
         high=np.full(4, 1, np.float32),
         rate_hz=PHYSICS_HZ / action_repeat,
+        is_relative=True,
     )
 
 
@@ -160,8 +161,13 @@ class MetaWorldRobot:
         self._succeeded = self._succeeded or bool(info["success"])
 
     def succeeded(self) -> bool:
-        """Return the simulator's ground truth: whether the task has been done since the last reset."""
+        """Return the simulator's ground truth: whether the task has been done since the last reset or `count_anew`."""
         return self._succeeded
+
+    def count_anew(self) -> None:
+        """Let success count from now on, and not from the last reset."""
+        self._succeeded = False
+        self._env.curr_path_length = 0  # MetaWorld's own count of steps, after so many of which it wants a reset
 
     @property
     def reach_m(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

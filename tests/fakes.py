@@ -7,7 +7,7 @@ the words it hears. Nothing here needs torch, and everything is a function of se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from robot.core.data import (
     SamplerSettings,
     Verdict,
     VideoPlan,
+    View,
 )
 from robot.core.protocols import InverseDynamics
 
@@ -52,10 +53,12 @@ class ToyRobot:
         self.seed: int | None = None
         self.steps = 0
         self.position = np.zeros(2, np.float32)
+        self.done = False
 
     def reset(self, seed: int | None = None) -> Observation:
         self.seed = seed
         self.steps = 0
+        self.done = False
         self.position = np.random.default_rng(seed).uniform(-0.2, 0.2, 2).astype(np.float32)
         return self.observe()
 
@@ -68,10 +71,14 @@ class ToyRobot:
         sent = Action(SPEC.action.clip(action.values))
         self.position = self.position + STEP_M * sent.values
         self.steps += 1
+        self.done = self.done or bool(self.position[0] >= 1.0)
         return sent
 
     def succeeded(self) -> bool:
-        return bool(self.position[0] >= 1.0)
+        return self.done
+
+    def count_anew(self) -> None:
+        self.done = False
 
     def close(self) -> None:
         self.closed += 1
@@ -115,6 +122,11 @@ class ToyPool:
                 raise RuntimeError(f"robot {number} does not answer")
         return {number: self.robots[number].reset(seed) for number, seed in seeds.items()}
 
+    def observe(self, robots: Collection[int]) -> dict[int, Observation]:
+        for number in robots:
+            self.robots[number].count_anew()
+        return {number: self.robots[number].observe() for number in robots if number not in self.dead}
+
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
         if self.on_act is not None:
             self.on_act()
@@ -150,6 +162,10 @@ class ToyPlanner:
     @property
     def identity(self) -> str:
         return json.dumps(self.skills, sort_keys=True)
+
+    @property
+    def view(self) -> View:
+        return View(stride_s=self.stride_s, frames=self.frames)
 
     def plan(
         self,

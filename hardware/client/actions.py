@@ -148,6 +148,7 @@ class Displacement:
             np.full(4, -1, np.float32),
             np.full(4, 1, np.float32),
             rate_hz,
+            is_relative=True,
         )
         self._from = description.home.copy()
         self._pose: Any = None

@@ -289,7 +289,7 @@ def _teleoperate(config: DictConfig, as_json: bool) -> int:
         raise SailError("Somebody must drive: takeover=keyboard, takeover=spacemouse or takeover=leader.")
     task, instruction = told(str(config.task), str(config.instruction))
     attempt = Attempt(int(config.seed), task, instruction)
-    settings = DeploySettings(max_steps=int(config.max_steps), stop_on_success=bool(config.stop_on_success))
+    settings = DeploySettings(max_steps=int(config.max_steps))
     return carry_out(config, attempt, settings, screen(as_json), as_json, None)
 
 

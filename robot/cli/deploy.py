@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -34,13 +35,16 @@ from robot.core.protocols import (
     Recording,
     RewardModel,
     Robot,
+    RobotPool,
     SaysCondition,
+    SaysNote,
 )
 from robot.episodes.description import Heading
 from robot.episodes.store import EpisodeStore
+from robot.judges import asking
 from robot.judges.person import WORDS, verdict_of
 from robot.rollouts.deploy import STOPPED, Chooser, Deployed, Deployment, DeploySettings, Telemetry
-from robot.rollouts.rollout import Attempt
+from robot.rollouts.rollout import Attempt, ending_by
 
 if TYPE_CHECKING:
     from robot.cli.assembly import Models
@@ -78,9 +82,10 @@ def carry_out(
     Without `models` there is no policy: a person drives.
     """
     judge: RewardModel = build(config.judge)
+    settings = dataclasses.replace(settings, ends_by=ending_by(judge))
     with console.status("connecting the robot"):
         robot: Robot = build(config.robot, task=attempt.task)
-    if not isinstance(robot, Robot):
+    if isinstance(robot, RobotPool) or not isinstance(robot, Robot):
         raise SailError("`sail deploy` drives one robot: choose robot=arm or robot=metaworld_zmq.")
     keyboard = SOURCES["keyboard"]()
     try:
@@ -230,7 +235,8 @@ def device(config: DictConfig, robot: Robot, keyboard: InputDevice) -> Iterator[
 
 def state_of(robot: Robot, takeover: Chooser | None) -> str:
     """Return the state that a robot is in, where it has one, and what a leader is to be told."""
-    return " · ".join(filter(None, (condition_of(robot), str(getattr(takeover, "note", "")))))
+    note = takeover.note if isinstance(takeover, SaysNote) else ""
+    return " · ".join(filter(None, (condition_of(robot), note)))
 
 
 @contextmanager
@@ -297,7 +303,7 @@ def judged(judge: RewardModel, store: EpisodeStore, name: str, ended: Deployed, 
         return None
     else:
         try:
-            [verdict] = judge.judge([store.load(name, plans=False)])
+            [verdict] = asking.judged(judge, [store.load(name, plans=False)])
         except (SailError, KeyboardInterrupt) as problem:
             said = str(problem) or "Nobody was asked: say it later with `sail label`."
             console.print(said, style="yellow")

@@ -54,8 +54,20 @@ def check_python() -> Finding:
     return Finding("python", True, f"{platform.python_version()} in {sys.prefix}")
 
 
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _not_installed(name: str, package: str, what: str, extra: str) -> Finding:
+    """Say that a machine does without a part, as one at an arm does, and which extra brings it."""
+    says = f'{package} is not installed, so {what} here; pip install "sail-stack[{extra}]" brings it'
+    return Finding(name, False, says, needed=False)
+
+
 def check_torch() -> Finding:
     """Say which torch there is and what it computes on."""
+    if not _is_installed("torch"):
+        return _not_installed("torch", "torch", "nothing is planned or trained", "all")
     try:
         torch = importlib.import_module("torch")
     except (ImportError, OSError) as error:
@@ -66,6 +78,8 @@ def check_torch() -> Finding:
 
 def check_rendering() -> Finding:
     """Say which off-screen rendering backends work."""
+    if not _is_installed("mujoco"):
+        return _not_installed("rendering", "MuJoCo", "nothing is simulated", "sim")
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     working = [name for name in dict.fromkeys((wanted, *BACKENDS)) if name and backend_works(name)]
     if not working:
@@ -75,6 +89,8 @@ def check_rendering() -> Finding:
 
 def check_cameras() -> Finding:
     """Say whether OpenCV can be imported; only cameras at a physical robot need it."""
+    if not _is_installed("cv2"):
+        return _not_installed("cameras", "OpenCV", "there are no USB cameras", "opencv")
     try:
         cv2 = importlib.import_module("cv2")
     except ImportError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from robot.core.errors import SailError
+
 EXTRAS: Final = {
     "ruckig": "arm",
     "pyarrow": "parquet",
@@ -33,9 +35,11 @@ EXTRAS: Final = {
 def missing_package(problem: BaseException | None, who: str = "This") -> str | None:
     """Return what to install, in one sentence, for an error that is, or came from, a known package not being there.
 
-    `who` needs it.
+    `who` needs it. An error that says what is missing in its own words is left to do so.
     """
     while problem is not None:
+        if isinstance(problem, SailError):
+            return str(problem)
         name = (problem.name or "").partition(".")[0] if isinstance(problem, ModuleNotFoundError) else ""
         if name in EXTRAS:
             return f'{who} needs {name}, which is not installed here: pip install "sail-stack[{EXTRAS[name]}]"'

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from robot.cli.assembly import (
+    adaptation_of,
     check_words,
     exploration_of,
     instruction_of,
@@ -32,11 +33,11 @@ from robot.cli.wording import takes_any_words, task_of
 from robot.core.data import Episode
 from robot.core.errors import SailError
 from robot.core.files import write_whole
-from robot.core.protocols import Planner
+from robot.core.protocols import Planner, Trainable
 from robot.core.provenance.revision import program_revision
 from robot.episodes.arbitration import worked
 from robot.episodes.store import EpisodeStore, StoredEpisodes
-from robot.learn.finetuning import Trainable, trained_part
+from robot.learn.finetuning import trained_part
 from robot.learn.journal import Journal
 from robot.learn.run import LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
@@ -152,7 +153,7 @@ def what_will_act(config: DictConfig, planner: Planner) -> str | None:
     part = trained_part(planner)
     if not config.learner.planner.train or part is None or not isinstance(planner, Trainable):
         return None
-    before, after = (getattr(each, "adaptation", "") for each in (planner, planner.with_in_domain(part)))
+    before, after = map(adaptation_of, (planner, planner.with_in_domain(part)))
     return None if before == after else f"Plans come from {before} until the planner is fine-tuned, then from {after}."
 
 

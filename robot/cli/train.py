@@ -211,7 +211,8 @@ def _train_planner(config: DictConfig, card: Mapping[str, Any], store: StoreEpis
     episodes = _shown_to_planner(config, autoencoder, text, store)
     cache = LatentCache(autoencoder, config.camera, Path(config.data) / "latents")
     frames = int(config.denoiser.frames) if base is None else base.denoiser.frames
-    windows = WindowSampler([Source(cache.get_all(episodes))], frames, int(config.stride), float(config.text_drop))
+    shown = cache.get_all(episodes) if isinstance(episodes, StoredEpisodes) else list(episodes.taken(cache.get))
+    windows = WindowSampler([Source(shown)], frames, int(config.stride), float(config.text_drop))
     planner = _fresh_planner(config, windows, autoencoder, text) if base is None else base
     _check_stride(config, planner)
     _look_through(config, planner)

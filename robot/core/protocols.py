@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from robot.core.data import (
     Action,
@@ -18,6 +18,7 @@ from robot.core.data import (
     SamplerSettings,
     Verdict,
     VideoPlan,
+    View,
 )
 from robot.core.joints import ArmDescription, Joints, JointState
 
@@ -94,6 +95,15 @@ class KnowsSuccess(Protocol):
 
 
 @runtime_checkable
+class CountsAnew(Protocol):
+    """What a `Robot` that knows its success has beside, where an attempt may begin without a reset."""
+
+    def count_anew(self) -> None:
+        """Let success count from now on, and not from the last reset; nothing that is sensed changes."""
+        ...
+
+
+@runtime_checkable
 class SaysCondition(Protocol):
     """What a `Robot` has beside that can say what state it is in."""
 
@@ -115,7 +125,10 @@ class TakesAnyWords(Protocol):
 
 @runtime_checkable
 class RobotPool(Protocol):
-    """Several robots of one kind that act at the same time, such as simulators in worker processes."""
+    """Several robots of one kind that act at the same time, such as simulators in worker processes.
+
+    It has all that a `Robot` has by name, for several at once, and `size`: ask whether something is a pool first.
+    """
 
     @property
     def spec(self) -> RobotSpec:
@@ -129,6 +142,13 @@ class RobotPool(Protocol):
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
         """Reset the robots named, each with its seed, and return what they observe."""
+        ...
+
+    def observe(self, robots: Collection[int]) -> dict[int, Observation]:
+        """Return what the robots named observe where they are, for attempts that begin there: nothing is reset.
+
+        What was done before no longer counts as success. A robot that has broken down is missing from the answer.
+        """
         ...
 
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
@@ -193,6 +213,32 @@ class Recoverable(Protocol):
         to do, where the arm cannot be made ready from here, such as with its stop button pressed.
         """
         ...
+
+
+@runtime_checkable
+class Resettable(Protocol):
+    """What an `ArmDriver` has beside, whose arm stands in a simulated scene."""
+
+    def reset(self, seed: int) -> None:
+        """Have the scene drawn anew from a seed."""
+        ...
+
+
+@runtime_checkable
+class SaysWhoStopped(Protocol):
+    """What an error of a robot has beside that knows whether somebody asked for the stop."""
+
+    @property
+    def by_operator(self) -> bool:
+        """Return whether somebody did, and so nothing is broken."""
+        ...
+
+
+@runtime_checkable
+class SaysNote(Protocol):
+    """What somebody who takes over has beside, who is to be told something while the robot moves."""
+
+    note: str
 
 
 @runtime_checkable
@@ -307,6 +353,50 @@ class Planner(Protocol):
 
 
 @runtime_checkable
+class NeedsView(Protocol):
+    """What a `Planner`, or a `Policy`, has beside that cannot look through any camera or plan at any pace."""
+
+    @property
+    def view(self) -> View:
+        """Return what it looks at and how its plans are paced."""
+        ...
+
+
+@runtime_checkable
+class Adapted(Protocol):
+    """What a `Planner` has beside that is made of several models, of which it can take one, or some of each."""
+
+    @property
+    def adaptation(self) -> str:
+        """Return which models plans come from, `general` where none come from the one that is fine-tuned."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Planner, Protocol):
+    """A planner with a part that is fine-tuned on successes, be it the whole of it."""
+
+    @property
+    def in_domain(self) -> Planner | None:
+        """Return that part; None where there is none after all."""
+        ...
+
+    def with_in_domain(self, planner: Any) -> Planner:
+        """Return the planner that is in force once that part has been fine-tuned to this one."""
+        ...
+
+
+@runtime_checkable
+class SaysMethod(Protocol):
+    """A policy, a planner or an inverse dynamics, or its class, that says what tables of results call it.
+
+    `{inverse_dynamics}` in a planner's stands for what its inverse dynamics is called.
+    """
+
+    method: str
+
+
+@runtime_checkable
 class InverseDynamics(Protocol):
     """Find the action that makes an imagined frame come true, looking at where the robot is now."""
 
@@ -377,12 +467,44 @@ class RewardModel(Protocol):
     """Say whether episodes did what their instruction asks."""
 
     @property
+    def source(self) -> str:
+        """Return who says so, as its verdicts do: `truth`, `person`, `classifier`, … or `none`."""
+        ...
+
+    @property
     def identity(self) -> str:
         """Return what says so, with a short hash of its weights where it has any; a run is not resumed by another."""
         ...
 
     def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
         """Return one verdict an episode."""
+        ...
+
+
+@runtime_checkable
+class ReadsTruth(Protocol):
+    """A `RewardModel` that says whether it reads the simulator's own word, as no other does.
+
+    Where it is true, attempts end when the simulator says success, and episodes bear its word. No other judge sees it.
+    """
+
+    reads_truth: bool
+
+
+@runtime_checkable
+class SuccessDetector(Protocol):
+    """What a `RewardModel` has beside that can say, while attempts run, whether they have worked."""
+
+    def success(
+        self,
+        frames: Sequence[Mapping[str, Image]],
+        first: Sequence[Mapping[str, Image]],
+        instructions: Sequence[str],
+    ) -> list[bool]:
+        """Return for each attempt whether its instruction is done, in one batch.
+
+        `frames` are what its cameras see now, by name, uint8 (H, W, 3), and `first` what they saw when it began.
+        """
         ...
 
 

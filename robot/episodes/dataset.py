@@ -1,4 +1,4 @@
-"""Read a store as PyTorch data sets: windows for a planner, pairs for inverse dynamics, transitions, end frames.
+"""Read a store as PyTorch data sets: transitions for critics, the last frames of episodes for judges.
 
 Each takes one index and gives one sample, or takes several and gives a batch in one go, which is many times faster and
 what `batches` does. Frames are decoded once (`robot.episodes.frame_cache`) and come as uint8 (…, S, S, 3); numbers are
@@ -7,6 +7,7 @@ float32. Axes: B samples, F frames, S side, Dq proprioception, Da action.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from robot.core.data import Episode, Outcome
 from robot.episodes.arbitration import settled, worked_at
-from robot.episodes.frame_cache import CachedFrames, FrameCache
+from robot.episodes.frame_cache import FOLDER, CachedFrames, FrameCache
 from robot.episodes.store import EpisodeStore
 
 Sample = dict[str, Tensor]
@@ -56,8 +57,9 @@ class Recordings:
         names = tuple(store.ids() if ids is None else ids)
         if not names:
             raise ValueError(f"There are no episodes in {store.folder} to train on.")
-        cached = FrameCache(store, camera, size, cache).get(names)
-        episodes = tuple(store.load(name, plans=False, cameras=()) for name in names)
+        read = tuple(store.load(name, plans=False, at_once=False) for name in names)
+        cached = FrameCache(store.folder / FOLDER if cache is None else cache, camera, size).get(read)
+        episodes = tuple(dataclasses.replace(episode, frames={}) for episode in read)
         labels = [store.labels(name) for name in names]
         verdicts = [settled(said) for said in labels]
         judged = np.array([np.nan if one is None else one.probability for one in verdicts], np.float32)
@@ -103,50 +105,6 @@ class _Steps(Dataset[Sample]):  # type: ignore[misc]
         """Return float32 (B, D) of a column at steps (B,)."""
         rows = [getattr(self.recordings.episodes[e], name)[s] for e, s in zip(episodes, steps, strict=True)]
         return np.asarray(rows, np.float32)
-
-
-class FrameWindows(_Steps):
-    """Windows of `frames` frames, `stride` steps apart, beginning at every step: what a planner learns from.
-
-    A sample: `frames`, uint8 (F, S, S, 3); `known`, bool (F,); `episode` and `step`, int64, where it begins. Past an
-    episode's end its last frame repeats and is marked as not known: an episode stops at success, and a planner that
-    took that for the world standing still would learn to imagine robots that rest.
-    """
-
-    def __init__(self, recordings: Recordings, frames: int = 9, stride: int = 2) -> None:
-        if frames < 1 or stride < 1:
-            raise ValueError(f"Windows need frames ≥ 1 and stride ≥ 1, got {frames} and {stride}.")
-        super().__init__(recordings, recordings.cached.count)
-        self._offsets = np.arange(frames, dtype=np.int64) * stride
-
-    def _batch(self, episodes: Indices, steps: Indices) -> dict[str, NDArray[Any]]:
-        wanted = steps[:, None] + self._offsets
-        known = wanted < self.recordings.cached.count[episodes][:, None]
-        return {"frames": self._frames(episodes, wanted), "known": known, "episode": episodes, "step": steps}
-
-
-class FramePairs(_Steps):
-    """Two frames `ahead` steps apart and what was done after the first: what inverse dynamics learns from.
-
-    A sample: `before` and `after`, uint8 (S, S, 3); `proprio` and `proprio_after`, float32 (Dq,); `action`, float32
-    (Da,), as sent.
-    """
-
-    def __init__(self, recordings: Recordings, ahead: int = 2) -> None:
-        if ahead < 1:
-            raise ValueError(f"A pair needs ahead ≥ 1, got {ahead}.")
-        super().__init__(recordings, recordings.cached.count - ahead)
-        self._ahead = ahead
-
-    def _batch(self, episodes: Indices, steps: Indices) -> dict[str, NDArray[Any]]:
-        both = self._frames(episodes, np.stack([steps, steps + self._ahead], axis=1))
-        return {
-            "before": both[:, 0],
-            "after": both[:, 1],
-            "proprio": self._numbers("proprio", episodes, steps),
-            "proprio_after": self._numbers("proprio", episodes, steps + self._ahead),
-            "action": self._numbers("sent", episodes, steps),
-        }
 
 
 class Transitions(_Steps):

@@ -7,20 +7,27 @@ from collections.abc import Sequence
 from robot.core.data import Verdict
 from robot.episodes.arbitration import own_label, settled
 from robot.episodes.labels import NOBODY, Field, Label, in_force
-from robot.episodes.store import EpisodeStore
+from robot.episodes.store import EpisodeStore, StoredEpisodes
 from robot.learn.attempts import counts
 from robot.learn.journal import AttemptRecord, Journal
 
 
 class Book:
-    """Read a run's attempts. An attempt is kept whose probability of success exceeds `keep_above`."""
+    """Read a run's attempts. An attempt is kept whose probability of success exceeds `keep_above`.
 
-    def __init__(self, journal: Journal, store: EpisodeStore, keep_above: float) -> None:
-        self.journal, self.store, self.keep_above = journal, store, keep_above
+    `with_truth`: whether models learn from episodes with what a simulator knew of them.
+    """
+
+    def __init__(self, journal: Journal, store: EpisodeStore, keep_above: float, with_truth: bool) -> None:
+        self.journal, self.store, self.keep_above, self.with_truth = journal, store, keep_above, with_truth
 
     def attempts(self, iterations: Sequence[int]) -> list[AttemptRecord]:
         """Return the attempts of some rounds that count, in the order they were numbered."""
         return [record for number in iterations for record in self.journal.attempts(number) if counts(record)]
+
+    def episodes(self, records: Sequence[AttemptRecord]) -> StoredEpisodes:
+        """Return the episodes of attempts, in their order."""
+        return StoredEpisodes(self.store, [record["episode"] for record in records], self.with_truth)
 
     def say(self, name: str, verdict: Verdict) -> Label:
         """Store a verdict, unless it was just before the process died, and return the label that it is."""

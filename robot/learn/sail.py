@@ -21,6 +21,7 @@ from typing import Any, Literal, cast
 from robot.core.data import SamplerSettings
 from robot.core.protocols import Learner, Policy, RewardModel, RobotPool
 from robot.episodes.store import EpisodeStore
+from robot.judges.asking import reads_truth
 from robot.learn.attempts import Exploration, IterationPlan
 from robot.learn.book import Book
 from robot.learn.exploration import InstructionBandit
@@ -28,7 +29,7 @@ from robot.learn.journal import Journal, RunState
 from robot.learn.numbers import describe_attempts
 from robot.learn.run import OnEvent, Run
 from robot.learn.stages import Collect, Train, planner_of
-from robot.rollouts.rollout import RolloutSettings
+from robot.rollouts.rollout import RolloutSettings, ending_by
 
 LEARNERS = ("planner", "inverse_dynamics")
 """What SAIL fine-tunes, in this order."""
@@ -92,9 +93,12 @@ class SailLoop(Run):
         exploration: Exploration | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
+        settings = dataclasses.replace(
+            settings, rollout=dataclasses.replace(settings.rollout, ends_by=ending_by(judge))
+        )
         self.settings, self.store = settings, store
         learners = dict(zip(LEARNERS, (planner_learner, inverse_dynamics_learner), strict=True))
-        self.book = book = Book(Journal(Path(folder)), store, settings.keep_above)
+        self.book = book = Book(Journal(Path(folder)), store, settings.keep_above, reads_truth(judge))
         collect = Collect(book, judge, make_pool, policy, self._lay_out, settings.rollout, exploration)
         training = [
             Train(name, learner, book, settings.seed, settings.accumulate, settings.finetune_from, settings.enough)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from robot.core.data import Episode
-from robot.core.protocols import Learner, MadeOfModels, Policy, RewardModel, RobotPool
+from robot.core.protocols import Learner, MadeOfModels, Policy, RewardModel, RobotPool, SuccessDetector
 from robot.episodes.description import Origin
 from robot.episodes.labels import snapshot_hash
-from robot.episodes.store import StoredEpisodes
+from robot.judges.asking import judged
 from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts, training_seed
 from robot.learn.book import Book
 from robot.learn.journal import AttemptRecord
@@ -147,6 +147,7 @@ class Collect:
             name,
             timings,
             recorder(self.book.store, ids, pool.spec, name, Origin(name, run.iteration)),
+            self.judge if isinstance(self.judge, SuccessDetector) else None,
         )
         return fresh
 
@@ -172,7 +173,7 @@ class Collect:
         if not unjudged:
             return
         names = [record["episode"] for record in unjudged]
-        verdicts = self.judge.judge([fresh[name] if name in fresh else store.load(name) for name in names])
+        verdicts = judged(self.judge, [fresh[name] if name in fresh else store.load(name) for name in names])
         for record, verdict in zip(unjudged, verdicts, strict=True):
             label = self.book.say(record["episode"], verdict).label_id
             kept = verdict.probability > self.book.keep_above
@@ -225,7 +226,7 @@ class Train:
         run.emit("training_started", {"learner": self.name, "successes": kept, "rollouts": len(records)})
         learner.restore(self._base(run))
         folder = run.journal.iteration_folder(run.iteration) / self.name
-        episodes = StoredEpisodes(self.book.store, [record["episode"] for record in records])
+        episodes = self.book.episodes(records)
         seed = training_seed(self.seed, run.iteration, self.name)
         state["labels"][self.name] = snapshot_hash({one: self.book.store.labels(one) for one in episodes.ids})
         began, timing = time.perf_counter(), f"{self.name}_training_s"

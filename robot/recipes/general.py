@@ -21,7 +21,7 @@ from robot.core.files import write_whole
 from robot.core.rates import steps_per_frame
 from robot.core.training import TrainingSettings, steps_done
 from robot.episodes.store import EpisodeStore
-from robot.recipes.starter import DEMONSTRATIONS, PLAY, card, collect_missing, name_of, plain_request
+from robot.recipes.starter import DEMONSTRATIONS, PLAY, card, collect_missing, name_of
 from sim.appearance import Appearance
 from sim.collect import DataKind, Request
 from sim.metaworld import PHYSICS_HZ
@@ -244,9 +244,9 @@ def _stored(settings: GeneralSettings, name: str, wanted: list[Request]) -> Iter
     """
     store = EpisodeStore(Path(settings.data) / name)
     for request in wanted:
-        episode = store.load(name_of(request))
+        episode = store.load(name_of(request), plans=False, at_once=False)
         failed = name == DEMONSTRATIONS and episode.outcome is not Outcome.SUCCESS
-        asked = store.about(name_of(request)).get("request") == plain_request(request)
+        asked = store.about(name_of(request)).get("request") == request.as_json()
         if failed or not asked or episode.task != request.task:
             raise SailError(
                 f"{name_of(request)} in {store.folder} was recorded with other settings than these: give those, or "

@@ -8,21 +8,20 @@ stage continues where it was killed and is skipped once its result exists.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robot.core.checkpoints import ABOUT, WEIGHTS
 from robot.core.data import Episode
-from robot.core.files import FolderLock, write_whole
+from robot.core.files import write_whole
 from robot.core.training import TrainingSettings
-from robot.episodes.store import EpisodeStore
-from sim.collect import Request, collect
+from robot.episodes.store import EpisodeStore, StoredEpisodes
+from sim.collect import Request, missing_of, record_missing
 from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN
 
 DEMONSTRATIONS, PLAY, SCENES = "demonstrations", "play", "scenes"
@@ -81,22 +80,20 @@ def collect_missing(
 
     It is not where `out_of_time` said so, which is asked before every episode.
     """
-    total = sum(len(rows) for rows in wanted.values())
-    done = 0
+    total, done = sum(len(rows) for rows in wanted.values()), 0
+
+    def recorded(*_: object) -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
     for name, rows in wanted.items():
-        store = EpisodeStore(Path(data) / name)
-        with FolderLock(store.folder, "record into another folder with data=…"):
-            stored = set(store.ids())
-            missing = [row for row in rows if name_of(row) not in stored]
-            done += len(rows) - len(missing)
-            with contextlib.closing(collect(missing)) as episodes:
-                for row in missing:
-                    if out_of_time():
-                        return False
-                    store.add(next(episodes), episode_id=name_of(row), more={"request": plain_request(row)})
-                    done += 1
-                    if progress:
-                        progress(done, total)
+        store, named = EpisodeStore(Path(data) / name), {name_of(row): row for row in rows}
+        done += len(named) - len(missing_of(store, named))
+        record_missing(store, named, recorded=recorded, out_of_time=out_of_time)
+        if missing_of(store, named):
+            return False
     return True
 
 
@@ -105,16 +102,10 @@ def name_of(request: Request) -> str:
     return f"{request.task}-{request.seed:06d}"
 
 
-def plain_request(request: Request) -> dict[str, Any]:
-    """Return what was asked for as JSON has it; it is kept in the episode's description."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(request)))
-    return plain
-
-
 def load_all(settings: StarterSettings, *names: str) -> list[Episode]:
-    """Return the episodes of the stores named."""
+    """Return the episodes of the stores named, whose pictures are read when they are asked for."""
     stores = [EpisodeStore(Path(settings.data) / name) for name in names]
-    return [store.load(episode_id) for store in stores for episode_id in store.ids()]
+    return [episode for store in stores for episode in StoredEpisodes(store, store.ids())]
 
 
 def card(seed: int, began: float, metrics: Mapping[str, float], data: str) -> dict[str, Any]:

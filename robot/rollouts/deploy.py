@@ -18,10 +18,10 @@ from typing import Protocol
 import numpy as np
 
 from robot.core.data import Action, Intent, Observation, Outcome, RobotSpec, VideoPlan
-from robot.core.protocols import KnowsSuccess, Policy, Recording, Robot
+from robot.core.protocols import KnowsSuccess, Policy, Recording, Robot, SaysWhoStopped
 from robot.core.rates import steps_per_frame
 from robot.rollouts.planning_ahead import PlanningThread, Question, ReadyIntent
-from robot.rollouts.rollout import FAULTS, Attempt, plan_seed
+from robot.rollouts.rollout import FAULTS, Attempt, Ending, plan_seed
 
 STOPPED = "the operator stopped it"
 PERSON, POLICY, NOBODY = "person", "policy", "nobody"
@@ -77,14 +77,14 @@ class DeploySettings:
     """Say how an episode is carried out.
 
     `max_steps`: actions before it times out. `replan_frames`: how many frames of a plan, or steps of one that shows no
-    frames, are left at least when the next is asked for; more where planning takes longer. `stop_on_success`: end as
-    soon as the robot's scene says success. `patience_s`: how long one plan may take. `dry_run`: choose actions and send
-    none. Raises ValueError for numbers that make no sense.
+    frames, are left at least when the next is asked for; more where planning takes longer. `ends_by`: `truth`
+    where it ends as soon as the robot's scene says success. `patience_s`: how long one plan may take. `dry_run`: choose
+    actions and send none. Raises ValueError for numbers that make no sense.
     """
 
     max_steps: int = 600
     replan_frames: int = 2
-    stop_on_success: bool = True
+    ends_by: Ending = "time"
     patience_s: float = 60.0
     dry_run: bool = False
 
@@ -214,7 +214,7 @@ class Deployment:
             self._measure(began_s, observation)
             if self.is_stopped():
                 return self._ended(Outcome.OPERATOR_STOP, STOPPED)
-            stopped = bool(getattr(problem, "by_operator", False))
+            stopped = isinstance(problem, SaysWhoStopped) and problem.by_operator
             outcome = Outcome.OPERATOR_STOP if stopped else Outcome.INFRASTRUCTURE_FAULT
             return self._ended(outcome, str(problem))
         finally:
@@ -290,7 +290,7 @@ class Deployment:
         if self.recording is not None:
             intervention = person if self.takeover is not None else None
             self.recording.step(asked, sent, observation, success, intervention=intervention)
-        if success and self.settings.stop_on_success:
+        if success and self.settings.ends_by == "truth":
             return observation, self._ended(Outcome.SUCCESS, "the scene says success")
         return observation, None
 
@@ -407,7 +407,7 @@ def resting(spec: RobotSpec, observation: Observation, last: Action | None) -> A
     positions that it senses, where it was sent last, or is.
     """
     names = spec.action.names
-    if all(name == GRIP or name.startswith("d") for name in names):
+    if spec.action.is_relative:
         grip = OPEN if last is None else float(last.values[names.index(GRIP)]) if GRIP in names else OPEN
         return Action(np.array([grip if name == GRIP else 0.0 for name in names], np.float32))
     if last is not None and set(names) <= set(spec.proprio_names):

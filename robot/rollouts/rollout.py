@@ -3,7 +3,8 @@
 All robots that are busy are intended for together in one batch, act on their intents side by side, and are intended for
 again. There may be more attempts than robots: a robot that has finished takes the next attempt when a round starts.
 What an episode becomes depends on its attempt alone, not on how many robots there are: an intent's seed is derived from
-the attempt's seed and the intent's number, never from its place in a batch.
+the attempt's seed and the intent's number, never from its place in a batch. One that goes on where another ended
+depends on that one too.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
 from robot.core.data import (
     Action,
+    Beginning,
     Episode,
     Feedback,
     Intent,
@@ -29,10 +31,24 @@ from robot.core.data import (
     SamplerSettings,
 )
 from robot.core.errors import SailError
-from robot.core.protocols import KnowsSuccess, Policy, Recording, Robot, RobotPool
+from robot.core.protocols import (
+    CountsAnew,
+    KnowsSuccess,
+    Policy,
+    Recording,
+    RewardModel,
+    Robot,
+    RobotPool,
+    SuccessDetector,
+)
+from robot.judges.asking import reads_truth
 
 FAULTS = (OSError, EOFError, RuntimeError, SailError)
 """What a pool may raise when a robot breaks. A ValueError is a bad action, the caller's mistake, and goes through."""
+
+
+Ending = Literal["truth", "detector", "time"]
+"""Who ends an attempt before its time is over: the simulator that knows success, who detects it, or nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,8 @@ class Attempt:
 
     `seed` fixes the start and the noise of every intent. `instruction` is what the task is; `spoken` is what the policy
     is told, when exploration borrows other words (empty: the instruction itself). `sampler` overrides the policy's
-    own settings. Raises ValueError for an empty instruction or a negative seed.
+    own settings. `continues`: the number of the robot that goes on from where its last attempt ended, and is not reset;
+    None: any robot, reset with the seed. Raises ValueError for an empty instruction or a negative number.
     """
 
     seed: int
@@ -49,17 +66,25 @@ class Attempt:
     instruction: str
     spoken: str = ""
     sampler: SamplerSettings | None = None
+    continues: int | None = None
 
     def __post_init__(self) -> None:
         if not self.instruction.strip():
             raise ValueError(f"The instruction of task {self.task!r} is empty: say in words what the robot should do.")
         if self.seed < 0:
             raise ValueError(f"The seed of an attempt must not be negative, got {self.seed}.")
+        if self.continues is not None and self.continues < 0:
+            raise ValueError(f"Robots are numbered from 0 on, got {self.continues}.")
 
     @property
     def words(self) -> str:
         """Return what the policy is told."""
         return self.spoken or self.instruction
+
+    @property
+    def begins(self) -> Beginning:
+        """Return how it begins."""
+        return Beginning.SEED if self.continues is None else Beginning.CONTINUED
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +92,29 @@ class RolloutSettings:
     """Say how an attempt is carried out.
 
     `max_steps`: actions before an episode times out. `plan_batch`: the most intents asked of the policy at once.
-    `stop_on_success`: end an episode when the pool reports success. `retries`: how often an attempt is begun again,
-    from the same seed, when it ended by an infrastructure fault. Raises ValueError when a number is not positive
-    (`retries` may be 0).
+    `ends_by`: see `Ending`; by a detector after so many steps `in_a_row` at which it sees success. `retries`: how often
+    an attempt is begun again, from the same seed, when it ended by an infrastructure fault. Raises ValueError when a
+    number is not positive (`retries` may be 0).
     """
 
     max_steps: int = 200
     plan_batch: int = 16
-    stop_on_success: bool = True
+    ends_by: Ending = "time"
+    in_a_row: int = 1
     retries: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "plan_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name, number in (
+            ("max_steps", self.max_steps),
+            ("plan_batch", self.plan_batch),
+            ("in_a_row", self.in_a_row),
+        ):
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}.")
         if self.retries < 0:
             raise ValueError(f"retries must not be negative, got {self.retries}.")
+        if self.ends_by not in get_args(Ending):
+            raise ValueError(f"Attempts end by {', '.join(get_args(Ending))}, not by {self.ends_by!r}.")
 
 
 @dataclass(slots=True)
@@ -99,6 +131,17 @@ class RolloutTimings:
 
 
 Named = TypeVar("Named")
+
+
+def ending_by(judge: RewardModel) -> Ending:
+    """Return who ends attempts that a judge is to judge: the simulator where it reads the truth, itself if it can.
+
+    Were another judge's attempts to end when the simulator says so, the moment alone would tell it nearly everything.
+    """
+    if reads_truth(judge):
+        return "truth"
+    return "detector" if isinstance(judge, SuccessDetector) else "time"
+
 
 OnEpisode = Callable[[int, Attempt, Episode], None]
 """Called as each episode ends with its attempt's index among the requests."""
@@ -121,6 +164,7 @@ class SingleRobot:
 
     def __init__(self, robot: Robot) -> None:
         self._robot = robot
+        self._is_spent = False  # it has succeeded since its reset, and cannot say so of what came since
 
     @property
     def spec(self) -> RobotSpec:
@@ -134,7 +178,12 @@ class SingleRobot:
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
         """Reset the robot if it is named (number 0)."""
+        self._is_spent = False if seeds else self._is_spent
         return {robot: self._robot.reset(seed) for robot, seed in self._known(seeds)}
+
+    def observe(self, robots: Collection[int]) -> dict[int, Observation]:
+        """Observe where the robot is, if it is named; one that cannot count success anew knows it no longer."""
+        return {robot: self._here() for robot, _ in self._known(dict.fromkeys(robots))}
 
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
         """Act, then observe."""
@@ -144,11 +193,20 @@ class SingleRobot:
         """Close the robot."""
         self._robot.close()
 
+    def _here(self) -> Observation:
+        if isinstance(self._robot, CountsAnew):
+            self._robot.count_anew()
+        self._is_spent = self._knows() is True
+        return self._robot.observe()
+
     def _answer(self, action: Action) -> Feedback:
         sent = self._robot.act(action)
         observation = self._robot.observe()
+        return Feedback(sent, observation, None if self._is_spent else self._knows())
+
+    def _knows(self) -> bool | None:
         knows = self._robot.succeeded() if isinstance(self._robot, KnowsSuccess) else None
-        return Feedback(sent, observation, None if knows is None else bool(knows))
+        return None if knows is None else bool(knows)
 
     @staticmethod
     def _known(named: Mapping[int, Named]) -> Iterator[tuple[int, Named]]:
@@ -172,19 +230,24 @@ class _Running:
     recording: Recording | None = None
     intents: int = 0
     intent: Intent | None = None
+    detected: int = 0
     outcome: Outcome | None = None
 
-    def record(self, requested: Action, feedback: Feedback, settings: RolloutSettings) -> None:
+    def record(self, requested: Action, feedback: Feedback) -> None:
         self.requested.append(requested)
         self.sent.append(feedback.sent)
         self.observations.append(feedback.observation)
         self.success.append(feedback.success)
         if self.recording is not None:
             self.recording.step(requested, feedback.sent, feedback.observation, feedback.success)
-        if feedback.success and settings.stop_on_success:
+
+    def settle(self, settings: RolloutSettings) -> None:
+        """Decide whether the attempt ends here, by whoever ends it or by time."""
+        done = {"truth": bool(self.success[-1]), "detector": self.detected >= settings.in_a_row, "time": False}
+        if done[settings.ends_by]:
             self.outcome = Outcome.SUCCESS
         elif len(self.sent) >= settings.max_steps:
-            self.outcome = Outcome.SUCCESS if any(self.success) else Outcome.TIMEOUT
+            self.outcome = Outcome.TIMEOUT
 
 
 def rollout(
@@ -196,6 +259,7 @@ def rollout(
     config_hash: str = "",
     timings: RolloutTimings | None = None,
     record: Record | None = None,
+    detector: SuccessDetector | None = None,
 ) -> list[Episode]:
     """Carry out every attempt and return its episode, in the order of `requests`.
 
@@ -203,11 +267,12 @@ def rollout(
     episode ends, which then bears the id it was sealed under, set aside when the attempt is begun again after a fault,
     and left as it is when an exception ends the rollout.
     `on_episode` is called the moment an episode has ended, and been sealed, so that nothing finished is lost when the
-    process dies. `timings`, where given, is added to.
+    process dies. `timings`, where given, is added to. `detector` is asked after every step where attempts end by it.
 
     A robot that breaks in the middle (see `FAULTS`, or a robot missing from the pool's answer) costs its attempt
     another try, `settings.retries` times, and then leaves an episode with the outcome `infrastructure fault`; the
-    others go on. A robot that cannot be reset is left out and its attempt goes to another.
+    others go on. A robot that cannot be reset is left out and its attempt goes to another. An attempt that cannot go on
+    where its robot is, or met a fault there, is begun from its seed instead, and its episode says so.
     Raises SailError when no robot is left, ValueError when an action or a plan does not fit the robot.
     """
     crew = _Crew(
@@ -218,6 +283,7 @@ def rollout(
         config_hash,
         timings if timings is not None else RolloutTimings(),
         record,
+        detector,
     )
     return crew.run(requests)
 
@@ -234,7 +300,10 @@ class _Crew:
         config_hash: str,
         timings: RolloutTimings,
         record: Record | None,
+        detector: SuccessDetector | None,
     ) -> None:
+        if (settings or RolloutSettings()).ends_by == "detector" and detector is None:
+            raise ValueError("Attempts that end by a detector need one.")
         self.pool = pool
         self.policy = policy
         self.settings = settings
@@ -242,6 +311,7 @@ class _Crew:
         self.config_hash = config_hash
         self.timings = timings
         self.record = record
+        self.detector = detector
         self.running: dict[int, _Running] = {}
         self.fit = list(range(pool.size))
         self.episodes: dict[int, Episode] = {}
@@ -249,10 +319,13 @@ class _Crew:
         self.faults: Counter[int] = Counter()
 
     def run(self, requests: Sequence[Attempt]) -> list[Episode]:
-        self.waiting.extend(enumerate(requests))
+        for index, attempt in enumerate(requests):
+            if (attempt.continues or 0) >= self.pool.size:
+                raise ValueError(f"There is no robot {attempt.continues} of {self.pool.size} to go on where it is.")
+            self.waiting.append((index, attempt))
         try:
             while self.waiting or self.running:
-                self._start(self.waiting)
+                self._start()
                 self._intend()
                 self._act()
                 self.timings.rounds += 1
@@ -262,24 +335,41 @@ class _Crew:
                     running.recording.leave()
         return [self.episodes[index] for index in range(len(requests))]
 
-    def _start(self, waiting: deque[tuple[int, Attempt]]) -> None:
-        """Give idle robots the next attempts; put the attempt of a robot that cannot be reset back in the queue."""
+    def _start(self) -> None:
+        """Give idle robots the next attempts; put the attempt of a robot that cannot begin it back in the queue."""
         began = time.perf_counter()
-        while waiting:
-            idle = [robot for robot in self.fit if robot not in self.running]
-            taken = {robot: waiting.popleft() for robot in idle[: len(waiting)]}
-            if not taken:
-                break
-            first, problem = self._reset({robot: attempt.seed for robot, (_, attempt) in taken.items()})
+        while taken := self._assigned():
+            anew = {robot: attempt.seed for robot, (_, attempt) in taken.items() if attempt.continues is None}
+            first, problem = self._ask(self.pool.reset, anew)
+            first |= self._ask(self.pool.observe, dict.fromkeys(taken.keys() - anew.keys(), 0))[0]
             for robot, (index, attempt) in reversed(taken.items()):
                 if robot in first:
                     self._begin(robot, index, attempt, first[robot])
-                else:
-                    waiting.appendleft((index, attempt))
+                    continue
+                self.waiting.appendleft((index, dataclasses.replace(attempt, continues=None)))
+                if robot in anew:
                     self.fit.remove(robot)
             if not self.fit:
                 raise SailError(f"No robot of {self.pool.spec.name!r} can be reset any more: {problem}") from problem
         self.timings.resetting_s += time.perf_counter() - began
+
+    def _assigned(self) -> dict[int, tuple[int, Attempt]]:
+        """Take the next attempts out of the queue, each with an idle robot; one that goes on somewhere waits for it."""
+        idle = [robot for robot in self.fit if robot not in self.running]
+        taken: dict[int, tuple[int, Attempt]] = {}
+        left: deque[tuple[int, Attempt]] = deque()
+        while self.waiting:
+            index, attempt = self.waiting.popleft()
+            if attempt.continues is not None and attempt.continues not in self.fit:
+                attempt = dataclasses.replace(attempt, continues=None)
+            robot = next((one for one in idle if attempt.continues in (None, one)), None)
+            if robot is None:
+                left.append((index, attempt))
+            else:
+                idle.remove(robot)
+                taken[robot] = (index, attempt)
+        self.waiting = left
+        return taken
 
     def _begin(self, robot: int, index: int, attempt: Attempt, first: Observation) -> None:
         running = self.running[robot] = _Running(index, attempt, [first])
@@ -287,18 +377,23 @@ class _Crew:
             running.recording = self.record(index, attempt)
             running.recording.observe(first)
 
-    def _reset(self, seeds: Mapping[int, int]) -> tuple[dict[int, Observation], Exception | None]:
-        """Reset together; where that fails, one by one, so that a broken robot takes no other with it."""
+    @staticmethod
+    def _ask(
+        ask: Callable[[dict[int, int]], dict[int, Observation]], named: dict[int, int]
+    ) -> tuple[dict[int, Observation], Exception | None]:
+        """Ask robots for a first observation together; where that fails, one by one: none takes another with it."""
+        if not named:
+            return {}, None
         try:
-            return self.pool.reset(seeds), None
+            return ask(named), None
         except FAULTS as problem:
-            if len(seeds) == 1:
+            if len(named) == 1:
                 return {}, problem
         first: dict[int, Observation] = {}
         last: Exception | None = None
-        for robot, seed in seeds.items():
+        for robot, value in named.items():
             try:
-                first |= self.pool.reset({robot: seed})
+                first |= ask({robot: value})
             except FAULTS as problem:
                 last = problem
         return first, last
@@ -350,9 +445,12 @@ class _Crew:
                 answers = self.pool.act(asked)
             except FAULTS:
                 answers = {}
+            for robot, answer in answers.items():
+                self.running[robot].record(asked[robot], answer)
+            self._detect([self.running[robot] for robot in answers])
             for robot, (running, _) in busy.items():
                 if robot in answers:
-                    running.record(asked[robot], answers[robot], self.settings)
+                    running.settle(self.settings)
                 else:
                     running.outcome = Outcome.INFRASTRUCTURE_FAULT
                 if running.outcome is not None:
@@ -361,17 +459,30 @@ class _Crew:
             step += 1
         self.timings.acting_s += time.perf_counter() - began
 
+    def _detect(self, acted: Sequence[_Running]) -> None:
+        """Ask whoever detects success, in one batch, and count for how many steps in a row it has been seen."""
+        if self.settings.ends_by != "detector" or self.detector is None or not acted:
+            return
+        seen = self.detector.success(
+            [running.observations[-1].images for running in acted],
+            [running.observations[0].images for running in acted],
+            [running.attempt.instruction for running in acted],
+        )
+        for running, is_done in zip(acted, seen, strict=True):
+            running.detected = running.detected + 1 if is_done else 0
+
     def _finish(self, robot: int) -> None:
         running = self.running[robot]
         recording = running.recording
         if running.outcome is Outcome.INFRASTRUCTURE_FAULT and self.faults[running.index] < self.settings.retries:
-            # It waits for whichever robot is idle next; its seed makes it the same attempt there.
+            # It waits for whichever robot is idle next; its seed makes it the same attempt there, unless it went on
+            # from where another had ended: that place is lost.
             self.faults[running.index] += 1
             self.timings.retries += 1
             if recording is not None:
                 recording.set_aside()
             del self.running[robot]
-            self.waiting.append((running.index, running.attempt))
+            self.waiting.append((running.index, dataclasses.replace(running.attempt, continues=None)))
             return
         episode = _sealed(running, self.pool.spec, self.config_hash)
         if recording is not None:
@@ -410,4 +521,5 @@ def _sealed(running: _Running, spec: RobotSpec, config_hash: str) -> Episode:
         success=np.array(truth, dtype=np.bool_) if len(truth) == len(running.sent) else None,
         config_hash=config_hash,
         spec=spec,
+        begins=attempt.begins,
     )

@@ -28,7 +28,7 @@ def bench_rollouts(
     """
     if rollouts < 1:
         raise ValueError(f"A rollout benchmark needs at least one rollout, got {rollouts}.")
-    settings = settings or RolloutSettings(stop_on_success=False)
+    settings = settings or RolloutSettings()
     timings = RolloutTimings()
     requests = [Attempt(seed + number, task, instruction) for number in range(rollouts)]
     began = time.perf_counter()

@@ -45,6 +45,7 @@ def salvage_unfinished(path: Path) -> tuple[Episode, Origin, dict[str, Any]] | N
         seed=heading.seed,
         spoken=heading.spoken,
         config_hash=heading.config_hash,
+        begins=heading.begins,
         spec=heading.spec,
         frames={name: pictures[:length] for name, pictures in frames.items()},
         proprio=rows["proprio"][:length],

@@ -92,20 +92,24 @@ def test_a_person_s_stop_ends_the_attempt_and_a_reset_does_not_clear_it() -> Non
 
 def test_actions_follow_each_other_without_a_stop_between() -> None:
     arm = KinematicArm()
-    with served(arm) as server, remote(server) as robot:
-        robot.reset(0)
-        began = server.record.ticks
-        for _ in range(14):
-            robot.act(RIGHT)
-        until(lambda: server.governor.at_rest)
-        rows = server.record.rows()[began:]
-    assert arm.position[0] == pytest.approx(0.28, abs=1e-9)
-    sent = rows[rows[:, 4] > 0][:, 6:10]
-    check_limits(sent, arm.description, server.governor.period_s)
+    with served(arm) as server, remote(server, rate_hz=10.0) as robot:
+        for _ in range(10):  # nobody can say so of actions that came late, as on a busy machine
+            robot.reset(0)
+            began, late = server.record.ticks, robot.starved
+            for _ in range(14):
+                robot.act(RIGHT)
+            until(lambda: server.governor.at_rest)
+            rows = server.record.rows()[began:]
+            assert arm.position[0] == pytest.approx(0.28, abs=1e-9)
+            sent = rows[rows[:, 4] > 0][:, 6:10]
+            check_limits(sent, arm.description, server.governor.period_s)
+            if robot.starved == late:
+                break
+        else:
+            pytest.fail("Every time an action came late.")
+    # Once under way the arm stays so, though each action on its own would end in a stop.
     moving = np.flatnonzero(np.diff(sent[:, 0]) > 0)
-    # Once under way the arm stays so, though each action on its own would end in a stop. Nobody can say so of actions
-    # that came late.
-    assert robot.starved > 0 or np.mean(np.diff(sent[moving[0] : moving[-1], 0]) > 0.1 * server.governor.period_s) > 0.7
+    assert np.mean(np.diff(sent[moving[0] : moving[-1], 0]) > 0.1 * server.governor.period_s) > 0.7
 
 
 def test_a_displacement_into_the_wall_says_what_was_sent() -> None:

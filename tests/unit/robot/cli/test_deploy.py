@@ -301,7 +301,7 @@ def _building(build: Any) -> Any:
     def built(config: Any, **extra: Any) -> Any:
         if "planners." in config.get("_target_", ""):
             return Still()
-        return Sideways() if "policies." in config.get("_target_", "") else build(config, **extra)
+        return Sideways() if "policies.pose" in config.get("_target_", "") else build(config, **extra)
 
     return built
 

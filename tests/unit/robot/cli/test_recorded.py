@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from robot.cli import recorded
 from robot.cli.recorded import Alike, check_rate, simulated_matrix, squared, step_s
 from robot.core.errors import SailError
+from robot.core.pictures import shrink_frames
+from robot.episodes.store import EpisodeStore, StoredEpisodes
 from tests.unit.robot.cli.test_train_store import MATRIX, moved, spec
 
 
@@ -67,6 +71,23 @@ def test_the_simulator_is_asked_only_of_what_describes_no_robot(monkeypatch: pyt
     assert asked == [("reach", ("front",), (48, 64))]
     assert simulated_matrix(dataclasses.replace(bare, robot="so101"), "front") is None
     recorded._simulated_matrix.cache_clear()
+
+
+def test_a_square_is_cut_when_it_is_asked_for_and_has_a_mark_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EpisodeStore(tmp_path)
+    store.add(moved(size=(48, 64)), episode_id="a")
+    monkeypatch.setattr("robot.episodes.store.read_video", None)  # which cannot be called
+    late = StoredEpisodes(store, ["a"])[0]
+    small, smaller = squared(late, "front", 32), squared(late, "front", 16)
+    assert small.shape("front") == (7, 32, 32, 3) and list(small.frames) == ["front"]
+    assert len({late.mark("front"), small.mark("front"), smaller.mark("front")}) == 3
+    monkeypatch.undo()
+    whole = squared(store.load("a"), "front", 32)
+    assert np.array_equal(small.frames["front"], whole.frames["front"])
+    middle = store.load("a").frames["front"][:, :, 8:56]
+    assert np.array_equal(small.frames["front"], shrink_frames(torch.from_numpy(middle.copy()), 32))
 
 
 def test_a_rate_is_what_an_episode_says_or_what_its_times_are() -> None:

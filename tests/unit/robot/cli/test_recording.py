@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from robot.cli import recording
-from robot.cli.recording import episode_name, form_of, record_missing, requests_for
+from robot.cli.recording import episode_name, record_missing, requests_for
 from robot.cli.screen import Meter, Screen
 from robot.core.data import Episode
 from robot.core.errors import HeldError
@@ -39,7 +38,7 @@ def collected(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
             asked.append(request)
             yield toy_episode([True], request.task, request.seed)
 
-    monkeypatch.setattr(recording, "collect", collect)
+    monkeypatch.setattr("sim.collect.collect", collect)
     return asked
 
 
@@ -86,8 +85,8 @@ def test_two_that_record_into_one_store_do_not_meet(tmp_path: Path, collected: l
 
 
 def test_what_episodes_must_share_is_how_they_look_and_how_fast_they_are() -> None:
-    forms = {name: form_of(dataclasses.replace(BASE, **{name: value})) for name, value in CHANGES.items()}  # type: ignore[arg-type]
-    assert [name for name in CHANGES if forms[name] == form_of(BASE)] == ["noise", "max_steps"]
+    forms = {name: dataclasses.replace(BASE, **{name: value}).form for name, value in CHANGES.items()}  # type: ignore[arg-type]
+    assert [name for name in CHANGES if forms[name] == BASE.form] == ["noise", "max_steps"]
     assert len({forms[name] for name in ("image_size", "action_repeat", "cameras")}) == 3
 
 
@@ -101,4 +100,4 @@ def test_demonstrations_with_other_options_are_recorded_and_the_same_ones_are_no
     assert record_missing(store, small, silent(), "recording") == 0
     assert record_missing(store, large, silent(), "recording") == 4
     assert [request.image_size for request in collected] == [64] * 4 + [128] * 4
-    assert {store.about(episode_name(request))["config_hash"] for request in large} == {form_of(large[0])}
+    assert {store.about(episode_name(request))["config_hash"] for request in large} == {large[0].form}

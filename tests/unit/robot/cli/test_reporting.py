@@ -14,7 +14,7 @@ from robot.cli.reporting import origin_of, page_of, report_on, row_of, use_of_be
 from robot.cli.screen import Screen, meter
 from robot.core.errors import SailError
 from robot.learn.journal import Journal, RunState
-from robot.learn.sail import LoopEvent
+from robot.learn.run import LoopEvent
 
 STATE = RunState(
     format=1,

@@ -165,7 +165,7 @@ def test_a_file_of_successes_has_a_page_and_a_curve_and_others_share_one(tmp_pat
     tuning = (folder / "tuning.md").read_text(encoding="utf-8")
     assert tuning.startswith("# What was tried on tuning tasks\n")
     assert tuning.index("## Tried: tuning\n") < tuning.index("## Tried: tuning-more\n")
-    assert "- [Benchmarks](results/benchmarks.md)\n- [SAIL](results/sail.md)" in front.read_text(encoding="utf-8")
+    assert "- [SAIL](results/sail.md)\n- [Benchmarks](results/benchmarks.md)\n" in front.read_text(encoding="utf-8")
 
 
 def test_pages_out_of_date_missing_or_left_over_are_found_and_those_of_others_left_alone(tmp_path: Path):

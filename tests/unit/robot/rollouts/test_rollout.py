@@ -18,7 +18,7 @@ from robot.rollouts.rollout import (
 )
 from tests.fakes import SPEC, ToyInverseDynamics, ToyPlanner, ToyPool, ToyRobot, toy_policy
 
-SETTINGS = RolloutSettings(max_steps=50, plan_batch=4)
+SETTINGS = RolloutSettings(max_steps=50, plan_batch=4, ends_by="truth")
 
 
 def attempts(count: int, **changes: object) -> list[Attempt]:
@@ -93,10 +93,12 @@ def test_success_ends_the_episode_at_once() -> None:
     assert episode.proprio[-1, 0] >= 1.0 > episode.proprio[-2, 0]
 
 
-def test_without_stopping_the_episode_runs_to_its_end_and_is_still_a_success() -> None:
-    (episode,) = run(ToyPool(1), attempts(1), skill=1.0, stop_on_success=False)
+def test_unless_truth_ends_it_an_episode_runs_to_its_end_whose_moment_says_nothing() -> None:
+    (episode,) = run(ToyPool(1), attempts(1), skill=1.0, ends_by="time")
     assert len(episode) == 50
-    assert episode.outcome is Outcome.SUCCESS
+    assert episode.outcome is Outcome.TIMEOUT
+    assert episode.success is not None and episode.success.any()  # it is recorded all the same, for reports
+    assert RolloutSettings().ends_by == "time"
 
 
 def test_the_action_recorded_as_sent_is_the_clipped_one() -> None:

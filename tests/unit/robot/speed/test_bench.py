@@ -140,7 +140,7 @@ def test_rollouts_are_timed_and_counted() -> None:
         "toy",
         "go right",
         rollouts=3,
-        settings=RolloutSettings(max_steps=20, stop_on_success=False),
+        settings=RolloutSettings(max_steps=20),
     )
     assert result == json.loads(json.dumps(result))
     (record,) = result["records"]
