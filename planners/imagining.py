@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from planners.autoencoder import Autoencoder
 from planners.compose import PriorStrength, composed, text_weights
 from planners.parametrisation import Parametrisation
 from planners.samplers import sample
 from planners.scores import ClipDenoiser, VideoScore
-from planners.windows import Autoencoder
 from planners.words import sampled_for
 from robot.core.data import Observation, SamplerSettings, VideoPlan, View
 

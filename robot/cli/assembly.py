@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +118,7 @@ def check_fit(planner: object, spec: RobotSpec, execute_frames: int = 1) -> None
 
 def rollout_settings(config: DictConfig) -> RolloutSettings:
     """Return how attempts are carried out; who ends them is for the judge to say, where there is one."""
-    return RolloutSettings(
-        int(config.max_steps),
-        int(config.plan_batch),
-        ends_by=config.get("ends_by", "time"),
-        retries=int(config.get("retries", 2)),
-    )
+    return RolloutSettings(**_named_as(RolloutSettings, config))
 
 
 def sampler_of(config: DictConfig, instruction: str) -> SamplerSettings:
@@ -140,9 +135,13 @@ def sampler_of(config: DictConfig, instruction: str) -> SamplerSettings:
 
 def training_settings(node: DictConfig, seed: int, tracker: str = "") -> TrainingSettings:
     """Return training settings from the keys of a configuration that bear their names."""
-    known = TrainingSettings.__dataclass_fields__
-    values = {str(key): value for key, value in node.items() if key in known}
-    return TrainingSettings(**{**values, "seed": seed, "tracker": tracker})
+    return TrainingSettings(**{**_named_as(TrainingSettings, node), "seed": seed, "tracker": tracker})
+
+
+def _named_as(settings: type[RolloutSettings] | type[TrainingSettings], node: DictConfig) -> dict[str, Any]:
+    """Return the keys of a configuration that bear the names of settings; what it has not keeps its default there."""
+    known = {field.name for field in fields(settings)}
+    return {str(key): value for key, value in node.items() if key in known}
 
 
 def exploration_of(config: DictConfig, instruction: str) -> Exploration | None:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from planners.autoencoder import FrameAutoencoder, train_autoencoder
+from planners.autoencoder import FrameAutoencoder
+from planners.autoencoder_training import train_autoencoder
 from planners.diffusion import DiffusionSettings
 from planners.diffusion_training import train_adapters, train_planner
 from planners.latent_video import LatentVideoPlanner
