@@ -31,14 +31,14 @@ from robot.cli.verbs import Arguments
 from robot.cli.wording import takes_any_words, task_of
 from robot.core.data import Episode
 from robot.core.errors import SailError
-from robot.core.files import write_whole
+from robot.core.files import FolderLock, write_whole
 from robot.core.protocols import Planner
 from robot.core.provenance.revision import program_revision
 from robot.episodes.arbitration import worked
 from robot.episodes.store import EpisodeStore, StoredEpisodes
 from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce, Trainable, trained_part
 from robot.learn.journal import Journal
-from robot.learn.sail import LoopEvent, SailLoop, SailSettings
+from robot.learn.sail import ANOTHER_RUN, LoopEvent, SailLoop, SailSettings
 from robot.reports.report import HEADINGS, interval_text
 from robot.reports.results import add_results
 from sim.tasks import SEEN
@@ -51,6 +51,8 @@ def run(arguments: Arguments) -> int:
     config = compose("improve", arguments.overrides)
     instruction = instruction_of(config)
     folder = run_folder(config)
+    with FolderLock(folder, ANOTHER_RUN):
+        pass  # who works at the run already is said before models are loaded and robots opened
     console = screen(arguments.as_json)
     origin = Origin(arguments.command)
     with meter(console) as progress:

@@ -38,6 +38,8 @@ from robot.rollouts.recording import recorder
 from robot.rollouts.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
 
 LearnerName = Literal["planner", "inverse_dynamics"]
+ANOTHER_RUN = "begin another run with another seed="
+"""What somebody may do who finds a run in use."""
 LEARNERS: tuple[LearnerName, ...] = ("planner", "inverse_dynamics")
 
 
@@ -136,7 +138,7 @@ class SailLoop:
         HeldError where another process works at it. A KeyboardInterrupt goes through and leaves a state that `run`
         takes up again.
         """
-        with FolderLock(self.journal.folder, "begin another run with another seed="):
+        with FolderLock(self.journal.folder, ANOTHER_RUN):
             return self._run()
 
     def _run(self) -> list[dict[str, Any]]:
