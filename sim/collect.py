@@ -208,5 +208,5 @@ def _robot(request: Request) -> MetaWorldRobot:
     robot = _cached[key]
     if request.cameras:
         robot.look_from(request.cameras)
-    robot.wear(request.appearance)
+    robot.set_appearance(request.appearance)
     return robot

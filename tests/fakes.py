@@ -7,11 +7,12 @@ the words it hears. Nothing here needs torch, and everything is a function of se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from policies.imagine_then_track import ImagineThenTrack
 from robot.core.data import (
     Action,
     ActionSpec,
@@ -23,7 +24,9 @@ from robot.core.data import (
     SamplerSettings,
     Verdict,
     VideoPlan,
+    View,
 )
+from robot.core.protocols import InverseDynamics
 
 SPEC = RobotSpec(
     name="toy",
@@ -50,10 +53,12 @@ class ToyRobot:
         self.seed: int | None = None
         self.steps = 0
         self.position = np.zeros(2, np.float32)
+        self.done = False
 
     def reset(self, seed: int | None = None) -> Observation:
         self.seed = seed
         self.steps = 0
+        self.done = False
         self.position = np.random.default_rng(seed).uniform(-0.2, 0.2, 2).astype(np.float32)
         return self.observe()
 
@@ -66,10 +71,14 @@ class ToyRobot:
         sent = Action(SPEC.action.clip(action.values))
         self.position = self.position + STEP_M * sent.values
         self.steps += 1
+        self.done = self.done or bool(self.position[0] >= 1.0)
         return sent
 
     def succeeded(self) -> bool:
-        return bool(self.position[0] >= 1.0)
+        return self.done
+
+    def count_anew(self) -> None:
+        self.done = False
 
     def close(self) -> None:
         self.closed += 1
@@ -113,6 +122,11 @@ class ToyPool:
                 raise RuntimeError(f"robot {number} does not answer")
         return {number: self.robots[number].reset(seed) for number, seed in seeds.items()}
 
+    def observe(self, robots: Collection[int]) -> dict[int, Observation]:
+        for number in robots:
+            self.robots[number].count_anew()
+        return {number: self.robots[number].observe() for number in robots if number not in self.dead}
+
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
         if self.on_act is not None:
             self.on_act()
@@ -149,6 +163,10 @@ class ToyPlanner:
     def identity(self) -> str:
         return json.dumps(self.skills, sort_keys=True)
 
+    @property
+    def view(self) -> View:
+        return View(stride_s=self.stride_s, frames=self.frames)
+
     def plan(
         self,
         observations: Sequence[Observation],
@@ -173,11 +191,27 @@ class ToyPlanner:
 class ToyInverseDynamics:
     """Go where the plan points, asking for twice of what the robot can do."""
 
+    identity = "toy"
+
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         return [2.0 if plan.frames[0, 0, 0, 0] else -2.0 for plan in plans]
 
     def act(self, observations: Sequence[Observation], handles: Sequence[object], steps: Sequence[int]) -> list[Action]:
         return [Action(np.array([handle, 0.0], np.float32)) for handle in handles]
+
+
+def toy_policy(
+    planner: ToyPlanner | None = None,
+    inverse_dynamics: InverseDynamics | None = None,
+    execute_frames: int = 6,
+) -> ImagineThenTrack:
+    """Return the policy of a toy planner, of one without any skill unless given."""
+    return ImagineThenTrack(
+        planner if planner is not None else ToyPlanner(),
+        inverse_dynamics if inverse_dynamics is not None else ToyInverseDynamics(),
+        SPEC.action.rate_hz,
+        execute_frames,
+    )
 
 
 class ToyLearner:

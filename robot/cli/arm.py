@@ -86,7 +86,7 @@ def _serve(config: DictConfig, as_json: bool) -> int:
     )
     if config.ends_with_input:
         threading.Thread(target=_end_with_input, args=(ending,), name="input", daemon=True).start()
-    notices = Notices(console, lambda: status_line(server.desk.report().body))
+    notices = Notices(console, lambda: status_line(server.requests.report().body))
     try:
         server.start()
         _introduce(server, setup, notices, as_json)
@@ -289,8 +289,8 @@ def _teleoperate(config: DictConfig, as_json: bool) -> int:
         raise SailError("Somebody must drive: takeover=keyboard, takeover=spacemouse or takeover=leader.")
     task, instruction = told(str(config.task), str(config.instruction))
     attempt = Attempt(int(config.seed), task, instruction)
-    settings = DeploySettings(max_steps=int(config.max_steps), stop_on_success=bool(config.stop_on_success))
-    return carry_out(config, attempt, settings, screen(as_json), as_json, None, None)
+    settings = DeploySettings(max_steps=int(config.max_steps))
+    return carry_out(config, attempt, settings, screen(as_json), as_json, None)
 
 
 SUBJECTS: Mapping[str, Callable[[DictConfig, bool], int]] = {

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import torch
+from omegaconf import DictConfig
 
 from planners.words import sampled_for
-from policies.frame_pair import FramePair
-from policies.frame_training import finetune_frame_pair, finetune_pose_network
-from policies.pose_tracking import PoseTracking
 from robot.cli.compose import build
 from robot.cli.wording import takes_any_words, task_of
-from robot.core.data import Episode, RobotSpec, SamplerSettings, steps_per_frame
+from robot.core.data import Episode, RobotSpec, SamplerSettings, View
 from robot.core.errors import SailError
-from robot.core.protocols import Planner, Robot, RobotPool
+from robot.core.protocols import Adapted, NeedsView, Planner, Policy, Robot, RobotPool, Trainable
+from robot.core.rates import steps_per_frame
 from robot.core.training import TrainingSettings
 from robot.learn.attempts import Exploration
 from robot.learn.exploration import Arm, InstructionBandit, negative_prompts, similarity
@@ -26,9 +25,9 @@ from robot.learn.finetuning import (
     FrameOptions,
     InverseDynamicsInForce,
     InverseDynamicsLearner,
+    LearnsFromFrames,
     PlannerInForce,
     PlannerLearner,
-    Trainable,
     reconstruction,
     trained_part,
 )
@@ -59,7 +58,7 @@ class PoolSource:
 
     def _open(self) -> RobotPool:
         made: Robot | RobotPool = build(self._config, task=self._task)
-        return SingleRobot(made) if isinstance(made, Robot) else made
+        return made if isinstance(made, RobotPool) else SingleRobot(made)
 
     def close(self) -> None:
         """Close the pool that nobody asked for, if there is one."""
@@ -73,6 +72,42 @@ def open_pool(config: DictConfig, task: str) -> PoolSource:
     return PoolSource(config, task)
 
 
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Hold the models that a configuration's policy is made of, in force until others are; None: it has none."""
+
+    planner: PlannerInForce | None = None
+    inverse_dynamics: InverseDynamicsInForce | None = None
+
+
+def models_of(config: DictConfig) -> Models:
+    """Load the models that the policy refers to by the keys `planner` and `inverse_dynamics`; `seed` is of new weights.
+
+    They take the longest, and need no robot.
+    """
+    torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
+    planner = PlannerInForce(build(config.planner)) if "planner" in config.policy else None
+    tracks = "inverse_dynamics" in config.policy
+    return Models(planner, InverseDynamicsInForce(build(config.inverse_dynamics)) if tracks else None)
+
+
+def policy_of(config: DictConfig, models: Models, spec: RobotSpec) -> Policy:
+    """Return the policy, of these models, for a robot.
+
+    Raises SailError where the policy, or the robot for its planner, is not what it must be.
+    """
+    if models.planner is not None:
+        check_fit(models.planner.current, spec, int(config.get("execute_frames", 1)))
+    given = {"planner": models.planner, "inverse_dynamics": models.inverse_dynamics}
+    known: dict[str, Any] = {name: model for name, model in given.items() if model is not None}
+    if config.policy.get("rate_hz", 0.0) is None:
+        known["rate_hz"] = spec.action.rate_hz
+    policy = build(config.policy, **known)
+    if not isinstance(policy, Policy):
+        raise SailError(f"A {type(policy).__name__} is no policy: it must have identity, begin and act.")
+    return policy
+
+
 def check_words(planner: Planner, instruction: str) -> None:
     """Raise ValueError for words that a planner's text encoder cannot take; what has none is not checked."""
     imagining = trained_part(planner)
@@ -80,16 +115,15 @@ def check_words(planner: Planner, instruction: str) -> None:
         imagining.text_encoder.encode([instruction])
 
 
-def check_fit(planner: Planner, spec: RobotSpec, execute_frames: int = 1) -> None:
+def check_fit(planner: object, spec: RobotSpec, execute_frames: int = 1) -> None:
     """Raise SailError unless a robot has a planner's camera, pictures of its size and a rate that suits its plans.
 
     Nor may more frames of a plan be carried out than it has.
 
     What a planner does not say of itself is not checked.
     """
-    camera = getattr(planner, "camera", None)
-    size = getattr(planner, "image_size", None)
-    stride_s = getattr(planner, "stride_s", None)
+    view = planner.view if isinstance(planner, NeedsView) else View()
+    camera, size, stride_s, frames = view.camera, view.image_size, view.stride_s, view.frames
     if camera is not None and camera not in spec.cameras:
         raise SailError(
             f"The planner looks through camera {camera!r}, and the robot has only {', '.join(spec.cameras)}: "
@@ -101,7 +135,6 @@ def check_fit(planner: Planner, spec: RobotSpec, execute_frames: int = 1) -> Non
             f"The planner takes images of {size[0]}×{size[1]} pixels and camera {camera!r} gives {height}×{width}: "
             f"set robot.image_size={size[0]}."
         )
-    frames = getattr(planner, "frames", None)
     if frames is not None and execute_frames > frames:
         raise SailError(f"A plan of this planner has {frames} frames: execute_frames={execute_frames} is too many.")
     if stride_s is not None:
@@ -112,13 +145,12 @@ def check_fit(planner: Planner, spec: RobotSpec, execute_frames: int = 1) -> Non
 
 
 def rollout_settings(config: DictConfig) -> RolloutSettings:
-    """Return how attempts are carried out."""
+    """Return how attempts are carried out; who ends them is for the judge to say, where there is one."""
     return RolloutSettings(
         int(config.max_steps),
-        int(config.execute_frames),
         int(config.plan_batch),
-        bool(config.get("stop_on_success", True)),
-        int(config.get("retries", 2)),
+        ends_by=config.get("ends_by", "time"),
+        retries=int(config.get("retries", 2)),
     )
 
 
@@ -177,16 +209,23 @@ def without_demonstrations(config: DictConfig) -> DictConfig:
     return alone
 
 
+def adaptation_of(planner: Planner) -> str:
+    """Return which of its models a planner's plans come from, nothing where it has no choice."""
+    return planner.adaptation if isinstance(planner, Adapted) else ""
+
+
 def planner_learner(
-    config: DictConfig, in_force: PlannerInForce, seen: Seen, rate_hz: float, tracker: str
+    config: DictConfig, in_force: PlannerInForce | None, seen: Seen, rate_hz: float, tracker: str
 ) -> PlannerLearner | None:
     """Return what fine-tunes the planner, or None where it is switched off or there is nothing to train."""
     node = config.learner.planner
+    if in_force is None or not node.train:
+        return None
     acting = in_force.current
     current = trained_part(acting)
-    if not node.train or current is None:
+    if current is None:
         return None
-    if isinstance(acting, Trainable) and getattr(acting.with_in_domain(current), "adaptation", "") == "general":
+    if isinstance(acting, Trainable) and adaptation_of(acting.with_in_domain(current)) == "general":
         raise SailError(
             "With planner.adaptation=general no plan would ever come from the in-domain planner, which is what is "
             "fine-tuned: set planner.finetuned=in_domain, learner.planner.train=false, or take another adaptation."
@@ -212,47 +251,37 @@ def planner_learner(
 
 def inverse_dynamics_learner(
     config: DictConfig,
-    in_force: InverseDynamicsInForce,
-    planner: PlannerInForce,
+    models: Models,
     seen: Seen,
     camera_matrices: Mapping[str, Any],
     tracker: str,
 ) -> InverseDynamicsLearner | None:
-    """Return what fine-tunes inverse dynamics, or None where it is switched off."""
+    """Return what fine-tunes inverse dynamics, or None where it is switched off or the policy has none."""
     node = config.learner.inverse_dynamics
-    current = in_force.current
-    if not node.train:
+    in_force = models.inverse_dynamics
+    if in_force is None or not node.train:
         return None
-    if isinstance(current, PoseTracking):
-        finetune: Any = finetune_pose_network
-    elif isinstance(current, FramePair):
-        finetune = finetune_frame_pair
-    else:
+    current = in_force.current
+    if not isinstance(current, LearnsFromFrames):
         raise SailError(f"A {type(current).__name__} cannot be fine-tuned: set learner.inverse_dynamics.train=false.")
-    if "folder" not in config.inverse_dynamics:
+    if current.folder is None:
         raise SailError(
             "This inverse dynamics comes from no folder of weights, so it cannot be fine-tuned: name one with "
             "inverse_dynamics=pose_tracking inverse_dynamics.folder=…, or set learner.inverse_dynamics.train=false."
         )
-    options = {
-        str(key): value
-        for key, value in OmegaConf.to_container(config.inverse_dynamics, resolve=True).items()  # type: ignore[union-attr]
-        if key not in ("_target_", "folder")
-    }
-    camera = str(options.get("camera", "corner2"))
-    imagining = trained_part(planner.current)
+    imagining = None if models.planner is None else trained_part(models.planner.current)
     frames = FrameOptions(
-        camera,
-        current.network.shape.size,
-        camera_matrices.get(camera),
+        current.camera,
+        current.frame_size,
+        camera_matrices.get(current.camera),
         reconstruction(imagining) if imagining is not None else None,
         float(node.reconstructed_share),
     )
     return InverseDynamicsLearner(
         in_force,
-        Path(config.inverse_dynamics.folder),
-        partial(type(current).load, **options),
-        finetune,
+        current.folder,
+        current.loaded_from,
+        current.finetune,
         seen,
         training_settings(node, int(config.seed), tracker),
         frames,

@@ -15,7 +15,7 @@ from planners.diffusion import DiffusionSettings
 from planners.latent_video import LatentVideoPlanner
 from planners.scores import VideoScore
 from policies.pose_network import load_pose_network
-from robot.cli.assembly import instruction_of, rollout_settings, training_settings
+from robot.cli.assembly import instruction_of, models_of, policy_of, rollout_settings, training_settings
 from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import Origin
 from robot.cli.recorded import check_recorded
@@ -25,7 +25,7 @@ from robot.cli.verbs import VERBS, Arguments
 from robot.core.data import SamplerSettings
 from robot.core.errors import SailError
 from robot.core.files import write_whole
-from robot.reports.page import field_text, shown_fields
+from robot.reports.tables import field_text, shown_fields
 from robot.speed.arm import bench_arm
 from robot.speed.composition import bench_composition
 from robot.speed.diffusion import DiffusionBench, bench_diffusion
@@ -86,7 +86,7 @@ def _composition(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
         general = stand_in(planner.in_domain, list(config.stand_in)) if isinstance(planner, AdaptedPlanner) else None
     if not isinstance(planner, AdaptedPlanner):
         raise SailError("Only an adapted planner is composed of two models: leave planner=adapted.")
-    with meter(screen(as_json), every=1) as progress:
+    with meter(screen(as_json)) as progress:
         ways, batches = list(config.ways), list(config.batches)
         progress.begin("planning", len(ways) * len(batches))
         return bench_composition(
@@ -105,18 +105,17 @@ def stand_in(planner: LatentVideoPlanner, widths: Sequence[int]) -> VideoScore:
     """Return an untrained denoiser of `widths`, otherwise as a planner's, in the place of a general model."""
     told = {**planner.denoiser.config, "widths": [int(width) for width in widths]}
     told["attention"] = [index > 0 for index in range(len(widths))]
-    return planner.with_denoiser(denoiser_from(told)).score
+    return planner.with_denoiser(denoiser_from(told))
 
 
 def _rollouts(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
     instruction = instruction_of(config)
-    planner, inverse_dynamics = build(config.planner), build(config.inverse_dynamics)
+    models = models_of(config)
     pool = build(config.robot, task=config.task)
     try:
         return bench_rollouts(
             pool,
-            planner,
-            inverse_dynamics,
+            policy_of(config, models, pool.spec),
             config.task,
             instruction,
             int(config.rollouts),
@@ -137,7 +136,7 @@ def _diffusion(config: DictConfig, as_json: bool) -> Mapping[str, Any]:
         "text_dim": text.dim,
         "groups": 8,
     }
-    with meter(screen(as_json), every=100) as progress:
+    with meter(screen(as_json)) as progress:
         shown = ""
 
         def show(what: str, done: int, total: int, note: str) -> None:

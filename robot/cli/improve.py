@@ -7,17 +7,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from robot.cli.assembly import (
-    check_fit,
+    adaptation_of,
     check_words,
     exploration_of,
     instruction_of,
     inverse_dynamics_learner,
+    models_of,
     open_pool,
     planner_learner,
+    policy_of,
     rollout_settings,
     sampler_of,
     without_demonstrations,
@@ -25,20 +26,21 @@ from robot.cli.assembly import (
 from robot.cli.compose import build, compose, config_hash, plain, to_yaml
 from robot.cli.provenance import Origin
 from robot.cli.recording import episode_name, record_missing, requests_for, store_of
-from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
+from robot.cli.reporting import origin_of, page_of, report_on, row_of, seconds_of
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import takes_any_words, task_of
 from robot.core.data import Episode
 from robot.core.errors import SailError
 from robot.core.files import FolderLock, write_whole
-from robot.core.protocols import Planner
+from robot.core.protocols import Planner, Trainable
 from robot.core.provenance.revision import program_revision
 from robot.episodes.arbitration import worked
 from robot.episodes.store import EpisodeStore, StoredEpisodes
-from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce, Trainable, trained_part
+from robot.learn.finetuning import trained_part
 from robot.learn.journal import Journal
-from robot.learn.sail import ANOTHER_RUN, LoopEvent, SailLoop, SailSettings
+from robot.learn.run import ANOTHER_RUN, LoopEvent
+from robot.learn.sail import SailLoop, SailSettings
 from robot.reports.report import HEADINGS, interval_text
 from robot.reports.results import add_results
 from sim.tasks import SEEN
@@ -87,9 +89,7 @@ def improve(
 ) -> list[dict[str, Any]]:
     """Put the loop together and run it through; return the record of every iteration."""
     described = to_yaml(config)
-    torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
-    planner = PlannerInForce(build(config.planner))
-    inverse_dynamics = InverseDynamicsInForce(build(config.inverse_dynamics))
+    models = models_of(config)
     task = task_of(config)[0]
     if takes_any_words(config) and not config.demonstrations_from:
         narrator.say(
@@ -97,7 +97,7 @@ def improve(
             "mislead. demonstrations_from=data/teleoperated, say, names a store of yours."
         )
         config = without_demonstrations(config)
-    if (change := what_will_act(config, planner.current)) is not None:
+    if models.planner is not None and (change := what_will_act(config, models.planner.current)) is not None:
         narrator.say(change)
     pools = open_pool(config, task)
     tracker = "tensorboard" if config.tensorboard else ""
@@ -115,8 +115,9 @@ def improve(
         narrator.hear(event)
 
     try:
-        check_fit(planner.current, pools.spec, int(config.execute_frames))
-        check_words(planner.current, instruction)
+        policy = policy_of(config, models, pools.spec)
+        if models.planner is not None:
+            check_words(models.planner.current, instruction)
         loop = SailLoop(
             folder=folder,
             settings=SailSettings(
@@ -134,13 +135,12 @@ def improve(
                 method=config.method,
             ),
             make_pool=pools.make,
-            planner=planner,
-            inverse_dynamics=inverse_dynamics,
+            policy=policy,
             judge=build(config.judge),
             store=EpisodeStore(folder / "episodes"),
-            planner_learner=planner_learner(config, planner, seen, pools.spec.action.rate_hz, tracker),
+            planner_learner=planner_learner(config, models.planner, seen, pools.spec.action.rate_hz, tracker),
             inverse_dynamics_learner=inverse_dynamics_learner(
-                config, inverse_dynamics, planner, seen, pools.spec.camera_matrices, tracker
+                config, models, seen, pools.spec.camera_matrices, tracker
             ),
             exploration=exploration_of(config, instruction),
             on_event=hear,
@@ -155,7 +155,7 @@ def what_will_act(config: DictConfig, planner: Planner) -> str | None:
     part = trained_part(planner)
     if not config.learner.planner.train or part is None or not isinstance(planner, Trainable):
         return None
-    before, after = (getattr(each, "adaptation", "") for each in (planner, planner.with_in_domain(part)))
+    before, after = map(adaptation_of, (planner, planner.with_in_domain(part)))
     return None if before == after else f"Plans come from {before} until the planner is fine-tuned, then from {after}."
 
 
@@ -211,6 +211,7 @@ class Narrator:
 
     def _run_started(self, iteration: int, data: Mapping[str, Any]) -> None:
         self._console.print(f"“{self._instruction}” in", bold(self._journal.folder))
+        self._console.print("Its report, drawn anew after every round:", page_of(self._journal.folder))
         earlier = self._journal.iterations()
         if data["resumed"]:
             self._console.print(f"Going on at iteration {iteration}.")
@@ -250,6 +251,10 @@ class Narrator:
 
     def _iteration_finished(self, iteration: int, data: Mapping[str, Any]) -> None:
         self._line(data)
+        try:
+            report_on(self._journal.folder)
+        except (SailError, OSError) as problem:  # a run of hours does not end for a picture
+            self._console.print(f"The report could not be drawn: {problem}", style="yellow")
 
     def _line(self, record: Mapping[str, Any]) -> None:
         if not self._headed:

@@ -51,6 +51,11 @@ def origin_of(journal: Journal) -> tuple[str, str]:
     return sessions[0]["command"], revisions[0] + later
 
 
+def page_of(folder: Path) -> Path:
+    """Return where the page of a run's report is, or will be."""
+    return folder / "report" / "index.html"
+
+
 def report_on(folder: Path) -> Path:
     """Draw the report of a run folder into its `report/` and return the page.
 
@@ -64,7 +69,7 @@ def report_on(folder: Path) -> Path:
     rows = [row_of(record) for record in journal.iterations()]
     config = folder / "config.yaml"
     return write_report(
-        folder / "report",
+        page_of(folder).parent,
         state["settings"]["task"],
         state["settings"]["instruction"],
         rows,

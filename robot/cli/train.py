@@ -52,10 +52,11 @@ from robot.cli.selection import (
 )
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import listed
-from robot.core.data import Episode, SamplerSettings, steps_per_frame
+from robot.core.data import Episode, SamplerSettings
 from robot.core.errors import SailError
 from robot.core.files import FolderLock, write_whole
 from robot.core.provenance.revision import program_revision
+from robot.core.rates import steps_per_frame
 from robot.core.training import STATE
 from robot.episodes.store import StoredEpisodes
 from robot.recipes import general
@@ -94,7 +95,8 @@ def run(arguments: Arguments) -> int:
     console = screen(arguments.as_json)
     with _held(Path(config.output)):
         store = _store(config, arguments, console)
-        metrics = dict(trainers[arguments.subject](config, card, store))
+        with meter(console):
+            metrics = dict(trainers[arguments.subject](config, card, store))
     left = {} if store is None else store.left
     if arguments.as_json:
         print_json({"output": str(config.output), "metrics": metrics, "left_out": left})
@@ -153,7 +155,7 @@ def refuse_what_is_kept(pairs: Sequence[str]) -> None:
 
 
 def _make_starter(config: DictConfig, as_json: bool) -> int:
-    with meter(screen(as_json), every=50) as progress:
+    with meter(screen(as_json)) as progress:
         settings = build(config)
         progress.begin("recording episodes", sum(map(len, requests(settings).values())))
         with _held(Path(settings.out)):
@@ -165,7 +167,7 @@ def _make_starter(config: DictConfig, as_json: bool) -> int:
 
 def _make_general(config: DictConfig, as_json: bool) -> int:
     console = screen(as_json)
-    with meter(console, every=50) as progress:
+    with meter(console) as progress:
         settings = build(config)
         progress.begin("recording episodes", sum(map(len, general.requests(settings).values())))
         with _held(Path(settings.out)):

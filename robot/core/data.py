@@ -10,7 +10,7 @@ import enum
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class ActionSpec:
     """Describe an action vector: one name, unit, lower and upper bound per entry, and the rate it is sent at.
 
     `low` and `high` are float32 (Da,) in the units named; `rate_hz` is how often a robot expects a new action.
+    `is_relative`: an action says how far to go from here, a gripper's command (`grip`) aside, and not where.
     """
 
     names: tuple[str, ...]
@@ -38,6 +39,7 @@ class ActionSpec:
     low: FloatArray
     high: FloatArray
     rate_hz: float
+    is_relative: bool = False
 
     def __post_init__(self) -> None:
         size = len(self.names)
@@ -118,8 +120,8 @@ class SamplerSettings:
     """
 
     sampler: str = "ddim"
-    steps: int = 8
-    guidance_scale: float = 1.5
+    steps: int = 4
+    guidance_scale: float = 2.0
     negative_prompt: str = ""
 
 
@@ -148,20 +150,37 @@ class VideoPlan:
         return len(self.frames)
 
 
-def steps_per_frame(stride_s: float, rate_hz: float) -> int:
-    """Return how many robot steps pass between two frames that lie `stride_s` apart, 1 or more.
+@dataclass(frozen=True, slots=True)
+class View:
+    """Say what a planner looks at and how its plans are paced; None stands for anything.
 
-    Raises ValueError unless that is a whole number, give or take a hundredth, or of many steps a thousandth of them:
-    rates and times are measured, and written down rounded.
+    `image_size`: (H, W) in pixels of the pictures of `camera`. `frames` of a plan, `stride_s` seconds apart.
     """
-    exact = stride_s * rate_hz
-    steps = round(exact)
-    if steps < 1 or abs(steps - exact) > max(0.01, 1e-3 * steps):
-        raise ValueError(
-            f"A plan's stride of {stride_s:g} s is {exact:.3f} steps of a robot at {rate_hz:g} Hz; "
-            "it must be a whole number of steps."
-        )
-    return steps
+
+    camera: str | None = None
+    image_size: tuple[int, int] | None = None
+    stride_s: float | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Hold what a policy means to do from the observation it was asked about on.
+
+    `steps`: robot steps after which it wants to be asked anew, 1 or more. `horizon`: for how many it can be acted on at
+    all, such as while the next intent is being made; 0 stands for `steps`. `plan`: what it imagined, where it imagines.
+    `handle`: the policy's own. Raises ValueError for numbers that make no sense.
+    """
+
+    steps: int
+    horizon: int = 0
+    plan: VideoPlan | None = None
+    handle: object = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "horizon", self.horizon or self.steps)
+        if not 1 <= self.steps <= self.horizon:
+            raise ValueError(f"An intent holds for 1 step or more of its {self.horizon}, got {self.steps}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +202,13 @@ class Feedback:
     sent: Action
     observation: Observation
     success: bool | None = None
+
+
+class Beginning(enum.StrEnum):
+    """Say how an episode began: its robot was reset with the episode's seed, or went on from where it was."""
+
+    SEED = "seed"
+    CONTINUED = "where the last one ended"
 
 
 class Outcome(enum.StrEnum):
@@ -232,7 +258,8 @@ class Episode:
     action where there is one, else None; `reward`: float32 (T,), likewise. `instruction` is what the task is; `spoken`
     is what the planner was told, which differs only when exploration borrowed another instruction. `spec` describes the
     robot, where whoever recorded the episode knew it. `intervention`: bool (T,), whether a person gave the action
-    instead of the policy, where somebody could, else None.
+    instead of the policy, where somebody could, else None. `begins`: how it began; one that was `continued` has a seed
+    too, of what its policy drew.
     """
 
     task: str
@@ -254,6 +281,7 @@ class Episode:
     reward: FloatArray | None = None
     spec: RobotSpec | None = None
     intervention: NDArray[np.bool_] | None = None
+    begins: Beginning = Beginning.SEED
 
     def __post_init__(self) -> None:
         steps = len(self.sent)
@@ -272,6 +300,17 @@ class Episode:
     def __len__(self) -> int:
         """Return T, the number of actions."""
         return len(self.sent)
+
+    def without_truth(self) -> Episode:
+        """Return the episode without what a simulator knows: success, reward, states, and that it ended by success."""
+        known = self.success is not None and self.outcome in (Outcome.SUCCESS, Outcome.FAILURE)
+        return replace(
+            self,
+            success=None,
+            reward=None,
+            states=None,
+            outcome=Outcome.TIMEOUT if known else self.outcome,
+        )
 
     def observation(self, step: int) -> Observation:
         """Return the observation before action `step` (0 … T; T is the last one)."""

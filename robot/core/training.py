@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from robot.core.errors import CheckpointError, NotFiniteError, SailError
 from robot.core.files import FolderLock, write_whole
+from robot.core.progress import meter
 
 Batch = Mapping[str, Tensor]
 BatchSource = Callable[[np.random.Generator], Mapping[str, Any]]
@@ -47,7 +48,7 @@ class TrainingSettings:
     steps: int
     batch_size: int = 32
     learning_rate: float = 3e-4
-    warmup_steps: int = 50
+    warmup_steps: int = 100
     final_learning_rate: float = 0.0
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
@@ -139,7 +140,9 @@ def train(
     run = _Run(module, loss, Path(folder), settings, description)
     with run.held():
         run.resume()
-        return _carry_through(run, batch, progress or _bar(description, settings.steps, run.step))
+        if progress is None:
+            run.meter.begin(description, settings.steps, run.step)
+        return _carry_through(run, batch, progress or run.show)
 
 
 def _carry_through(run: _Run, batch: BatchSource, show: Progress) -> TrainingResult:
@@ -159,7 +162,6 @@ def _carry_through(run: _Run, batch: BatchSource, show: Progress) -> TrainingRes
                 break
     finally:
         run.finish()
-        getattr(show, "close", lambda: None)()
     return TrainingResult(run.average_tensors(), run.recent or metrics, run.step, run.seconds())
 
 
@@ -172,6 +174,7 @@ class _Run:
         self.recent: dict[str, float] = {}
         self.accelerator = Accelerator(log_with=settings.tracker or None, project_dir=str(folder))
         self.device = self.accelerator.device
+        self.meter = meter()
         self.bf16 = resolve_precision(settings.precision, self.device)
         optimiser = torch.optim.AdamW(
             [p for p in module.parameters() if p.requires_grad],
@@ -243,7 +246,11 @@ class _Run:
         own = self.raw.state_dict()
         return {n: self.average[n].detach().cpu() if n in self.average else own[n].detach().cpu() for n in own}
 
+    def show(self, step: int, _: int, metrics: Mapping[str, float]) -> None:
+        self.meter.reach(step, f"loss {metrics.get('loss', math.nan):.4f}")
+
     def finish(self) -> None:
+        self.meter.end()
         if self.settings.tracker:
             self.accelerator.end_training()
 
@@ -303,19 +310,6 @@ def _laid_out_as(own: Tensor, stored: Tensor) -> Tensor:
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _bar(description: str, total: int, done: int) -> Progress:
-    from tqdm.auto import tqdm
-
-    bar = tqdm(total=total, initial=done, desc=description, unit="step", dynamic_ncols=True, mininterval=1.0)
-
-    def show(step: int, _: int, metrics: Mapping[str, float]) -> None:
-        bar.update(step - bar.n)
-        bar.set_postfix({"loss": f"{metrics.get('loss', math.nan):.4f}"})
-
-    show.close = bar.close  # type: ignore[attr-defined]
-    return show
 
 
 __all__ = ["SailError", "TrainingResult", "TrainingSettings", "has_fast_bf16", "resolve_precision", "train"]

@@ -1,7 +1,7 @@
 """Keep episodes on disk: one folder an episode, made aside and then renamed, so that a kill leaves no half episode.
 
-A sealed folder holds `episode.json` (what and how), `steps.parquet` (numbers of every step), a video a camera, the
-imagined frames of the plans in `plans.mkv`, and `labels.jsonl` (appended, never rewritten).
+A sealed folder holds `episode.json` (what and how), `steps.parquet` or `steps.npz` (numbers of every step), a video a
+camera, the imagined frames of the plans in `plans.mkv`, and `labels.jsonl` (appended, never rewritten).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from robot.episodes.description import (
     FIRST_SCHEMA,
     Heading,
     Origin,
+    begins_from_json,
     check_id,
     measured_rate_hz,
     plan_from_json,
@@ -32,7 +33,7 @@ from robot.episodes.description import (
 from robot.episodes.first_format import read_first_format
 from robot.episodes.labels import Label, append_labels, read_labels, verdict_labels, verdicts_of
 from robot.episodes.sealing import left_open, set_aside
-from robot.episodes.steps import DONE, STEPS, read_steps
+from robot.episodes.steps import DONE, read_steps, table_in
 from robot.episodes.video import Quality, VideoFacts, read_video
 from robot.episodes.writer import FLUSH_EVERY, USUAL_RATE_HZ, EpisodeWriter
 
@@ -137,12 +138,14 @@ class StoredEpisodes(Sequence[Episode]):
     """Present stored episodes as a sequence that reads each when asked, without plans: all do not fit into memory.
 
     This is what everything here learns from. An episode comes with its numbers; its pictures are decoded when they are
-    asked for, so that what is cached by their mark (`Episode.mark`) is found without decoding.
+    asked for, so that what is cached by their mark (`Episode.mark`) is found without decoding. `with_truth`: with what
+    a simulator knew of them, or without.
     """
 
-    def __init__(self, store: EpisodeStore, ids: Sequence[str]) -> None:
+    def __init__(self, store: EpisodeStore, ids: Sequence[str], with_truth: bool = True) -> None:
         self.store = store
         self.ids = tuple(ids)
+        self.with_truth = with_truth
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -153,14 +156,15 @@ class StoredEpisodes(Sequence[Episode]):
     def __getitem__(self, index: slice) -> StoredEpisodes: ...
     def __getitem__(self, index: int | slice) -> Episode | StoredEpisodes:
         if isinstance(index, slice):
-            return StoredEpisodes(self.store, self.ids[index])
+            return StoredEpisodes(self.store, self.ids[index], self.with_truth)
         return self._read(self.ids[index])
 
     def __iter__(self) -> Iterator[Episode]:
         return map(self._read, self.ids)
 
     def _read(self, name: str) -> Episode:
-        return self.store.load(name, plans=False, at_once=False)
+        episode = self.store.load(name, plans=False, at_once=False)
+        return episode if self.with_truth else episode.without_truth()
 
 
 class VideosOfEpisode(RecordedFrames):
@@ -210,7 +214,7 @@ def read_episode(
     if about["schema"] == FIRST_SCHEMA:
         return read_first_format(folder, about, plans)
     try:
-        rows = read_steps(folder / STEPS)
+        rows = read_steps(table_in(folder))
         wanted = {
             camera: _inside(VideoFacts.from_json(facts))
             for camera, facts in about["cameras"].items()
@@ -231,6 +235,7 @@ def read_episode(
             plans=_read_plans(folder, about) if plans else (),
             outcome=Outcome(about["outcome"]),
             spec=spec_from_json(about["spec"]),
+            begins=begins_from_json(about),
         )
     except (KeyError, TypeError, ValueError, IndexError) as problem:
         raise SailError(f"The episode in {folder} is damaged: its parts do not fit ({problem}).") from None

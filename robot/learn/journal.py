@@ -11,30 +11,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from robot.core.errors import SailError
 from robot.core.files import append_lines, write_whole
 from robot.learn.exploration import BanditState
 
-Phase = Literal["rollouts", "planner", "inverse_dynamics", "record", "done"]
-
 
 class RunState(TypedDict):
     """Say where a run is: what `state.json` holds.
 
-    `phase` is the next thing to do in `iteration`. `models` maps a learner to the folder, relative to the run's, of
-    the model in force (None: the starter), and `acted` says the same of each iteration's rollouts. `planner` names the
-    one that acted, `share` is what was meant to explore, `labels` names by a hash what was said about the episodes each
-    learner trained on; `timings`, `training` and `peak_memory_bytes` are the numbers of the iteration under way, over
-    all sessions that have worked at it.
+    `phase` is the next thing to do in `iteration`: the name of a stage, `record` or `done`. `models` maps a stage that
+    trains to the folder, relative to the run's, of the model in force (None: the starter), and `acted` says the same of
+    each iteration's rollouts. `planner` names the one that acted, `share` is what was meant to explore, `labels` names
+    by a hash what was said about the episodes each stage trained on; `timings`, `training` and `peak_memory_bytes` are
+    the numbers of the iteration under way, over all sessions that have worked at it.
     """
 
     format: int
     run: str
     settings: dict[str, Any]
     iteration: int
-    phase: Phase
+    phase: str
     models: dict[str, str | None]
     acted: list[dict[str, str | None]]
     bandit: BanditState | None

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot.core.checkpoints import ABOUT
-from robot.core.data import Episode, Outcome, steps_per_frame
+from robot.core.data import Episode, Outcome
 from robot.core.errors import SailError
 from robot.core.files import write_whole
+from robot.core.rates import steps_per_frame
 from robot.core.training import TrainingSettings, steps_done
 from robot.episodes.store import EpisodeStore
 from robot.recipes.starter import DEMONSTRATIONS, PLAY, card, collect_missing, name_of

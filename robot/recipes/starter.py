@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from robot.core.checkpoints import ABOUT, WEIGHTS
-from robot.core.data import Episode, SamplerSettings
+from robot.core.data import Episode
 from robot.core.files import write_whole
 from robot.core.training import TrainingSettings
 from robot.episodes.store import EpisodeStore, StoredEpisodes
@@ -197,8 +197,7 @@ def make_planner(settings: StarterSettings) -> None:
     diffusion = DiffusionSettings("cosine", "v", scale=1.0 / clip_spread(windows))
     torch.manual_seed(settings.seed)
     denoiser = StackedUNet(settings.widths, latent_channels=settings.latent_channels)
-    sampling = SamplerSettings(steps=4, guidance_scale=2.0)
-    planner = LatentVideoPlanner(denoiser, autoencoder, MiniLM(), diffusion, settings.camera, settings=sampling)
+    planner = LatentVideoPlanner(denoiser, autoencoder, MiniLM(), diffusion, settings.camera)
     training = TrainingSettings(
         steps=settings.planner_steps,
         batch_size=24,

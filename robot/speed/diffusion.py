@@ -73,7 +73,7 @@ class DiffusionBench:
     """
 
     training: TrainingSettings
-    sampling: SamplerSettings = SamplerSettings(steps=4)  # noqa: RUF009 (frozen)
+    sampling: SamplerSettings = SamplerSettings()  # noqa: RUF009 (frozen)
     camera: str = "corner2"
     frames: int = 8
     stride: int = 2

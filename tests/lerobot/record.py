@@ -28,7 +28,17 @@ def main(folder: Path) -> None:
             dataset.add_frame(_frame(episode, row, row == rows - 1) | {"task": task})
         dataset.save_episode()
     dataset.finalize()
+    read_back(folder)
     print(f"recorded {dataset.num_episodes} episodes with LeRobot")
+
+
+def read_back(folder: Path) -> None:
+    """Write beside a data set the pictures that LeRobot reads out of it, uint8 (N, H, W, 3) for each camera."""
+    dataset = LeRobotDataset("sail/theirs", root=folder, video_backend="pyav")
+    for name in CAMERAS:
+        key = f"observation.images.{name}"
+        seen = [dataset[row][key].permute(1, 2, 0).numpy() for row in range(len(dataset))]
+        np.save(folder.parent / f"theirs-frames-{name}.npy", np.round(np.stack(seen) * 255).astype(np.uint8))
 
 
 def _features() -> dict[str, Any]:

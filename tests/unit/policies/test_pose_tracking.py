@@ -51,7 +51,12 @@ def plan(poses: list[list[float]], stride_s: float = 0.05, size: int = 8) -> Vid
 
 
 def tracker(**overrides: object) -> PoseTracking:
-    arguments: dict[str, object] = {"calibration": 0.0, "median": False, "precision": "float32"} | overrides
+    arguments: dict[str, object] = {
+        "calibration": 0.0,
+        "lead_s": 0.0,
+        "median": False,
+        "precision": "float32",
+    } | overrides
     return PoseTracking(PixelReader(), **arguments)  # type: ignore[arg-type]
 
 

@@ -24,7 +24,7 @@ from robot.core.protocols import TakesAnyWords
 from robot.core.text import visible
 from robot.episodes.store import EpisodeStore
 from robot.learn.journal import Journal
-from robot.learn.sail import LoopEvent
+from robot.learn.run import LoopEvent
 from tests.fakes import toy_episode
 from tests.hostile import HOSTILE, IDS
 from tests.unit.hardware.serving import served
@@ -162,12 +162,13 @@ def test_whatever_words_a_task_is_asked_for_in_a_file_can_be_called_after_it(wor
 def test_the_loop_tells_of_words_as_text(text: str, tmp_path: Path) -> None:
     file = io.StringIO()
     console = Screen(file, width=300, is_terminal=False)
-    with meter(console, every=1) as progress:
+    with meter(console, every_s=0) as progress:
         narrator = Narrator(console, progress, Journal(tmp_path), text)
         explored = {"rollouts": 1, "successes": 1, "arms": [{"instruction": text, "successes": 1}]}
         narrator.hear(LoopEvent("run_started", 0, {"resumed": False}))
         narrator.hear(LoopEvent("rollouts_finished", 0, {"successes": 1, "rollouts": 2, "exploration": explored}))
         narrator.say(text)
     lines = file.getvalue().split("\n")
-    assert lines[0] == f"“{visible(text)}” in {tmp_path}" and lines[2:] == [visible(text), ""]
-    assert lines[1].startswith("iteration 0: success 50 % (") and lines[1].endswith(f"(best: “{visible(text)}”)")
+    assert lines[0] == f"“{visible(text)}” in {tmp_path}" and lines[3:] == [visible(text), ""]
+    assert lines[1] == f"Its report, drawn anew after every round: {tmp_path}/report/index.html"
+    assert lines[2].startswith("iteration 0: success 50 % (") and lines[2].endswith(f"(best: “{visible(text)}”)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robot.core.data import steps_per_frame
+from robot.core.rates import steps_per_frame
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,21 @@ from robot.judges.truth import GroundTruth
 from robot.learn.attempts import Exploration, arm_of, training_seed
 from robot.learn.exploration import Arm, InstructionBandit
 from robot.learn.journal import Journal
-from robot.learn.sail import LoopEvent, SailLoop, SailSettings
+from robot.learn.run import LoopEvent
+from robot.learn.sail import SailLoop, SailSettings
 from robot.reports.statistics import wilson_interval
 from robot.rollouts.rollout import RolloutSettings
-from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
-SETTINGS = SailSettings("toy", "go right", iterations=3, rollouts=30, rollout=RolloutSettings(max_steps=40))
+SETTINGS = SailSettings(
+    "toy",
+    "go right",
+    iterations=3,
+    rollouts=30,
+    finetune_from="previous",
+    enough=2.0,
+    rollout=RolloutSettings(max_steps=40),
+)
 HELPFUL = {"push": 0.85}
 
 
@@ -52,8 +61,7 @@ def run(
         folder,
         settings,
         pool or (lambda: ToyPool(8)),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         judge or GroundTruth(),
         EpisodeStore(folder / "episodes"),
         learner if train else None,
@@ -169,8 +177,7 @@ def test_fine_tuning_goes_on_from_the_previous_model_or_from_the_starter(tmp_pat
             tmp_path / source,
             settings,
             lambda: ToyPool(8),
-            planner,
-            ToyInverseDynamics(),
+            toy_policy(planner),
             GroundTruth(),
             EpisodeStore(tmp_path / source / "episodes"),
             learner,
@@ -199,8 +206,7 @@ def spoiled_starts(tmp_path: Path, source: str) -> list[float]:
         tmp_path / source,
         settings,
         lambda: ToyPool(8),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / source / "episodes"),
         learner,
@@ -251,8 +257,7 @@ def test_what_a_person_said_counts_for_training(tmp_path: Path) -> None:
         tmp_path,
         settings,
         lambda: ToyPool(8),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / "episodes"),
         learner,
@@ -275,8 +280,7 @@ def judged_run(tmp_path: Path, say: Any, judge: RewardModel, enough: float = 2.0
         tmp_path,
         dataclasses.replace(SETTINGS, iterations=1, rollouts=8, enough=enough),
         lambda: ToyPool(8),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         judge,
         EpisodeStore(tmp_path / "episodes"),
         learner,
@@ -309,6 +313,8 @@ def test_a_person_makes_a_run_without_a_judge_good_enough(tmp_path: Path) -> Non
 class Unsure:
     """A classifier that says the same of everything."""
 
+    identity = "unsure"
+
     def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
         return [Verdict(0.6, "classifier", "mine", rationale="mine")] * len(episodes)
 
@@ -330,7 +336,7 @@ def test_a_run_knows_its_own_verdict_by_its_id_and_not_by_its_number(tmp_path: P
     assert learner.updates == [(8, 8)]
     attempts = {record["episode"]: record for record in loop.journal.attempts(0)}
     for name in before:
-        verdict = loop._verdict(attempts[name])
+        verdict = loop.book.verdict(attempts[name])
         assert (verdict.model, verdict.rationale) == ("mine", "mine")
         assert attempts[name]["label"] in {label.label_id for label in loop.store.labels(name)}
 
@@ -347,13 +353,13 @@ def test_a_run_of_before_there_were_ids_goes_on(tmp_path: Path) -> None:
 
     learner, loop = judged_run(tmp_path, forget, Unsure())
     assert learner.updates == [(7, 8)]
-    assert loop._rate(0) == 7 / 8
+    assert loop.book.rate(0) == 7 / 8
 
 
 def test_what_a_run_without_a_judge_keeps_is_learnt_from_and_is_no_success(tmp_path: Path) -> None:
     learner, loop = judged_run(tmp_path, lambda *_: None, KeepEverything())
-    assert learner.updates == [(8, 8)] and loop._rate(0) == 0.0
-    assert {loop._verdict(one).source for one in loop.journal.attempts(0)} == {"none"}
+    assert learner.updates == [(8, 8)] and loop.book.rate(0) == 0.0
+    assert {loop.book.verdict(one).source for one in loop.journal.attempts(0)} == {"none"}
 
 
 def test_every_training_has_a_seed_of_its_own_that_the_record_names(tmp_path: Path) -> None:
@@ -365,8 +371,7 @@ def test_every_training_has_a_seed_of_its_own_that_the_record_names(tmp_path: Pa
             tmp_path / str(run_seed),
             dataclasses.replace(SETTINGS, seed=run_seed, rollouts=8),
             lambda: ToyPool(8),
-            planner,
-            ToyInverseDynamics(),
+            toy_policy(planner),
             GroundTruth(),
             EpisodeStore(tmp_path / str(run_seed) / "episodes"),
             *learners,
@@ -401,6 +406,8 @@ def test_without_a_filter_everything_is_learnt_from_but_truth_is_reported(tmp_pa
 
 def test_where_nobody_knows_the_truth_the_judge_is_believed_and_it_is_said(tmp_path: Path) -> None:
     class Half:
+        identity = "half"
+
         def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
             return [Verdict(0.4 + 0.2 * (episode.seed % 2), "person") for episode in episodes]
 
@@ -549,8 +556,7 @@ def test_pools_are_closed_while_models_train(tmp_path: Path) -> None:
         tmp_path,
         dataclasses.replace(SETTINGS, iterations=1),
         make,
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / "episodes"),
         ToyLearner(planner),

@@ -17,11 +17,14 @@ from robot.episodes.store import EpisodeStore
 from robot.judges.truth import GroundTruth
 from robot.learn.attempts import Exploration
 from robot.learn.exploration import InstructionBandit
-from robot.learn.sail import LoopEvent, SailLoop, SailSettings
+from robot.learn.run import LoopEvent
+from robot.learn.sail import SailLoop, SailSettings
 from robot.rollouts.rollout import RolloutSettings
-from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
-SETTINGS = SailSettings("toy", "go right", 2, 12, rollout=RolloutSettings(max_steps=40))
+SETTINGS = SailSettings(
+    "toy", "go right", 2, 12, finetune_from="previous", enough=2.0, rollout=RolloutSettings(max_steps=40)
+)
 
 
 def die() -> None:
@@ -59,8 +62,7 @@ def make_loop(folder: Path, where: str = "", count: int = 0, size: int = 3) -> S
         folder / "run",
         SETTINGS,
         lambda: ToyPool(size, on_act=on_act),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(folder / "run" / "episodes"),
         ToyLearner(planner, on_step=on_step),
