@@ -265,6 +265,23 @@ def test_two_robots_are_not_learnt_as_one(store: EpisodeStore, capsys: pytest.Ca
     assert "says 30 steps a second, and its times are those of 10" in left["pick-4"]
 
 
+def test_a_second_training_decodes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, store: EpisodeStore
+) -> None:
+    weights = {}
+    for words in (PLANNER, (*PAIR, "reconstructed_share=0")):
+        train(capsys, *words)
+        weights[words] = Path("out/model.safetensors").read_bytes()
+
+    def no_video(*_: object) -> None:
+        raise AssertionError("a video was decoded")
+
+    monkeypatch.setattr("robot.episodes.store.read_video", no_video)
+    for words, before in weights.items():
+        train(capsys, *words)
+        assert Path("out/model.safetensors").read_bytes() == before
+
+
 def test_a_model_s_folder_that_another_process_trains_into_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     train(capsys, *PAIR)
     before = Path("out/model.json").read_bytes()
