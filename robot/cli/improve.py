@@ -31,7 +31,7 @@ from robot.cli.verbs import Arguments
 from robot.cli.wording import takes_any_words, task_of
 from robot.core.data import Episode
 from robot.core.errors import SailError
-from robot.core.files import write_whole
+from robot.core.files import FolderLock, write_whole
 from robot.core.protocols import Planner, Trainable
 from robot.core.provenance.revision import program_revision
 from robot.episodes.arbitration import worked
@@ -39,7 +39,7 @@ from robot.episodes.store import EpisodeStore, StoredEpisodes
 from robot.learn.finetuning import trained_part
 from robot.learn.improvement import adaptation_of
 from robot.learn.journal import Journal
-from robot.learn.run import LoopEvent
+from robot.learn.run import ANOTHER_RUN, LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
 from robot.reports.report import HEADINGS, interval_text
 from robot.reports.results import add_results
@@ -53,6 +53,8 @@ def run(arguments: Arguments) -> int:
     config = compose("improve", arguments.overrides)
     instruction = instruction_of(config)
     folder = run_folder(config)
+    with FolderLock(folder, ANOTHER_RUN):
+        pass  # who works at the run already is said before models are loaded and robots opened
     console = screen(arguments.as_json)
     origin = Origin(arguments.command)
     with meter(console) as progress:
