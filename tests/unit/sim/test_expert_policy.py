@@ -53,6 +53,10 @@ def test_it_is_evaluated_and_deployed_in_the_loop_from_the_command_line(
     assert main(["evaluate", *small, "rollouts=2"]) == 0
     [record] = json.loads(capsys.readouterr().out)["records"]
     assert (record["method"], record["successes"]) == ("expert", 2)
+    assert max(record["steps"]) < 60
+    assert main(["evaluate", *small, "rollouts=2", "judge=none", "max_steps=60"]) == 0
+    [record] = json.loads(capsys.readouterr().out)["records"]
+    assert record["steps"] == [60, 60]  # where another judges, no attempt ends by the simulator's success
     where = [f"runs={tmp_path}", f"data={tmp_path}", "iterations=0", "rollouts=2", "learner=frozen"]
     assert main(["improve", *small, *where]) == 0
     [record] = json.loads(capsys.readouterr().out)["iterations"]
