@@ -7,7 +7,7 @@ from typing import Any
 
 from planners.latent_video import LatentVideoPlanner
 from robot.core.data import Observation, SamplerSettings, VideoPlan, View
-from robot.core.protocols import Adapted, NeedsView, Planner
+from robot.core.protocols import Adapted, NeedsView, Planner, ReadsState
 
 SAID = ("camera", "image_size", "stride_s", "frames", "settings", "autoencoder", "experts")
 
@@ -27,6 +27,11 @@ class Around:
     def view(self) -> View:
         """Return what the planner says that it needs."""
         return self.planner.view if isinstance(self.planner, NeedsView) else View()
+
+    @property
+    def reads_state(self) -> bool:
+        """Return whether the planner reads the simulator's state."""
+        return isinstance(self.planner, ReadsState) and self.planner.reads_state
 
     @property
     def adaptation(self) -> str:

@@ -20,6 +20,7 @@ class ExpertPolicy:
 
     identity = "expert"
     method = "expert"
+    reads_state = True
 
     def __init__(self, steps: int = 8, action_repeat: int = 2) -> None:
         """Choose `steps` actions at once, each repeated for `action_repeat` physics actions, as the robot does."""

@@ -22,6 +22,7 @@ class OraclePlanner:
 
     identity = "oracle"
     method = "oracle_{inverse_dynamics}"
+    reads_state = True
 
     def __init__(
         self, frames: int = 8, stride: int = 2, camera: str = "corner2", image_size: int = 128, action_repeat: int = 2

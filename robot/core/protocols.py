@@ -363,6 +363,19 @@ class NeedsView(Protocol):
 
 
 @runtime_checkable
+class ReadsState(Protocol):
+    """A `Planner`, or a `Policy`, that says whether it reads the simulator's state; no other is shown it.
+
+    The state holds everything, whether the task has been done too.
+    """
+
+    @property
+    def reads_state(self) -> bool:
+        """Return whether it does."""
+        ...
+
+
+@runtime_checkable
 class Adapted(Protocol):
     """What a `Planner` has beside that is made of several models, of which it can take one, or some of each."""
 

@@ -20,8 +20,8 @@ from planners.latent_video import LatentVideoPlanner
 from planners.tempo import typical_change, unhesitating
 from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler
 from policies.frame_set import FrameSet, FrameSource, gather_frames
-from robot.core.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan
-from robot.core.protocols import InverseDynamics, Metrics, Planner, Trainable
+from robot.core.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan, View
+from robot.core.protocols import InverseDynamics, Metrics, NeedsView, Planner, ReadsState, Trainable
 from robot.core.training import TrainingSettings
 
 Episodes = Callable[[], Sequence[Episode]]
@@ -61,6 +61,16 @@ class PlannerInForce:
     def identity(self) -> str:
         """Return the identity of the planner in force."""
         return self.current.identity
+
+    @property
+    def view(self) -> View:
+        """Return what the planner in force needs."""
+        return self.current.view if isinstance(self.current, NeedsView) else View()
+
+    @property
+    def reads_state(self) -> bool:
+        """Return whether the planner in force reads the simulator's state."""
+        return isinstance(self.current, ReadsState) and self.current.reads_state
 
     def plan(
         self,
