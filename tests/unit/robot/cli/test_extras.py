@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -57,6 +58,12 @@ def test_what_an_arm_s_machine_does_gets_as_far_as_its_arm(words: tuple[str, ...
 def test_a_doctor_is_content_with_a_machine_at_an_arm() -> None:
     done = sail_alone("doctor")
     assert done.returncode == 0 and '"sail-stack[all]"' in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_an_arm_is_measured_without_torch() -> None:
+    done = sail_alone("bench", "arm", "commands=5", "stops=1", "seconds=0.5", "plans=1", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["meta"]["machine"]["torch"] == "", done.stderr
 
 
 def test_every_extra_that_is_named_is_one() -> None:
