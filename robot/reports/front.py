@@ -14,9 +14,8 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from robot.core.errors import SailError, UnknownNameError
 from robot.reports.markdown import code
-from robot.reports.report import mean_text
 from robot.reports.results import ResultFile
-from robot.reports.statistics import mean_interval, mean_over_tasks
+from robot.reports.statistics import mean_interval, mean_over_tasks, mean_text
 from robot.reports.tables import cell, counts_of, field_text, iterations_in, method_table, tasks_in
 from robot.reports.templates import render
 

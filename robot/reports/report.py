@@ -18,7 +18,7 @@ from robot.reports.pictures import (
     succeeded,
     write_gif,
 )
-from robot.reports.statistics import Counts, mean_interval, mean_over_tasks, wilson_interval
+from robot.reports.statistics import interval_text
 from robot.reports.templates import render
 
 
@@ -58,24 +58,6 @@ class ReportRow:
 
 
 HEADINGS = ("iteration", "success", "95 % interval", "exploration", "kept", "minutes", "memory (GiB)")
-
-
-def interval_text(successes: int, rollouts: int) -> str:
-    """Return a success rate with its Wilson 95 % interval: "40 % (22–61)"."""
-    if not rollouts:
-        return "–"
-    low, high = wilson_interval(successes, rollouts)
-    return f"{100 * successes / rollouts:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
-
-
-def mean_text(counts: Counts, emphasis: str = "") -> str:
-    """Return a mean over tasks with its bootstrap 95 % interval: "40.4 % (36–45)"; `emphasis` stands around the mean.
-
-    Raises ValueError as `mean_over_tasks` does.
-    """
-    counts = list(counts)
-    low, high = mean_interval(counts)
-    return f"{emphasis}{100 * mean_over_tasks(counts):.1f} %{emphasis} ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def chosen_examples(episodes: Sequence[Episode]) -> dict[str, Episode]:

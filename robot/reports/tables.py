@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from robot.reports.markdown import head, plain, row, text_of
-from robot.reports.report import interval_text, mean_text
 from robot.reports.results import count
+from robot.reports.statistics import interval_text, mean_text
 
 Records = Sequence[Mapping[str, object]]
 SPREAD = "_sd"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
 import platform
@@ -18,20 +19,28 @@ FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 def describe_machine() -> dict[str, Any]:
     """Return `cpu`, `cores` (usable ones), `memory_gib`, `flags` (those of `FLAGS` it has), `torch`, `torch_threads`.
 
-    `torch` is its version; `accelerator` is its name, or empty where there is none; `system` names system and Python.
+    `torch` is its version, `accelerator` its name, each empty where there is none; `system` names system and Python.
     """
-    import torch
-
     facts = _cpu_facts()
     return {
         "cpu": facts.get("model name") or platform.processor() or platform.machine(),
         "cores": usable_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "flags": [flag for flag in FLAGS if flag in facts.get("flags", "").split()],
+        **_torch_facts(),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    }
+
+
+def _torch_facts() -> dict[str, Any]:
+    if importlib.util.find_spec("torch") is None:  # as on a machine at an arm
+        return {"torch": "", "torch_threads": 0, "accelerator": ""}
+    import torch
+
+    return {
         "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "",
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     }
 
 

@@ -24,9 +24,10 @@ from hardware.client.client import ArmClient
 from hardware.client.stopping import send_stop
 from hardware.server.server import ArmServer
 from hardware.wire.messages import Message, pack
-from robot.cli.arm import safety_settings, status_line
+from robot.cli.arm import status_line
 from robot.cli.compose import build, compose
 from robot.cli.main import main
+from robot.cli.serving import safety_settings
 from robot.cli.stop import asked, is_stop
 from robot.core.errors import SailError
 from robot.core.text import visible

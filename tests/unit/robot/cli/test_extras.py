@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -15,9 +16,9 @@ from robot.core.errors import SailError
 ROOT = Path(__file__).resolve().parents[4]
 
 
-def sail_alone(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run `sail` in a process in which none of the packages of extras but the arm's can be imported."""
-    missing = [name for name, extra in EXTRAS.items() if extra != "arm"]
+def sail_alone(*words: str, installed: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `sail` in a process in which none of the packages of extras but the one `installed` can be imported."""
+    missing = [name for name, extra in EXTRAS.items() if extra != installed]
     code = f"import sys\nfor name in {missing!r}: sys.modules[name] = None\n"
     code += "from robot.cli.main import main\nif __name__ == '__main__': sys.exit(main(sys.argv[1:]))\n"
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
@@ -29,13 +30,14 @@ def sail_alone(*words: str) -> subprocess.CompletedProcess[str]:
         (("improve", "task=drawer-close"), "all"),
         (("deploy", "task=drawer-close"), "all"),
         (("train", "planner"), "all"),
+        (("arm", "serve", "arm=kinematic"), "arm"),
         (("arm", "serve", "arm=metaworld"), "sim"),
         (("arm", "teleoperate", "task=x", "robot=franka"), "kinematics"),
         (("episodes", "export", "format=lerobot", "out=nowhere"), "parquet"),
     ],
 )
 def test_what_needs_more_says_so_in_one_sentence(words: tuple[str, ...], extra: str) -> None:
-    done = sail_alone(*words)
+    done = sail_alone(*words, installed="" if extra == "arm" else "arm")
     assert done.returncode == 2 and f'pip install "sail-stack[{extra}]"' in done.stderr, done.stderr
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
@@ -49,7 +51,7 @@ def test_what_needs_more_says_so_in_one_sentence(words: tuple[str, ...], extra: 
         (("episodes", "replay", "x", "mode=robot", "robot=arm", "store=nowhere"), "no store in nowhere"),
     ],
 )
-def test_what_an_arm_s_machine_does_gets_as_far_as_its_arm(words: tuple[str, ...], says: str) -> None:
+def test_what_a_client_does_gets_as_far_as_its_arm(words: tuple[str, ...], says: str) -> None:
     done = sail_alone(*words)
     assert done.returncode == 2 and says in done.stderr, done.stderr
 
@@ -57,6 +59,12 @@ def test_what_an_arm_s_machine_does_gets_as_far_as_its_arm(words: tuple[str, ...
 def test_a_doctor_is_content_with_a_machine_at_an_arm() -> None:
     done = sail_alone("doctor")
     assert done.returncode == 0 and '"sail-stack[all]"' in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_an_arm_is_measured_without_torch() -> None:
+    done = sail_alone("bench", "arm", "commands=5", "stops=1", "seconds=0.5", "plans=1", "--json", installed="arm")
+    assert done.returncode == 0 and json.loads(done.stdout)["meta"]["machine"]["torch"] == "", done.stderr
 
 
 def test_every_extra_that_is_named_is_one() -> None:

@@ -13,8 +13,8 @@ import pytest
 from robot.core.errors import SailError
 from robot.reports.front import draw_curve
 from robot.reports.page import check_results, results_page, results_pages, write_results
-from robot.reports.report import interval_text, mean_text
 from robot.reports.results import add_results, read_results
+from robot.reports.statistics import interval_text, mean_text
 from tests.hostile import HOSTILE, IDS, obeyed
 
 
