@@ -13,8 +13,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -198,19 +197,15 @@ def _check_kind(base: DictConfig, composed: DictConfig, key: str) -> None:
 
 def _compose(config: str, overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
-    for pair in overrides:
-        try:
-            OverridesParser.create().parse_override(pair)
-        except HydraException as error:
-            raise SailError(f"{pair!r} cannot be read: write KEY=VALUE, and a list as KEY=[a,b].") from error
     try:
         with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
             return hydra_compose(config_name=config, overrides=overrides)
+    except OverrideParseException as error:
+        raise SailError(f"{error.override!r} cannot be read: write KEY=VALUE, and a list as KEY=[a,b].") from error
+    except MissingConfigException as error:
+        group, _, option = str(error.missing_cfg_file).partition("/")
+        raise UnknownNameError(group.replace("_", " "), option, group_options(group)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        for pair in overrides:
-            value = pair.partition("=")[2]
-            if _is_group(pair) and value not in group_options(_group(pair)):
-                raise UnknownNameError(_group(pair).replace("_", " "), value, group_options(_group(pair))) from error
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise SailError(f"The settings cannot be read: {first.strip()}") from error
 
