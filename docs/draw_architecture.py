@@ -44,8 +44,13 @@ FLOORS = (
             ("sim", "MetaWorld"),
             ("hardware", "arms, by wire"),
             ("robot/judges", "did it work?"),
-            ("robot/episodes", "what was done"),
         ],
+    ),
+    (
+        "record",
+        "#e9edf8",
+        "#425ca8",
+        [("robot/episodes", "what was done and what was said of it; whose word counts; what is learnt from")],
     ),
     (
         "foundation",

@@ -103,7 +103,7 @@ def test_neither_judge_nor_learner_of_a_run_is_told_what_the_simulator_knows(
         return update(episodes, *rest)  # type: ignore[arg-type]
 
     learner.update = watched  # type: ignore[method-assign,assignment]
-    settings = SailSettings("toy", "go right", 1, 6, rollout=RolloutSettings(max_steps=40))
+    settings = SailSettings("toy", "go right", 1, 6, enough=2.0, rollout=RolloutSettings(max_steps=40))
     store = EpisodeStore(tmp_path / "episodes")
     loop = SailLoop(tmp_path, settings, lambda: ToyPool(3), toy_policy(planner), judge, store, learner)
     records = loop.run()
