@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from planners.autoencoder import Autoencoder
 from planners.compose import PriorStrength, check_normalisation
 from planners.imagining import Imagining
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Flow, Parametrisation
 from planners.samplers import build_scheduler
 from planners.scores import VideoScore, check_composable, model_from
-from planners.windows import Autoencoder
 from robot.core.checkpoints import ABOUT
 from robot.core.errors import CheckpointError
 

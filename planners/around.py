@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from planners.latent_video import LatentVideoPlanner
-from robot.core.data import Observation, SamplerSettings, VideoPlan
-from robot.core.protocols import Planner
+from robot.core.data import Observation, SamplerSettings, VideoPlan, View
+from robot.core.protocols import Adapted, NeedsView, Planner, ReadsState
 
-SAID = ("camera", "image_size", "stride_s", "frames", "settings", "adaptation", "autoencoder", "experts")
+SAID = ("camera", "image_size", "stride_s", "frames", "settings", "autoencoder", "experts")
 
 
 class Around:
@@ -23,8 +23,23 @@ class Around:
         part = getattr(self.planner, "in_domain", None)
         return part if isinstance(part, LatentVideoPlanner) else None
 
+    @property
+    def view(self) -> View:
+        """Return what the planner says that it needs."""
+        return self.planner.view if isinstance(self.planner, NeedsView) else View()
+
+    @property
+    def reads_state(self) -> bool:
+        """Return whether the planner reads the simulator's state."""
+        return isinstance(self.planner, ReadsState) and self.planner.reads_state
+
+    @property
+    def adaptation(self) -> str:
+        """Return which of its models the planner says that plans come from, nothing where it has no choice."""
+        return self.planner.adaptation if isinstance(self.planner, Adapted) else ""
+
     def __getattr__(self, name: str) -> Any:
-        """Answer what the planner says of itself: its camera, picture size, stride, frames, settings and adaptation."""
+        """Answer what the planner says of itself: its camera, picture size, stride, frames and settings."""
         if name in SAID:
             return getattr(self.planner, name)
         raise AttributeError(name)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from planners.autoencoder import FrameAutoencoder
+from planners.autoencoder import Autoencoder, FrameAutoencoder
 from planners.diffusion import DiffusionSettings
 from planners.imagining import Imagining, pick_device
 from planners.parametrisation import Flow, Parametrisation
 from planners.samplers import build_scheduler
 from planners.scores import VideoScore, model_from, stride_of
-from planners.windows import Autoencoder
 from robot.core.data import SamplerSettings
 from robot.core.errors import CheckpointError
 from robot.core.training import Precision, resolve_precision
@@ -26,6 +26,8 @@ class GeneralPlanner(Imagining):
     `frames`: of a plan. `precision`: of the autoencoder, auto, bf16 or fp32; the model computes in its own. A
     flow-matching model is sampled in terms of v under a cosine schedule. The others: see `LatentVideoPlanner`.
     """
+
+    method = "zero_shot_general"
 
     def __init__(
         self,
@@ -71,22 +73,18 @@ class GeneralPlanner(Imagining):
         cls,
         general: VideoScore | Callable[[], VideoScore],
         autoencoder: str | Path | Autoencoder,
-        frames: int = 8,
-        camera: str = "corner2",
-        stride_s: float = 0.05,
-        settings: SamplerSettings = SamplerSettings(),  # noqa: B008 (frozen)
         image_size: int = 512,
-        precision: Precision = "auto",
-        device: str = "auto",
+        **options: Any,
     ) -> GeneralPlanner:
         """Build from a model, or what makes one, and the folder of its autoencoder, for square pictures.
 
-        Raises ValueError for what is no model and makes none, CheckpointError where the two do not belong together.
+        `options` are the constructor's. Raises ValueError for what is no model and makes none, CheckpointError where
+        the two do not belong together.
         """
+        side = int(image_size)
         if isinstance(autoencoder, (str, Path)):
-            autoencoder = FrameAutoencoder.load(autoencoder, int(image_size))
-        size = (int(image_size), int(image_size))
-        return cls(model_from(general), autoencoder, frames, camera, stride_s, settings, size, precision, device)
+            autoencoder = FrameAutoencoder.load(autoencoder, side)
+        return cls(model_from(general), autoencoder, image_size=(side, side), **options)
 
     @property
     def frames(self) -> int:

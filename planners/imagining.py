@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from planners.autoencoder import Autoencoder
 from planners.compose import PriorStrength, composed, text_weights
 from planners.parametrisation import Parametrisation
 from planners.samplers import sample
 from planners.scores import ClipDenoiser, VideoScore
-from planners.windows import Autoencoder
 from planners.words import sampled_for
-from robot.core.data import Observation, SamplerSettings, VideoPlan
+from robot.core.data import Observation, SamplerSettings, VideoPlan, View
 
 Weight = Callable[[float], float]
 """`weight(log_snr) -> weight` that a model's text score has at a log-SNR of its own schedule."""
@@ -93,6 +93,11 @@ class Imagining:
         if other is None:
             return [(base, lambda log_snr: 1.0)]
         return [(model, weight(place, model.parametrisation)) for place, model in enumerate((base, other))]
+
+    @property
+    def view(self) -> View:
+        """Return what is looked at and how plans are paced."""
+        return View(self.camera, self.image_size, self.stride_s, self.frames)
 
     @property
     def device(self) -> torch.device:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from planners.autoencoder import FrameAutoencoder
+from planners.autoencoder import Autoencoder, FrameAutoencoder
 from planners.denoisers import Denoiser, denoiser_from
 from planners.diffusion import DiffusionSettings
 from planners.imagining import Imagining, pick_device
@@ -22,7 +22,6 @@ from planners.parametrisation import Parametrisation
 from planners.samplers import build_scheduler
 from planners.scores import Predict
 from planners.text import TextEncoder, text_encoder_from
-from planners.windows import Autoencoder
 from robot.core.checkpoints import identity_of, load_into, load_model, save_model
 from robot.core.data import SamplerSettings
 from robot.core.errors import CheckpointError

@@ -14,36 +14,19 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from planners.autoencoder import Autoencoder
 from robot.core.data import Episode
 from robot.core.files import write_whole
 from robot.core.training import resolve_precision
 
 EMPTY_TEXT = 0
 """Index of the empty text in `WindowSampler.texts`."""
-
-
-class Autoencoder(Protocol):
-    """What this package needs of an autoencoder."""
-
-    @property
-    def identity(self) -> str:
-        """Return a short hash of the weights."""
-        ...
-
-    def encode(self, frames: Tensor) -> Tensor:
-        """Return latents, float (N, C, h, w), of frames, uint8 (N, H, W, 3)."""
-        ...
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return frames, uint8 (N, H, W, 3), of latents, float (N, C, h, w)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,14 +102,16 @@ def gather_frames(
     reconstructed_share: float = 0.5,
     seed: int = 0,
     posed: bool = True,
+    shrunk: Callable[[Episode], NDArray[np.uint8]] | None = None,
 ) -> FrameSet:
     """Return the frames of `episodes`, which may be a generator, shrunk to `size` pixels, labelled by proprioception.
 
     Where the gripper appears follows from each episode's own camera matrix, and where it says none from
     `world_to_image`. `reconstruct`, where given, replaces a share of the frames at their full size before shrinking.
     The first four entries of proprioception must be the gripper's x, y, z (m) and opening (0–1), unless they are not
-    `posed`: poses are zeros then, and no pixel is known. Raises ValueError where there are no episodes, the camera is
-    missing or proprioception is too short.
+    `posed`: poses are zeros then, and no pixel is known. `shrunk` returns an episode's pictures at that size where they
+    are kept already, such as `FrameCache.of`; it is asked where nothing is reconstructed. Raises ValueError where there
+    are no episodes, the camera is missing or proprioception is too short.
     """
     rng = np.random.default_rng(seed)
     parts: list[FrameSet] = []
@@ -118,8 +120,8 @@ def gather_frames(
             raise ValueError(f"An episode of {episode.task!r} has no camera {camera!r}, only {sorted(episode.frames)}.")
         if posed and episode.proprio.shape[1] < POSE_SIZE:
             raise ValueError(f"Pose labels need {POSE_SIZE} proprioception entries, got {episode.proprio.shape[1]}.")
-        pictures = episode.frames[camera]
-        poses = np.zeros((len(pictures), POSE_SIZE), np.float32)
+        count, height, width = episode.shape(camera)[:3]
+        poses = np.zeros((count, POSE_SIZE), np.float32)
         pixels = np.full((len(poses), 2), np.nan, np.float32)
         if posed:
             poses[:] = episode.proprio[:, :POSE_SIZE]
@@ -127,10 +129,14 @@ def gather_frames(
             if matrix is None:
                 matrix = world_to_image(episode) if callable(world_to_image) else world_to_image
             if matrix is not None:
-                pixels = project_to_picture(poses[:, :3], matrix, *pictures.shape[1:3])
-        if reconstruct is not None:
-            pictures = replace_by_reconstructions(pictures, reconstruct, reconstructed_share, rng)
-        small = shrink_frames(torch.from_numpy(np.ascontiguousarray(pictures)), size).numpy()
+                pixels = project_to_picture(poses[:, :3], matrix, height, width)
+        if reconstruct is None and shrunk is not None:
+            small = shrunk(episode)
+        else:
+            pictures = episode.frames[camera]
+            if reconstruct is not None:
+                pictures = replace_by_reconstructions(pictures, reconstruct, reconstructed_share, rng)
+            small = shrink_frames(torch.from_numpy(np.ascontiguousarray(pictures)), size).numpy()
         nothing = np.zeros((1, episode.sent.shape[1]), np.float32)
         actions = np.concatenate([episode.sent.astype(np.float32), nothing])
         parts.append(FrameSet(small, poses, actions, pixels, np.zeros(len(poses), np.int64)))

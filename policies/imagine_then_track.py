@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from robot.core.data import Action, Intent, Observation, SamplerSettings, VideoPlan
-from robot.core.protocols import InverseDynamics, Planner
+from robot.core.data import Action, Intent, Observation, SamplerSettings, VideoPlan, View
+from robot.core.protocols import InverseDynamics, NeedsView, Planner, ReadsState
 from robot.core.rates import steps_per_frame
 
 
@@ -37,6 +37,16 @@ class ImagineThenTrack:
     def models(self) -> Mapping[str, str]:
         """Return the identities of both models."""
         return {"planner": self.planner.identity, "inverse_dynamics": self.inverse_dynamics.identity}
+
+    @property
+    def view(self) -> View:
+        """Return what the planner needs."""
+        return self.planner.view if isinstance(self.planner, NeedsView) else View()
+
+    @property
+    def reads_state(self) -> bool:
+        """Return whether the planner does."""
+        return isinstance(self.planner, ReadsState) and self.planner.reads_state
 
     def begin(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,14 @@ from robot.core.data import (
     ActionSpec,
     Episode,
     Feedback,
+    Intent,
     Observation,
     Outcome,
     RobotSpec,
     SamplerSettings,
     Verdict,
     VideoPlan,
+    View,
 )
 from robot.core.protocols import InverseDynamics
 
@@ -162,6 +165,10 @@ class ToyPlanner:
     def identity(self) -> str:
         return json.dumps(self.skills, sort_keys=True)
 
+    @property
+    def view(self) -> View:
+        return View(stride_s=self.stride_s, frames=self.frames)
+
     def plan(
         self,
         observations: Sequence[Observation],
@@ -207,6 +214,49 @@ def toy_policy(
         SPEC.action.rate_hz,
         execute_frames,
     )
+
+
+class Rightward:
+    """A policy without plans that looks at every step, as behaviour cloning does: right of 0.5 m it goes slower."""
+
+    identity = "rightward"
+
+    def begin(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[Intent]:
+        return [Intent(1000) for _ in zip(observations, instructions, seeds, strict=True)]
+
+    def act(self, observations: Sequence[Observation], intents: Sequence[Intent], steps: Sequence[int]) -> list[Action]:
+        ahead = [0.5 if observation.proprio[0] > 0.5 else 1.0 for observation in observations]
+        return [Action(np.array([speed, 0.0], np.float32)) for speed in ahead]
+
+
+class Chunks:
+    """A policy without plans that draws eight actions at once and executes five, as a Diffusion Policy does."""
+
+    identity = "chunks"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    def begin(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[Intent]:
+        self.asked.extend(zip(instructions, seeds, strict=True))
+        drawn = [np.random.default_rng(seed).uniform(0.2, 1.0, (8, 2)).astype(np.float32) for seed in seeds]
+        return [Intent(5, 8, handle=chunk) for chunk, _ in zip(drawn, observations, strict=True)]
+
+    def act(self, observations: Sequence[Observation], intents: Sequence[Intent], steps: Sequence[int]) -> list[Action]:
+        chosen: list[Any] = [intent.handle for intent in intents]
+        return [Action(chunk[step].copy()) for chunk, step in zip(chosen, steps, strict=True)]
 
 
 class ToyLearner:

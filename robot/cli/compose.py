@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import pkgutil
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -120,6 +122,25 @@ def _misconfigured(error: InstantiationException, cause: BaseException | None) -
     if isinstance(cause, TypeError) and ("unexpected keyword argument" in str(cause) or "missing" in str(cause)):
         return f"{target} is not made with these keys: {cause}."
     return None
+
+
+def named(config: Any) -> object:
+    """Return the class or function that a part of the configuration names by `_target_`, the class of a class's method.
+
+    None where it names nothing. It is imported for that. Raises SailError where it cannot be.
+    """
+    target = str(config.get("_target_", "")) if isinstance(config, DictConfig) else ""
+    if not target:
+        return None
+    try:
+        found = pkgutil.resolve_name(target)
+    except Exception as problem:
+        if (sentence := missing_package(problem, target)) is not None:
+            raise SailError(sentence) from None
+        raise SailError(
+            f"There is no {target} to be made ({problem}): is its package installed, and its name right?"
+        ) from problem
+    return found.__self__ if inspect.ismethod(found) else found
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -35,7 +35,9 @@ from robot.core.protocols import (
     Recording,
     RewardModel,
     Robot,
+    RobotPool,
     SaysCondition,
+    SaysNote,
 )
 from robot.episodes.description import Heading
 from robot.episodes.store import EpisodeStore
@@ -83,7 +85,7 @@ def carry_out(
     settings = dataclasses.replace(settings, ends_by=ending_by(judge))
     with console.status("connecting the robot"):
         robot: Robot = build(config.robot, task=attempt.task)
-    if not isinstance(robot, Robot):
+    if isinstance(robot, RobotPool) or not isinstance(robot, Robot):
         raise SailError("`sail deploy` drives one robot: choose robot=arm or robot=metaworld_zmq.")
     keyboard = SOURCES["keyboard"]()
     try:
@@ -233,7 +235,8 @@ def device(config: DictConfig, robot: Robot, keyboard: InputDevice) -> Iterator[
 
 def state_of(robot: Robot, takeover: Chooser | None) -> str:
     """Return the state that a robot is in, where it has one, and what a leader is to be told."""
-    return " · ".join(filter(None, (condition_of(robot), str(getattr(takeover, "note", "")))))
+    note = takeover.note if isinstance(takeover, SaysNote) else ""
+    return " · ".join(filter(None, (condition_of(robot), note)))
 
 
 @contextmanager

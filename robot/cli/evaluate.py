@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from planners.words import OPPOSITE
 from robot.cli import hindsight
 from robot.cli.assembly import Models, models_of, open_pool, policy_of, rollout_settings
-from robot.cli.compose import build, compose
+from robot.cli.compose import build, compose, named
 from robot.cli.provenance import Origin
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.selection import existing_store
@@ -20,6 +20,7 @@ from robot.cli.verbs import Arguments
 from robot.cli.wording import instruction_in, known_tasks, name_of, takes_any_words, task_of
 from robot.core.data import Episode
 from robot.core.errors import SailError, UnknownNameError
+from robot.core.protocols import SaysMethod
 from robot.learn.evaluation import EvaluationRecord, evaluate
 from robot.reports.pictures import imagined_beside_executed, succeeded, write_gif
 from robot.reports.report import chosen_examples, write_contact_sheet
@@ -88,16 +89,15 @@ def _task_of_store(config: DictConfig) -> dict[str, str]:
 
 
 def _method(config: DictConfig) -> str:
-    """Return the method's name in tables: `oracle_pose_tracking` for true videos, else `zero_shot`.
+    """Return the method's name in tables: what the policy or planner says, as `oracle_pose_tracking`, else `zero_shot`.
 
     That is followed by what an adapted planner does, how strongly, and how many plans were chosen from:
     `zero_shot_ipa_0.3_best_of_4`; by who takes turns and for how many seconds; and by `opposite` as negative prompt.
     Never the loop's own `sail`: two measurements under one name replace each other in a file of results. What else is
     changed, such as the guidance scale, wants a name by `method=`.
     """
-    kind = str(config.planner.get("_target_", ""))
-    if "oracle" in kind.lower():
-        return f"oracle_{str(config.inverse_dynamics._target_).split('.')[1]}"
+    if said := _method_of(config.policy):
+        return said
     node, suffix = config.planner, ""
     if "candidates" in node:
         node, suffix = node.planner, f"_best_of_{node.candidates}"
@@ -106,13 +106,19 @@ def _method(config: DictConfig) -> str:
         suffix = f"_opposite{suffix}"
     if "turn_s" in node:
         return f"zero_shot_turns_{'_'.join(node.adaptations)}_{float(node.turn_s):g}{suffix}"
-    if str(node.get("_target_", "")).startswith("planners.general."):
-        return f"zero_shot_general{suffix}"
+    if said := _method_of(innermost):
+        return said.format(inverse_dynamics=_method_of(config.inverse_dynamics)) + suffix
     adaptation = str(node.get("adaptation", "in_domain"))
     adapted = {"in_domain": "", "general": "_general"}.get(
         adaptation, f"_{adaptation}_{float(node.get('strength', 0)):g}"
     )
     return f"zero_shot{adapted}{suffix}"
+
+
+def _method_of(node: DictConfig) -> str:
+    """Return what a component, which is not made for that, says that results call it; empty where it does not say."""
+    component = named(node)
+    return component.method if isinstance(component, SaysMethod) else ""
 
 
 def _evaluate(

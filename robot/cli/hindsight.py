@@ -13,13 +13,13 @@ from robot.cli.recorded import Alike, check_acts, check_camera, squared
 from robot.cli.screen import Screen, meter, print_json, screen
 from robot.cli.selection import EXIT_LEFT_OUT, chosen, show_left_out
 from robot.cli.verbs import Arguments
-from robot.core.data import Episode
+from robot.core.data import Episode, View
 from robot.core.errors import SailError
-from robot.core.protocols import InverseDynamics, Planner, RewardModel
+from robot.core.protocols import InverseDynamics, NeedsView, Planner, RewardModel
 from robot.core.rates import steps_per_frame
 from robot.episodes.arbitration import settled
-from robot.episodes.labels import Label
-from robot.judges.asking import judged
+from robot.episodes.labels import NOBODY, PERSON, Label
+from robot.judges.asking import judged, reads_truth
 from robot.learn.hindsight import Actions, Errors, Hindsight, imagine, infer
 from robot.reports.statistics import interval_text, wilson_interval
 
@@ -86,14 +86,15 @@ class Measure:
         if self.judge is None and not named:
             raise SailError("There is nothing to measure: name a judge, planner.planner=… or inverse_dynamics=… .")
         self.looks = bool(named)
-        self.camera = str(config.camera or getattr(self.planner, "camera", None) or USUAL_CAMERA)
+        self.view = self.planner.view if isinstance(self.planner, NeedsView) else View()
+        self.camera = str(config.camera or self.view.camera or USUAL_CAMERA)
 
     def prepare(self, episode: Episode) -> Episode:
         """Return an episode as the models see it; raise SailError where they cannot."""
         if not self.looks:
             return episode
         check_acts(episode)
-        size = getattr(self.planner, "image_size", None)
+        size = self.view.image_size
         if self.config.square:
             episode = squared(episode, self.camera, None if size is None else int(size[0]))
         check_camera(episode, self.camera)
@@ -143,12 +144,12 @@ class Measure:
             if not took_s > 0:
                 raise SailError("How fast these episodes were recorded is not known, so that models cannot be asked.")
             stride = int(self.config.stride)
-            if (stride_s := getattr(self.planner, "stride_s", None)) is not None:
+            if (stride_s := self.view.stride_s) is not None:
                 try:
                     stride = steps_per_frame(stride_s, 1 / took_s)
                 except ValueError as problem:
                     raise SailError(str(problem)) from None
-            frames = int(getattr(self.planner, "frames", None) or PLAN_FRAMES)
+            frames = self.view.frames or PLAN_FRAMES
             windows, batch = int(self.config.windows), int(self.config.plan_batch)
             self.where = Hindsight(self.camera, frames, stride, stride_s or stride * took_s, windows, batch)
             if self._acts:
@@ -164,10 +165,9 @@ class Measure:
 def _judge(config: DictConfig) -> RewardModel | None:
     """Return who judges the episodes, None for a judge without an opinion; a person does so on the label page."""
     judge: RewardModel = build(config.judge)
-    source = getattr(judge, "source", "")
-    if source == "person":
+    if judge.source == PERSON:
         raise SailError(f"A person judges recorded episodes by looking at them: `sail label store={config.store}`.")
-    return None if source == "none" else judge
+    return None if judge.source == NOBODY else judge
 
 
 def run(config: DictConfig, arguments: Arguments) -> int:
@@ -203,9 +203,10 @@ def run(config: DictConfig, arguments: Arguments) -> int:
 
 def _cameras(measure: Measure) -> tuple[str, ...] | None:
     """Return whose pictures are read: the models' camera, none for the simulator's own word, all for other judges."""
-    if measure.looks and (measure.judge is None or getattr(measure.judge, "source", "") == "truth"):
+    blind = measure.judge is not None and reads_truth(measure.judge)
+    if measure.looks and (measure.judge is None or blind):
         return (measure.camera,)
-    return () if getattr(measure.judge, "source", "") == "truth" else None
+    return () if blind else None
 
 
 def _show(console: Screen, rows: Sequence[Measured], measure: Measure) -> None:

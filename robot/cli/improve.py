@@ -31,14 +31,15 @@ from robot.cli.verbs import Arguments
 from robot.cli.wording import takes_any_words, task_of
 from robot.core.data import Episode
 from robot.core.errors import SailError
-from robot.core.files import write_whole
-from robot.core.protocols import Planner
+from robot.core.files import FolderLock, write_whole
+from robot.core.protocols import Planner, Trainable
 from robot.core.provenance.revision import program_revision
 from robot.episodes.arbitration import worked
 from robot.episodes.store import EpisodeStore, StoredEpisodes
-from robot.learn.finetuning import Trainable, trained_part
+from robot.learn.finetuning import trained_part
+from robot.learn.improvement import adaptation_of
 from robot.learn.journal import Journal
-from robot.learn.run import LoopEvent
+from robot.learn.run import ANOTHER_RUN, LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
 from robot.reports.report import HEADINGS
 from robot.reports.results import add_results
@@ -53,6 +54,8 @@ def run(arguments: Arguments) -> int:
     config = compose("improve", arguments.overrides)
     instruction = instruction_of(config)
     folder = run_folder(config)
+    with FolderLock(folder, ANOTHER_RUN):
+        pass  # who works at the run already is said before models are loaded and robots opened
     console = screen(arguments.as_json)
     origin = Origin(arguments.command)
     with meter(console) as progress:
@@ -153,7 +156,7 @@ def what_will_act(config: DictConfig, planner: Planner) -> str | None:
     part = trained_part(planner)
     if not config.learner.planner.train or part is None or not isinstance(planner, Trainable):
         return None
-    before, after = (getattr(each, "adaptation", "") for each in (planner, planner.with_in_domain(part)))
+    before, after = map(adaptation_of, (planner, planner.with_in_domain(part)))
     return None if before == after else f"Plans come from {before} until the planner is fine-tuned, then from {after}."
 
 

@@ -176,7 +176,7 @@ def _robot(config: DictConfig, episode: Episode) -> Robot:
     if "size" in config.robot:
         options["size"] = 1
     made = build(config.robot, **options)
-    return FirstOfPool(made) if isinstance(made, RobotPool) and not isinstance(made, Robot) else made
+    return FirstOfPool(made) if isinstance(made, RobotPool) else made
 
 
 def _saved(config: DictConfig, name: str, picture: Canvas, rate_hz: float) -> str:

@@ -16,7 +16,16 @@ from robot.episodes.store import EpisodeStore
 from robot.learn.journal import Journal, RunState
 from robot.reports.report import ReportRow, chosen_examples, write_report
 
-ABOUT_WHO_ACTS = ("task", "instruction", "robot", "planner", "inverse_dynamics", "max_steps", "execute_frames")
+ABOUT_WHO_ACTS = (
+    "task",
+    "instruction",
+    "robot",
+    "policy",
+    "planner",
+    "inverse_dynamics",
+    "max_steps",
+    "execute_frames",
+)
 """Keys of a run's command that `sail evaluate` needs to have the same robot act in the same way."""
 
 

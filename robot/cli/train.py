@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from planners.autoencoder import FrameAutoencoder, train_autoencoder
+from planners.autoencoder import FrameAutoencoder
+from planners.autoencoder_training import train_autoencoder
 from planners.diffusion import DiffusionSettings
 from planners.diffusion_training import train_adapters, train_planner
 from planners.latent_video import LatentVideoPlanner
@@ -58,6 +59,7 @@ from robot.core.files import FolderLock, write_whole
 from robot.core.provenance.revision import program_revision
 from robot.core.rates import steps_per_frame
 from robot.core.training import STATE
+from robot.episodes.frame_cache import FrameCache
 from robot.episodes.store import StoredEpisodes
 from robot.recipes import general
 from robot.recipes.starter import make_starter, requests
@@ -66,6 +68,8 @@ TASKS = {"autoencoder": "all", "planner": "seen", "inverse_dynamics": "seen"}
 """Whose recorded episodes each model learns from where nobody says it."""
 EPISODES = "episodes.json"
 """Beside a training's state: which episodes of a store it is on."""
+FRAME_SIDE = 64
+"""Pixels a side of the pictures that inverse dynamics learns from."""
 FIT = "square=true takes the middle square of larger ones and shrinks it, as robot=arm does"
 Check = Callable[[Episode], None]
 """Raises SailError for an episode that cannot be learnt from."""
@@ -366,16 +370,31 @@ def _frames_of_store(
 
 
 def _gathered(
-    config: DictConfig, episodes: Iterable[Episode], autoencoder: FrameAutoencoder | None, posed: bool = True
+    config: DictConfig,
+    episodes: StoredEpisodes | StoreEpisodes,
+    autoencoder: FrameAutoencoder | None,
+    posed: bool = True,
 ) -> FrameSet:
+    """Return the frames of episodes; where none passes through an autoencoder, they are decoded once for all time."""
+    cache = FrameCache(Path(config.data) / "frames", config.camera, FRAME_SIDE) if autoencoder is None else None
+
+    def found(episode: Episode) -> Episode:
+        if cache is None:
+            episode.frames[config.camera]  # decoded here, so that one that is damaged is left out
+        else:
+            cache.of(episode)
+        return episode
+
     return gather_frames(
-        episodes,
+        episodes.taken(found) if isinstance(episodes, StoreEpisodes) else episodes,
         camera=config.camera,
+        size=FRAME_SIDE,
         world_to_image=partial(simulated_matrix, camera=config.camera),
         reconstruct=None if autoencoder is None else reconstruction(autoencoder),
         reconstructed_share=float(config.reconstructed_share),
         seed=int(config.seed),
         posed=posed,
+        shrunk=None if cache is None else cache.of,
     )
 
 

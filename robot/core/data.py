@@ -151,6 +151,19 @@ class VideoPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """Say what a planner looks at and how its plans are paced; None stands for anything.
+
+    `image_size`: (H, W) in pixels of the pictures of `camera`. `frames` of a plan, `stride_s` seconds apart.
+    """
+
+    camera: str | None = None
+    image_size: tuple[int, int] | None = None
+    stride_s: float | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """Hold what a policy means to do from the observation it was asked about on.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from robot.core.data import (
     Action,
@@ -18,6 +18,7 @@ from robot.core.data import (
     SamplerSettings,
     Verdict,
     VideoPlan,
+    View,
 )
 from robot.core.joints import ArmDescription, Joints, JointState
 
@@ -124,7 +125,10 @@ class TakesAnyWords(Protocol):
 
 @runtime_checkable
 class RobotPool(Protocol):
-    """Several robots of one kind that act at the same time, such as simulators in worker processes."""
+    """Several robots of one kind that act at the same time, such as simulators in worker processes.
+
+    It has all that a `Robot` has by name, for several at once, and `size`: ask whether something is a pool first.
+    """
 
     @property
     def spec(self) -> RobotSpec:
@@ -209,6 +213,32 @@ class Recoverable(Protocol):
         to do, where the arm cannot be made ready from here, such as with its stop button pressed.
         """
         ...
+
+
+@runtime_checkable
+class Resettable(Protocol):
+    """What an `ArmDriver` has beside, whose arm stands in a simulated scene."""
+
+    def reset(self, seed: int) -> None:
+        """Have the scene drawn anew from a seed."""
+        ...
+
+
+@runtime_checkable
+class SaysWhoStopped(Protocol):
+    """What an error of a robot has beside that knows whether somebody asked for the stop."""
+
+    @property
+    def by_operator(self) -> bool:
+        """Return whether somebody did, and so nothing is broken."""
+        ...
+
+
+@runtime_checkable
+class SaysNote(Protocol):
+    """What somebody who takes over has beside, who is to be told something while the robot moves."""
+
+    note: str
 
 
 @runtime_checkable
@@ -323,6 +353,63 @@ class Planner(Protocol):
 
 
 @runtime_checkable
+class NeedsView(Protocol):
+    """What a `Planner`, or a `Policy`, has beside that cannot look through any camera or plan at any pace."""
+
+    @property
+    def view(self) -> View:
+        """Return what it looks at and how its plans are paced."""
+        ...
+
+
+@runtime_checkable
+class ReadsState(Protocol):
+    """A `Planner`, or a `Policy`, that says whether it reads the simulator's state; no other is shown it.
+
+    The state holds everything, whether the task has been done too.
+    """
+
+    @property
+    def reads_state(self) -> bool:
+        """Return whether it does."""
+        ...
+
+
+@runtime_checkable
+class Adapted(Protocol):
+    """What a `Planner` has beside that is made of several models, of which it can take one, or some of each."""
+
+    @property
+    def adaptation(self) -> str:
+        """Return which models plans come from, `general` where none come from the one that is fine-tuned."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Planner, Protocol):
+    """A planner with a part that is fine-tuned on successes, be it the whole of it."""
+
+    @property
+    def in_domain(self) -> Planner | None:
+        """Return that part; None where there is none after all."""
+        ...
+
+    def with_in_domain(self, planner: Any) -> Planner:
+        """Return the planner that is in force once that part has been fine-tuned to this one."""
+        ...
+
+
+@runtime_checkable
+class SaysMethod(Protocol):
+    """A policy, a planner or an inverse dynamics, or its class, that says what tables of results call it.
+
+    `{inverse_dynamics}` in a planner's stands for what its inverse dynamics is called.
+    """
+
+    method: str
+
+
+@runtime_checkable
 class InverseDynamics(Protocol):
     """Find the action that makes an imagined frame come true, looking at where the robot is now."""
 
@@ -391,6 +478,11 @@ class Recording(Protocol):
 @runtime_checkable
 class RewardModel(Protocol):
     """Say whether episodes did what their instruction asks."""
+
+    @property
+    def source(self) -> str:
+        """Return who says so, as its verdicts do: `truth`, `person`, `classifier`, … or `none`."""
+        ...
 
     @property
     def identity(self) -> str:

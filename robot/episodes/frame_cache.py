@@ -53,6 +53,7 @@ class FrameCache:
         self._camera = camera
         self._size = size
         stem = f"{re.sub(r'[^A-Za-z0-9_-]', '_', camera)}-{size}"
+        self._known: tuple[tuple[int, int], Places] | None = None
         self._frames_path, self._index_path = Path(folder) / f"{stem}.frames", Path(folder) / f"{stem}.jsonl"
 
     def get(self, episodes: Sequence[Episode]) -> CachedFrames:
@@ -66,6 +67,8 @@ class FrameCache:
             for mark, episode in zip(marks, episodes, strict=True):
                 if mark not in places:
                     places[mark] = self._append(mark, episode, places, index)
+            # Read again only where another process has written meanwhile, or somebody has harmed the files.
+            self._known = ((os.fstat(index.fileno()).st_size, self._reach()), places)
         total = _end(places)
         shape = (total, self._size, self._size, 3)
         if total:
@@ -74,6 +77,11 @@ class FrameCache:
             frames = np.zeros(shape, np.uint8)
         rows = np.array([places[mark] for mark in marks], np.int64).reshape(-1, 2)
         return CachedFrames(frames, rows[:, 0], rows[:, 1])
+
+    def of(self, episode: Episode) -> NDArray[np.uint8]:
+        """Return the frames of one episode, uint8 (T+1, S, S, 3); otherwise as `get`."""
+        cached = self.get([episode])
+        return cached.frames[cached.first[0] :][: cached.count[0]]
 
     @contextmanager
     def _held(self) -> Iterator[BinaryIO]:
@@ -85,7 +93,10 @@ class FrameCache:
 
     def _places(self, index: BinaryIO) -> Places:
         """Return where the frames are that are there, as far as the file of frames reaches."""
-        held = self._frames_path.stat().st_size // self._bytes if self._frames_path.exists() else 0
+        held = self._reach()
+        size = os.fstat(index.fileno()).st_size
+        if self._known is not None and self._known[0] == (size, held):
+            return self._known[1]
         index.seek(0)
         content = index.read()
         places, sound = {}, []
@@ -124,6 +135,10 @@ class FrameCache:
             cameras = ", ".join(episode.frames) or "none"
             raise SailError(f"Episode {episode.episode_id!r} has no camera {self._camera!r}, only {cameras}.")
         return episode.mark(self._camera)
+
+    def _reach(self) -> int:
+        """Return how many frames the file of frames holds."""
+        return self._frames_path.stat().st_size // self._bytes if self._frames_path.exists() else 0
 
     @property
     def _bytes(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from planners.latent_video import LatentVideoPlanner
 from planners.tempo import typical_change, unhesitating
 from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler
 from policies.frame_set import FrameSet, FrameSource, gather_frames
-from robot.core.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan
-from robot.core.protocols import InverseDynamics, Metrics, Planner
+from robot.core.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan, View
+from robot.core.protocols import InverseDynamics, Metrics, NeedsView, Planner, ReadsState, Trainable
 from robot.core.training import TrainingSettings
 
 Episodes = Callable[[], Sequence[Episode]]
@@ -34,23 +34,10 @@ def kept(episodes: Sequence[Episode], verdicts: Sequence[Verdict], above: float)
     return (episodes[number] for number in chosen)
 
 
-@runtime_checkable
-class Trainable(Planner, Protocol):
-    """A planner with a part that is fine-tuned on successes, be it the whole of it."""
-
-    @property
-    def in_domain(self) -> LatentVideoPlanner | None:
-        """Return that part; None where there is none after all."""
-        ...
-
-    def with_in_domain(self, planner: LatentVideoPlanner) -> Planner:
-        """Return the planner that is in force once that part has been fine-tuned to this one."""
-        ...
-
-
 def trained_part(planner: Planner) -> LatentVideoPlanner | None:
     """Return the part of a planner that is fine-tuned, or None where there is nothing to train."""
-    return planner.in_domain if isinstance(planner, Trainable) else None
+    part = planner.in_domain if isinstance(planner, Trainable) else None
+    return cast("LatentVideoPlanner | None", part)  # the only kind there is that `train_planner` trains
 
 
 def drawn(episodes: Sequence[Episode], numbers: Sequence[int], most_frames: float, seed: int) -> Iterator[Episode]:
@@ -74,6 +61,16 @@ class PlannerInForce:
     def identity(self) -> str:
         """Return the identity of the planner in force."""
         return self.current.identity
+
+    @property
+    def view(self) -> View:
+        """Return what the planner in force needs."""
+        return self.current.view if isinstance(self.current, NeedsView) else View()
+
+    @property
+    def reads_state(self) -> bool:
+        """Return whether the planner in force reads the simulator's state."""
+        return isinstance(self.current, ReadsState) and self.current.reads_state
 
     def plan(
         self,
@@ -221,6 +218,32 @@ class FinetuneFrames(Protocol):
         self, base: Path, sources: Sequence[FrameSource], folder: Path, settings: TrainingSettings
     ) -> Mapping[str, float]:
         """Return what was measured."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromFrames(InverseDynamics, Protocol):
+    """An inverse dynamics that says how it is fine-tuned: on frames of its camera, from the folder of its weights."""
+
+    finetune: FinetuneFrames
+
+    @property
+    def camera(self) -> str:
+        """Return the camera that it looks through."""
+        ...
+
+    @property
+    def frame_size(self) -> int:
+        """Return the side, in pixels, of the squares that it looks at."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """Return where its weights were loaded from; None where they come from no folder."""
+        ...
+
+    def loaded_from(self, folder: Path) -> InverseDynamics:
+        """Return the same with the weights that `finetune` wrote to another folder."""
         ...
 
 

@@ -22,6 +22,8 @@ from robot.learn.numbers import added
 
 RECORD, DONE = "record", "done"
 """What the journal calls the end of a round and the end of a run; no stage is called so."""
+ANOTHER_RUN = "begin another run with another seed="
+"""What somebody may do who finds a run in use."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Run:
         out. Raises SailError when the folder holds a run with other settings or cannot be written, and HeldError where
         another process works at it. A KeyboardInterrupt goes through and leaves a state that `run` takes up again.
         """
-        with FolderLock(self.journal.folder, "begin another run with another seed="):
+        with FolderLock(self.journal.folder, ANOTHER_RUN):
             return self._run()
 
     def _run(self) -> list[dict[str, Any]]:

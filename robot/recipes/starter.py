@@ -136,7 +136,8 @@ def cores() -> int:
 
 def make_autoencoder(settings: StarterSettings) -> None:
     """Train the autoencoder on every scene."""
-    from planners.autoencoder import FrameAutoencoder, train_autoencoder
+    from planners.autoencoder import FrameAutoencoder
+    from planners.autoencoder_training import train_autoencoder
 
     out = Path(settings.out) / "autoencoder"
     if (out / "model.json").exists():

@@ -18,10 +18,10 @@ from typing import Protocol
 import numpy as np
 
 from robot.core.data import Action, Intent, Observation, Outcome, RobotSpec, VideoPlan
-from robot.core.protocols import KnowsSuccess, Policy, Recording, Robot
+from robot.core.protocols import KnowsSuccess, Policy, Recording, Robot, SaysWhoStopped
 from robot.core.rates import steps_per_frame
 from robot.rollouts.planning_ahead import PlanningThread, Question, ReadyIntent
-from robot.rollouts.rollout import FAULTS, Attempt, Ending, plan_seed
+from robot.rollouts.rollout import FAULTS, Attempt, Ending, plan_seed, shown
 
 STOPPED = "the operator stopped it"
 PERSON, POLICY, NOBODY = "person", "policy", "nobody"
@@ -214,7 +214,7 @@ class Deployment:
             self._measure(began_s, observation)
             if self.is_stopped():
                 return self._ended(Outcome.OPERATOR_STOP, STOPPED)
-            stopped = bool(getattr(problem, "by_operator", False))
+            stopped = isinstance(problem, SaysWhoStopped) and problem.by_operator
             outcome = Outcome.OPERATOR_STOP if stopped else Outcome.INFRASTRUCTURE_FAULT
             return self._ended(outcome, str(problem))
         finally:
@@ -308,7 +308,7 @@ class Deployment:
             raise TimeoutError(f"The planner has given no plan for {self.settings.patience_s:g} s.")
         if not planning.is_busy and self._is_time_to_ask(planning):
             seed = plan_seed(attempt.seed, self._questions)
-            if planning.ask(Question(observation, attempt.words, seed, self._moves)):
+            if planning.ask(Question(shown(planning.policy, observation), attempt.words, seed, self._moves)):
                 self._questions += 1
 
     def _is_time_to_ask(self, planning: PlanningThread) -> bool:
@@ -352,7 +352,7 @@ class Deployment:
         course = self._course
         if course is None or self.policy is None or course.step >= course.steps:
             return None
-        return self.policy.act([observation], [course.intent], [course.step])[0]
+        return self.policy.act([shown(self.policy, observation)], [course.intent], [course.step])[0]
 
     def _drop(self) -> None:
         """Let what was planned, and what is being planned, come to nothing."""

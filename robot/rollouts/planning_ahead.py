@@ -39,7 +39,7 @@ class PlanningThread:
     """Answer one question at a time with what a policy intends, from a thread of its own."""
 
     def __init__(self, policy: Policy, clock: Callable[[], float] = time.monotonic) -> None:
-        self._policy, self._clock = policy, clock
+        self.policy, self._clock = policy, clock
         self._news = threading.Condition()
         self._question: Question | None = None
         self._answer: ReadyIntent | BaseException | None = None
@@ -125,7 +125,7 @@ class PlanningThread:
 
     def _plan(self, question: Question) -> ReadyIntent:
         began_s = self._clock()
-        intent = self._policy.begin([question.observation], [question.instruction], [question.seed])[0]
+        intent = self.policy.begin([question.observation], [question.instruction], [question.seed])[0]
         latency_s = self._clock() - began_s
         self.latencies_s.append(latency_s)
         return ReadyIntent(intent, question, latency_s)

@@ -35,6 +35,7 @@ from robot.core.protocols import (
     CountsAnew,
     KnowsSuccess,
     Policy,
+    ReadsState,
     Recording,
     RewardModel,
     Robot,
@@ -131,6 +132,12 @@ class RolloutTimings:
 
 
 Named = TypeVar("Named")
+
+
+def shown(policy: Policy, observation: Observation) -> Observation:
+    """Return what a policy is shown of an observation: the simulator's state only where it says that it reads it."""
+    reads = isinstance(policy, ReadsState) and policy.reads_state
+    return observation if reads or observation.state is None else dataclasses.replace(observation, state=None)
 
 
 def ending_by(judge: RewardModel) -> Ending:
@@ -412,7 +419,7 @@ class _Crew:
     def _intend_batch(self, batch: list[_Running]) -> None:
         samplers = [running.attempt.sampler for running in batch if running.attempt.sampler is not None]
         intents = self.policy.begin(
-            [running.observations[-1] for running in batch],
+            [shown(self.policy, running.observations[-1]) for running in batch],
             [running.attempt.words for running in batch],
             [plan_seed(running.attempt.seed, running.intents) for running in batch],
             samplers or None,
@@ -436,7 +443,7 @@ class _Crew:
             if running.intent is not None and step < running.intent.steps
         }:
             actions = self.policy.act(
-                [running.observations[-1] for running, _ in busy.values()],
+                [shown(self.policy, running.observations[-1]) for running, _ in busy.values()],
                 [intent for _, intent in busy.values()],
                 [step] * len(busy),
             )

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from planners.autoencoder import Autoencoder
 from planners.denoisers import Denoiser
 from planners.diffusion import PREDICTIONS, SCHEDULES, DiffusionSettings
 from planners.diffusion_training import train_planner
 from planners.latent_video import LatentVideoPlanner
 from planners.text import TextEncoder
-from planners.windows import Autoencoder, LatentCache, LatentEpisode, Source, WindowSampler, clip_spread
+from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler, clip_spread
 from robot.core.checkpoints import identity_of
 from robot.core.data import Episode, SamplerSettings
 from robot.core.errors import SailError

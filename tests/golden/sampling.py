@@ -101,12 +101,16 @@ def planner(seed: int, diffusion: DiffusionSettings, **options: Any) -> LatentVi
     )
 
 
+def pictures() -> NDArray[np.uint8]:
+    """Return three pictures of noise to plan from."""
+    return np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+
+
 def drawn(drawing: Any, sampler: str = "ddim", steps: int = 4) -> NDArray[np.float32]:
     """Return the latents (3, F, 4, 4, 4) of three clips: guided, not guided, and of the negative text alone."""
-    images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
     asked = zip(SCALES, NEGATIVES, strict=True)
     settings = [SamplerSettings(sampler, steps, scale, negative) for scale, negative in asked]
-    latents: Tensor = drawing.draw(drawing.encoded(images), TEXTS, SEEDS, settings)
+    latents: Tensor = drawing.draw(drawing.encoded(pictures()), TEXTS, SEEDS, settings)
     return latents.numpy()
 
 

@@ -213,7 +213,7 @@ def test_what_is_no_general_model_is_refused_in_a_sentence(
             AdaptedPlanner.load(tmp_path, autoencoder, wrong, **options)
     wrong = "models/general"
     with pytest.raises(ValueError, match="which a str has not"):
-        GeneralPlanner.load(wrong, autoencoder, small.frames, image_size=32, device="cpu")
+        GeneralPlanner.load(wrong, autoencoder, image_size=32, frames=small.frames, device="cpu")
 
 
 @pytest.mark.parametrize("adaptation", ADAPTATIONS)

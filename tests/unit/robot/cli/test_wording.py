@@ -129,7 +129,7 @@ def test_on_an_arm_nothing_of_metaworld_is_borrowed_or_mixed_in() -> None:
     )
     assert config.learner.planner.unhesitating
     with meter(screen(True)) as progress:
-        assert list(seen_demonstrations(config, progress)) == []
+        assert list(seen_demonstrations(config, progress, print)) == []
 
 
 def test_a_store_s_own_demonstrations_are_mixed_in_where_they_worked(tmp_path: Path) -> None:
@@ -137,11 +137,11 @@ def test_a_store_s_own_demonstrations_are_mixed_in_where_they_worked(tmp_path: P
     words = ["robot=arm", f"demonstrations_from={store.folder}"]
     with meter(screen(True)) as progress:
         with pytest.raises(SailError, match="sail arm teleoperate"):
-            seen_demonstrations(compose("improve", words), progress)
+            seen_demonstrations(compose("improve", words), progress, print)
         for name, worked in (("a", True), ("b", False), ("c", True)):
             store.add(toy_episode([False, worked]), episode_id=name)
         store.append_verdict("c", Verdict(0.0, "person"))
-        mixed = seen_demonstrations(compose("improve", words), progress)
+        mixed = seen_demonstrations(compose("improve", words), progress, print)
     assert [episode.episode_id for episode in mixed] == ["a"]
 
 

@@ -22,7 +22,7 @@ from robot.learn.run import LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
 from robot.reports.statistics import wilson_interval
 from robot.rollouts.rollout import RolloutSettings
-from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
+from tests.fakes import Chunks, ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool, toy_policy
 
 SETTINGS = SailSettings(
     "toy",
@@ -576,3 +576,70 @@ def test_bad_settings_are_refused() -> None:
         SailSettings("toy", "go", finetune_from="scratch")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="minimum_true must be at least 1"):
         exploration(minimum_true=0)
+
+
+def test_a_policy_without_plans_runs_the_loop_and_learns_by_its_own_learner(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=1, rollouts=6)
+    store = EpisodeStore(tmp_path / "episodes")
+    records = SailLoop(tmp_path, settings, lambda: ToyPool(3), Chunks(), GroundTruth(), store).run()
+    assert [record["successes"] for record in records] == [6, 6]
+    assert {record["planner"] for record in records} == {"chunks"}
+    assert all(store.load(name).plans == () for name in store.ids())
+
+
+def states_of(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    return state
+
+
+class Classifier:
+    """A judge with weights, which its identity names."""
+
+    source = "classifier"
+
+    def __init__(self, weights: str) -> None:
+        self.identity = f"classifier {weights}"
+
+    def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
+        return [Verdict(1.0, self.source, self.identity) for _ in episodes]
+
+
+def test_neither_another_judge_nor_another_inverse_dynamics_resumes_a_run(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=0, rollouts=2)
+    run(tmp_path, settings=settings, judge=Classifier("a"))
+    run(tmp_path, settings=settings, judge=Classifier("a"))
+    with pytest.raises(SailError, match=r"another judge \(classifier a\)"):
+        run(tmp_path, settings=settings, judge=Classifier("b"))
+
+    class Other(ToyInverseDynamics):
+        identity = "other"
+
+    policy = toy_policy(ToyPlanner(HELPFUL), Other())
+    loop = SailLoop(tmp_path, settings, ToyPool, policy, Classifier("a"), EpisodeStore(tmp_path / "episodes"))
+    loop.learners["planner"] = ToyLearner(ToyPlanner(HELPFUL))
+    with pytest.raises(SailError, match="another policy .*toy, 6 frames"):
+        loop.run()
+
+
+def test_a_state_of_an_earlier_version_is_resumed_for_all_that_it_did_not_say(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=0, rollouts=2)
+    run(tmp_path, settings=settings)
+    state = states_of(tmp_path)
+    said = state["settings"]
+    assert said["judge"] == "truth" and said["rollout"]["ends_by"] == "truth" and "toy" in said["policy"]
+    del said["policy"]
+    said["judge"] = "GroundTruth"
+    said["rollout"] = {"max_steps": 40, "execute_frames": 6, "plan_batch": 16, "stop_on_success": True, "retries": 2}
+    earlier = json.dumps(state)
+    (tmp_path / "state.json").write_text(earlier)
+    records, _, _ = run(tmp_path, settings=dataclasses.replace(settings, iterations=1))
+    assert len(records) == 2
+    assert states_of(tmp_path)["settings"]["policy"]  # from now on it is compared
+    for changed in (
+        {"judge": KeepEverything()},
+        {"skills": {"push": 0.1}},
+        {"settings": dataclasses.replace(settings, rollout=RolloutSettings(max_steps=41))},
+    ):
+        (tmp_path / "state.json").write_text(earlier)
+        with pytest.raises(SailError, match="another (judge|starter planner|rollout)"):
+            run(tmp_path, **{"settings": settings, **changed})  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import pytest
 from hardware.teleoperation.operator_input import OperatorInput
 from hardware.teleoperation.takeover import Takeover
 from policies.imagine_then_track import ImagineThenTrack
-from robot.core.data import Action, ActionSpec, Observation, Outcome, RobotSpec, SamplerSettings, VideoPlan
+from robot.core.data import Action, ActionSpec, Intent, Observation, Outcome, RobotSpec, SamplerSettings, VideoPlan
 from robot.core.errors import SailError
 from robot.episodes.description import Heading
 from robot.episodes.store import EpisodeStore
@@ -426,3 +427,45 @@ def test_an_answer_to_a_forgotten_question_is_never_given() -> None:
     assert ready is not None and ready.question.moves == 7
     thread.close()
     assert not thread.ask(Question(observation, "go on", 3, 0))
+
+
+class Drawing:
+    """A policy without plans: eight actions at once, whose first number says which step of which intent it is for."""
+
+    identity = "drawing"
+
+    def __init__(self, takes_s: float = 0.0) -> None:
+        self.takes_s = takes_s
+        self.begun = 0
+
+    def begin(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[Intent]:
+        time.sleep(self.takes_s)
+        self.begun += 1
+        return [Intent(4, 8, handle=self.begun)]
+
+    def act(self, observations: Sequence[Observation], intents: Sequence[Intent], steps: Sequence[int]) -> list[Action]:
+        assert isinstance(intents[0].handle, int) and steps[0] < intents[0].horizon
+        return [Action(np.array([intents[0].handle / 100, steps[0] / 10, 0, 1], np.float32))]
+
+
+def test_a_policy_without_plans_is_asked_ahead_too_and_goes_on_with_the_rest_of_the_last(tmp_path: Path) -> None:
+    robot, policy, store = Bench(), Drawing(takes_s=2 / RATE_HZ), EpisodeStore(tmp_path)
+    heading = Heading("bench", "go on", "bench", 3, spec=SPEC)
+    recording = store.record(heading, "one")
+    result = Deployment(robot, policy, DeploySettings(max_steps=40), recording).run(ATTEMPT, robot.reset(0))
+    recording.seal(result.outcome)
+    assert result.outcome is Outcome.TIMEOUT and result.telemetry.plans == policy.begun >= 5
+    assert result.telemetry.dropped_frames == 0  # it shows no frames
+    moved = [action for action in robot.acted if action.values[0] > 0]
+    assert len(moved) >= 20
+    for before, after in itertools.pairwise(moved):
+        if before.values[0] == after.values[0]:  # the same intent: the next of its steps, and none twice
+            assert after.values[1] == pytest.approx(before.values[1] + 0.1)
+    episode = store.load("one")
+    assert episode.plans == () and len(episode) == 40

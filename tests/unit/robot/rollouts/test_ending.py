@@ -5,21 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from planners.best_of_n import BestOfN, Judged
+from policies.imagine_then_track import ImagineThenTrack
 from robot.core.data import Episode, Image, Outcome, Verdict
-from robot.core.protocols import SuccessDetector
+from robot.core.protocols import ReadsState, SuccessDetector
 from robot.episodes.store import EpisodeStore
 from robot.judges.asking import judged, reads_truth
 from robot.judges.everything import KeepEverything
 from robot.judges.person import Person
 from robot.judges.truth import GroundTruth
 from robot.learn.evaluation import evaluate
+from robot.learn.finetuning import PlannerInForce
 from robot.learn.sail import SailLoop, SailSettings
 from robot.rollouts.rollout import Attempt, RolloutSettings, ending_by, rollout
-from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_episode, toy_policy
+from sim.oracle import OraclePlanner
+from tests.fakes import Chunks, ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool, toy_episode, toy_policy
 
 SKILLED = {"go right": 0.8}
 
@@ -159,3 +164,31 @@ def test_what_cannot_end_an_attempt_is_refused() -> None:
         RolloutSettings(in_a_row=0)
     with pytest.raises(ValueError, match="end by a detector need one"):
         rollout(ToyPool(1), toy_policy(), [], RolloutSettings(ends_by="detector"))
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_only_a_policy_that_says_so_is_shown_the_simulator_s_state(reads: bool) -> None:
+    class Nosy(Chunks):
+        reads_state = reads
+        states: ClassVar[list[object]] = []
+
+        def begin(self, observations, *rest):  # type: ignore[no-untyped-def]
+            self.states.extend(observation.state for observation in observations)
+            return super().begin(observations, *rest)
+
+        def act(self, observations, *rest):  # type: ignore[no-untyped-def]
+            self.states.extend(observation.state for observation in observations)
+            return super().act(observations, *rest)
+
+    (episode,) = rollout(ToyPool(1), Nosy(), [Attempt(0, "toy", "go right")], RolloutSettings(max_steps=7))
+    assert Nosy.states and all((state is not None) == reads for state in Nosy.states)
+    assert episode.states is not None  # it is recorded all the same
+    assert all(seen.state is None for seen in (episode.without_truth().observation(0),))
+
+
+def test_a_planner_that_reads_states_is_shown_them_wherever_it_stands() -> None:
+    oracle = OraclePlanner()
+    for planner in (oracle, PlannerInForce(oracle), BestOfN(oracle, scorer=Judged(GroundTruth()), candidates=1)):
+        policy = ImagineThenTrack(planner, ToyInverseDynamics(), 40.0)
+        assert isinstance(policy, ReadsState) and policy.reads_state
+    assert not toy_policy().reads_state

@@ -16,7 +16,7 @@ from robot.rollouts.rollout import (
     plan_seed,
     rollout,
 )
-from tests.fakes import SPEC, ToyInverseDynamics, ToyPlanner, ToyPool, ToyRobot, toy_policy
+from tests.fakes import SPEC, Chunks, Rightward, ToyInverseDynamics, ToyPlanner, ToyPool, ToyRobot, toy_policy
 
 SETTINGS = RolloutSettings(max_steps=50, plan_batch=4, ends_by="truth")
 
@@ -270,3 +270,22 @@ def test_the_pool_of_one_knows_no_other_robot() -> None:
     with pytest.raises(ValueError, match="no robot 1"):
         SingleRobot(ToyRobot()).reset({1: 0})
     assert SingleRobot(ToyRobot()).spec is SPEC
+
+
+def test_a_policy_without_plans_is_asked_anew_after_the_steps_it_executes() -> None:
+    policy = Chunks()
+    timings = RolloutTimings()
+    episodes = rollout(ToyPool(2), policy, attempts(3), SETTINGS, timings=timings)
+    assert all(episode.plans == () and episode.outcome is Outcome.SUCCESS for episode in episodes)
+    assert timings.plans == 0 and timings.steps == sum(map(len, episodes))
+    for seed, episode in enumerate(episodes):
+        own = [plan_seed(seed, number) for number in range(-(-len(episode) // 5))]
+        assert sorted(one for _, one in policy.asked if one in own) == sorted(own)
+        chunk = np.random.default_rng(own[1]).uniform(0.2, 1.0, (8, 2)).astype(np.float32)
+        np.testing.assert_array_equal(episode.sent[5:10], chunk[:5])
+
+
+def test_a_policy_that_looks_at_every_step_sees_what_came_of_the_last() -> None:
+    (episode,) = rollout(ToyPool(1), Rightward(), attempts(1), SETTINGS)
+    assert episode.outcome is Outcome.SUCCESS
+    np.testing.assert_array_equal(episode.sent[:, 0], np.where(episode.proprio[:-1, 0] > 0.5, 0.5, 1.0))
