@@ -16,7 +16,6 @@ from robot.cli.compose import compose, flat_keys
 from robot.cli.keys import CONFIGS, group_names, group_options
 from robot.cli.verbs import VERBS, Verb
 from robot.core.errors import SailError
-from robot.reports.statistics import mean_text
 from robot.reports.results import read_results
 from robot.reports.statistics import mean_text
 from robot.reports.tables import cell, counts_of, tasks_in
