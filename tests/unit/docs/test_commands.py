@@ -16,8 +16,8 @@ from robot.cli.compose import compose, flat_keys
 from robot.cli.keys import CONFIGS, group_names, group_options
 from robot.cli.verbs import VERBS, Verb
 from robot.core.errors import SailError
-from robot.reports.statistics import mean_text
 from robot.reports.results import read_results
+from robot.reports.statistics import mean_text
 from robot.reports.tables import cell, counts_of, tasks_in
 from tests.unit.docs.commands import LINK, PAGES, PLACEHOLDER, ROOT, Command, anchors_in, commands_in, keys_in, paths_in
 from tests.unit.robot.cli.test_configs import HOME
