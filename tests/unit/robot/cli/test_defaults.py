@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -29,6 +30,12 @@ from robot.core.training import TrainingSettings
 from robot.learn.attempts import Exploration
 from robot.learn.evaluation import evaluate
 from robot.learn.finetuning import FrameOptions, InverseDynamicsLearner, PlannerLearner
+from robot.learn.improvement import (
+    INVERSE_DYNAMICS_TRAINING,
+    PLANNER_TRAINING,
+    InverseDynamicsTuning,
+    PlannerTuning,
+)
 from robot.learn.sail import SailSettings
 from robot.rollouts.deploy import DeploySettings
 from robot.rollouts.rollout import RolloutSettings
@@ -41,7 +48,8 @@ from robot.speed.rollouts import bench_rollouts
 from robot.speed.storage import bench_store
 from sim.collect import Request
 
-Made = Callable[..., Any]
+Made = Callable[..., Any] | TrainingSettings
+"""What is made, by its arguments; or settings that are there already, by what they are."""
 
 FILLED: dict[str, dict[str, tuple[Made, ...]]] = {
     "arm_serve": {"": (ArmServer,), "safety": (SafetySettings,)},
@@ -62,8 +70,13 @@ FILLED: dict[str, dict[str, tuple[Made, ...]]] = {
     "train_planner": {"": (TrainingSettings, WindowSampler), "diffusion": (DiffusionSettings,)},
     "learner=sail": {
         "": (SailSettings, PlannerLearner),
-        "planner": (TrainingSettings, PlannerLearner),
-        "inverse_dynamics": (TrainingSettings, InverseDynamicsLearner, FrameOptions),
+        "planner": (PLANNER_TRAINING, PlannerTuning, PlannerLearner),
+        "inverse_dynamics": (
+            INVERSE_DYNAMICS_TRAINING,
+            InverseDynamicsTuning,
+            InverseDynamicsLearner,
+            FrameOptions,
+        ),
         "exploration": (Exploration,),
     },
 }
@@ -98,11 +111,6 @@ CHOICES: dict[str, Sequence[str]] = {
     "train_autoencoder": ("batch_size", "learning_rate", "weight_decay"),
     "train_inverse_dynamics": ("batch_size", "learning_rate"),
     "train_planner": ("diffusion.scale",),  # measured
-    "learner=sail": tuple(
-        f"{part}.{name}"
-        for part in ("planner", "inverse_dynamics")
-        for name in ("batch_size", "learning_rate", "warmup_steps", "ema_decay")
-    ),
     # Other models, and what was found or published for them.
     "autoencoder=stable_diffusion": ("image_size",),
     "general=animatediff": ("lora",),
@@ -174,6 +182,8 @@ def located(target: str) -> Made:
 
 def defaults(made: Made) -> dict[str, Any]:
     """Return the defaults of what is made; where a `load` passes arguments on, its class's too."""
+    if isinstance(made, TrainingSettings):
+        return {name: value for name, value in asdict(made).items() if name not in ("seed", "tracker")}
     parameters = inspect.signature(made).parameters
     owner = getattr(made, "__self__", None)
     passes_on = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
@@ -221,4 +231,4 @@ def test_every_key_that_is_filled_by_name_is_looked_at() -> None:
         for place, made in places.items():
             node = OmegaConf.select(composed(file), place) if place else composed(file)
             for each in made:
-                assert set(defaults(each)) & set(node), f"nothing in {file} {place} is an argument of {each.__name__}"
+                assert set(defaults(each)) & set(node), f"nothing in {file} {place} is an argument of {each}"
