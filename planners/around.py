@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from planners.latent_video import LatentVideoPlanner
 from robot.core.data import Observation, SamplerSettings, VideoPlan, View
-from robot.core.protocols import Adapted, NeedsView, Planner, ReadsState
-
-SAID = ("camera", "image_size", "stride_s", "frames", "settings", "autoencoder", "experts")
+from robot.core.protocols import Adapted, NeedsView, Planner, ReadsState, Trainable
 
 
 class Around:
-    """Stand around a planner: its camera, frames and sampling, and the part of it that the loop fine-tunes, show."""
+    """Stand around a planner: what it needs and has a choice of, and the part of it that the loop fine-tunes, show."""
 
     planner: Planner
 
     @property
     def in_domain(self) -> LatentVideoPlanner | None:
         """Return the part of the planner that is fine-tuned; None where there is none."""
-        part = getattr(self.planner, "in_domain", None)
+        part = self.planner.in_domain if isinstance(self.planner, Trainable) else None
         return part if isinstance(part, LatentVideoPlanner) else None
 
     @property
@@ -37,12 +34,6 @@ class Around:
     def adaptation(self) -> str:
         """Return which of its models the planner says that plans come from, nothing where it has no choice."""
         return self.planner.adaptation if isinstance(self.planner, Adapted) else ""
-
-    def __getattr__(self, name: str) -> Any:
-        """Answer what the planner says of itself: its camera, picture size, stride, frames and settings."""
-        if name in SAID:
-            return getattr(self.planner, name)
-        raise AttributeError(name)
 
 
 def plan_by(

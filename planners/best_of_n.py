@@ -138,12 +138,12 @@ class TextAlignment:
         """
         while isinstance(planner, Around):
             planner = planner.planner
-        experts = getattr(planner, "experts", None)
-        if not isinstance(planner, Imagining) or experts is None:
+        if not isinstance(planner, Imagining):
             raise ValueError(
                 f"Text alignment asks the models that made the plans, and a {type(planner).__name__} shows none: "
                 "take another scorer."
             )
+        experts = planner.experts
         found = np.zeros(len(plans))
         for start in range(0, len(plans), self._batch):
             some = slice(start, start + self._batch)

@@ -136,7 +136,13 @@ def check_composable(one: VideoScore, other: VideoScore) -> None:
         )
 
 
+@runtime_checkable
+class Paced(Protocol):
+    """What a model has beside that says how far the frames of its clips lie apart, in s."""
+
+    stride_s: float
+
+
 def stride_of(model: VideoScore) -> float | None:
     """Return the seconds between two frames of a model's clips; None where it does not say."""
-    stride_s = getattr(model, "stride_s", None)
-    return None if stride_s is None else float(stride_s)
+    return float(model.stride_s) if isinstance(model, Paced) else None

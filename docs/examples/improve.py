@@ -1,4 +1,4 @@
-"""Improve at closing a drawer, in plain Python: `python docs/examples/improve.py`; a quarter of an hour on two cores."""
+"""Improve at closing a drawer, in plain Python: `python docs/examples/improve.py`. It takes half an hour."""
 
 from functools import partial
 
