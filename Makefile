@@ -31,7 +31,7 @@ $(VENV)/.torch: $(VENV)/.python
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	@echo "Installing SAIL stack …"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[all,dev]'
 	@touch $@
 
 # Checked once; `sail doctor` repeats it whenever you like.
@@ -40,6 +40,14 @@ $(VENV)/.rendering: $(VENV)/.installed
 	@touch $@
 
 setup: $(VENV)/.rendering ## install everything into .venv and check that this machine can render
+
+# A machine at an arm needs neither torch nor a simulator.
+$(VENV)/.installed-arm: $(VENV)/.python pyproject.toml
+	@echo "Installing what a machine at an arm needs …"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[arm]'
+	@touch $@
+
+setup-arm: $(VENV)/.installed-arm ## install into .venv what serving an arm, recording and replaying need, without torch
 
 improve: $(VENV)/.rendering ## improve at TASK (drawer-close) and write a report; more keys in ARGS="iterations=5 seed=1"
 	$(BIN)/sail improve task=$(TASK) $(ARGS)
@@ -112,4 +120,4 @@ clean: ## remove caches and build products; runs/, data/ and .venv stay
 	rm -rf build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup improve test check check-lerobot bench bench-arm starter starter-general clean
+.PHONY: help setup setup-arm improve test check check-lerobot bench bench-arm starter starter-general clean

@@ -1,7 +1,4 @@
-"""Plan with a small in-domain model adapted by a general one: neither is trained, their scores are composed.
-
-Axes: B plans, F frames, C latent channels, h and w latent rows and columns.
-"""
+"""Plan with a small in-domain model adapted by a general one: neither is trained, their scores are composed."""
 
 from __future__ import annotations
 
@@ -9,18 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from planners.compose import NORMALISATIONS, PriorStrength, alone, composed, text_weights
+from planners.autoencoder import Autoencoder
+from planners.compose import PriorStrength, check_normalisation
 from planners.imagining import Imagining
 from planners.latent_video import LatentVideoPlanner
-from planners.parametrisation import Discrete, Flow
-from planners.samplers import build_scheduler_in, sample_latents
-from planners.scores import Retold, VideoScore, Weight, always, check_composable, model_from
-from planners.windows import Autoencoder
+from planners.parametrisation import Flow, Parametrisation
+from planners.samplers import build_scheduler
+from planners.scores import VideoScore, check_composable, model_from
 from robot.core.checkpoints import ABOUT
-from robot.core.data import SamplerSettings
 from robot.core.errors import CheckpointError
 
 ADAPTATIONS = ("pa", "ipa", "in_domain", "general")
@@ -40,10 +33,10 @@ class AdaptedPlanner(Imagining):
         self,
         in_domain: LatentVideoPlanner,
         general: VideoScore | None,
-        adaptation: str = "pa",
+        adaptation: str = "ipa",
         strength: PriorStrength = PriorStrength(),  # noqa: B008 (frozen)
         normalisation: str = "text",
-        finetuned: str = "",
+        finetuned: str = "in_domain",
     ) -> None:
         """Put two models together; only `in_domain` can do without the general one.
 
@@ -54,18 +47,19 @@ class AdaptedPlanner(Imagining):
             if general is None and each != "in_domain":
                 raise ValueError(f"The adaptation {each!r} needs a general model.")
         if general is not None:
-            check_composable(in_domain.score, general)
+            check_composable(in_domain, general)
         self.in_domain = in_domain
         self.autoencoder, self.camera, self.stride_s = in_domain.autoencoder, in_domain.camera, in_domain.stride_s
         self.settings, self.image_size = in_domain.settings, in_domain.image_size
         self._device, self._bf16 = in_domain.device, in_domain.bf16
+        self.guidance_interval = in_domain.guidance_interval
         self.general = general
         self.adaptation = adaptation
         self.strength = strength
         self.normalisation = normalisation
         self.finetuned = finetuned
         self.base, self.other = self._roles()
-        build_scheduler_in(self.base.parametrisation, in_domain.settings)  # raises for settings that cannot work
+        build_scheduler(self.terms, in_domain.settings)  # raises for settings that cannot work
 
     @classmethod
     def load(
@@ -73,12 +67,12 @@ class AdaptedPlanner(Imagining):
         planner: str | Path,
         autoencoder: str | Path | Autoencoder,
         general: str | Path | VideoScore | Callable[[], VideoScore] | None,
-        adaptation: str = "pa",
-        strength: float = 0.1,
+        adaptation: str = "ipa",
+        strength: float = 0.3,
         strength_schedule: str = "constant",
         strength_range: Sequence[float] = (-4.0, 4.0),
         normalisation: str = "text",
-        finetuned: str = "",
+        finetuned: str = "in_domain",
         adapters: str | Path | None = None,
         **overrides: Any,
     ) -> AdaptedPlanner:
@@ -101,37 +95,26 @@ class AdaptedPlanner(Imagining):
         elif general is None or adaptation == (finetuned or adaptation) == "in_domain":
             found = None
         elif isinstance(general, (str, Path)):
-            found = load_general(general, in_domain, **overrides).score
+            found = load_general(general, in_domain, **overrides)
         else:
             found = model_from(general)
         return cls(in_domain, found, adaptation, prior, normalisation, finetuned)
 
     @property
-    def identity(self) -> str:
-        """Return the identities of the models in use, the one added after a plus sign; plans carry it."""
-        return self.base.identity if self.other is None else f"{self.base.identity}+{self.other.identity}"
+    def models(self) -> tuple[VideoScore, VideoScore | None]:
+        """Return the model that is sampled from and the one that is added to it."""
+        return self.base, self.other
+
+    @property
+    def terms(self) -> Parametrisation:
+        """Return in which terms is sampled: those of the model that is sampled from, for a flow the in-domain one's."""
+        terms = self.base.parametrisation
+        return self.in_domain.parametrisation if isinstance(terms.schedule, Flow) else terms
 
     @property
     def frames(self) -> int:
         """Return how many frames a plan has."""
         return self.in_domain.frames
-
-    @property
-    def experts(self) -> list[tuple[VideoScore, Weight]]:
-        """Return the models that plans come from, each with the weight that its text score has at each noise level."""
-        base, other = self.base, self.other
-        if other is None:
-            return [(base, always)]
-        theirs = other.parametrisation
-
-        def weights(log_snr: float) -> tuple[float, float]:
-            return text_weights(self.strength.at(log_snr), self.normalisation)
-
-        return [
-            (base, lambda log_snr: weights(log_snr)[0]),
-            # The strength goes by the base model's noise levels: those of the same noise on the latents.
-            (other, lambda log_snr: weights(theirs.log_snr_in(log_snr, base.parametrisation))[1]),
-        ]
 
     def with_in_domain(self, planner: LatentVideoPlanner) -> AdaptedPlanner:
         """Return the planner that is in force once `planner`, its in-domain half, has been fine-tuned."""
@@ -144,48 +127,10 @@ class AdaptedPlanner(Imagining):
             self.in_domain, self.general, adaptation, self.strength, self.normalisation, self.finetuned
         )
 
-    @torch.no_grad()
-    def draw(
-        self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
-    ) -> Tensor:
-        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count, not decoded.
-
-        `first`, float (B, C, h, w): the latents of the frames planned from.
-        """
-        terms = self.base.parametrisation
-        assert isinstance(terms.schedule, Discrete)
-        last = len(terms.schedule.bars) - 1
-        low, high = (round(end * last) for end in self.in_domain.guidance_interval)
-        negatives = [each.negative_prompt for each in settings]
-        scales = [each.guidance_scale for each in settings]
-        with self.computing():
-            if self.other is None:
-                denoise = alone(self.base, first, instructions, negatives, scales, (low, high))
-            else:
-                denoise = composed(
-                    self.base,
-                    self.other,
-                    first,
-                    instructions,
-                    negatives,
-                    scales,
-                    self.strength,
-                    self.normalisation,
-                    (low, high),
-                )
-            return sample_latents(denoise, terms, first, self.frames, seeds, settings[0])
-
     def _roles(self) -> tuple[VideoScore, VideoScore | None]:
-        """Return the model that is sampled from and the one that is added to it.
-
-        A flow-matching model is sampled from in the in-domain model's terms.
-        """
-        in_domain: VideoScore = self.in_domain.score
-        general = self.general
+        in_domain, general = self.in_domain, self.general
         if general is None or self.adaptation == "in_domain":
             return in_domain, None
-        if isinstance(general.parametrisation.schedule, Flow) and self.adaptation != "pa":
-            general = Retold(general, in_domain.parametrisation)
         if self.adaptation == "general":
             return general, None
         return (in_domain, general) if self.adaptation == "pa" else (general, in_domain)
@@ -196,8 +141,7 @@ def check_adaptation(adaptation: str, normalisation: str, finetuned: str = "") -
     for each, when in ((adaptation, ""), (finetuned or adaptation, " for what is finetuned")):
         if each not in ADAPTATIONS:
             raise ValueError(f"There is no adaptation {each!r}{when}; known are {', '.join(ADAPTATIONS)}.")
-    if normalisation not in NORMALISATIONS:
-        raise ValueError(f"There is no normalisation {normalisation!r}; known are {', '.join(NORMALISATIONS)}.")
+    check_normalisation(normalisation)
 
 
 def load_general(folder: str | Path, in_domain: LatentVideoPlanner, **overrides: Any) -> LatentVideoPlanner:

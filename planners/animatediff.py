@@ -28,8 +28,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from planners.parametrisation import Parametrisation, Predict
+from planners.parametrisation import Parametrisation
 from planners.prompts import Prompts
+from planners.scores import Predict
 from robot.core.errors import SailError
 
 FIRST_FRAMES = ("before", "within")
@@ -150,7 +151,6 @@ class AnimateDiff:
         """Return the predicted noise, float32 (B, F, C, H, W), on a clip whose frame 0 is to look like `first_BCHW`."""
         sample_BCFHW = clip_BFCHW.transpose(1, 2).to(self.dtype)
         frames = sample_BCFHW.shape[2]
-        clock = int(timestep) if float(timestep).is_integer() else float(timestep)
         states = states_BLD.repeat_interleave(frames, dim=0)
         condition = torch.zeros_like(sample_BCFHW)
         condition[:, :, 0] = first_BCHW.to(self.dtype)
@@ -160,7 +160,7 @@ class AnimateDiff:
         with torch.autocast(self.device.type, enabled=False):
             down, middle = self.controlnet(
                 sample_BCFHW,
-                clock,
+                timestep,
                 encoder_hidden_states=states,
                 controlnet_cond=condition,
                 conditioning_mask=mask,
@@ -170,7 +170,7 @@ class AnimateDiff:
             )
             (epsilon,) = self.unet(
                 sample_BCFHW,
-                clock,
+                timestep,
                 encoder_hidden_states=states,
                 down_block_additional_residuals=down,
                 mid_block_additional_residual=middle,

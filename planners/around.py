@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from planners.latent_video import LatentVideoPlanner
-from robot.core.data import Observation, SamplerSettings, VideoPlan
-from robot.core.protocols import Planner
-
-SAID = ("camera", "image_size", "stride_s", "frames", "settings", "adaptation", "autoencoder", "experts")
+from robot.core.data import Observation, SamplerSettings, VideoPlan, View
+from robot.core.protocols import Adapted, NeedsView, Planner, ReadsState, Trainable
 
 
 class Around:
-    """Stand around a planner: its camera, frames and sampling, and the part of it that the loop fine-tunes, show."""
+    """Stand around a planner: what it needs and has a choice of, and the part of it that the loop fine-tunes, show."""
 
     planner: Planner
 
     @property
     def in_domain(self) -> LatentVideoPlanner | None:
         """Return the part of the planner that is fine-tuned; None where there is none."""
-        part = getattr(self.planner, "in_domain", None)
+        part = self.planner.in_domain if isinstance(self.planner, Trainable) else None
         return part if isinstance(part, LatentVideoPlanner) else None
 
-    def __getattr__(self, name: str) -> Any:
-        """Answer what the planner says of itself: its camera, picture size, stride, frames, settings and adaptation."""
-        if name in SAID:
-            return getattr(self.planner, name)
-        raise AttributeError(name)
+    @property
+    def view(self) -> View:
+        """Return what the planner says that it needs."""
+        return self.planner.view if isinstance(self.planner, NeedsView) else View()
+
+    @property
+    def reads_state(self) -> bool:
+        """Return whether the planner reads the simulator's state."""
+        return isinstance(self.planner, ReadsState) and self.planner.reads_state
+
+    @property
+    def adaptation(self) -> str:
+        """Return which of its models the planner says that plans come from, nothing where it has no choice."""
+        return self.planner.adaptation if isinstance(self.planner, Adapted) else ""
 
 
 def plan_by(

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from planners.adapted import AdaptedPlanner
 from planners.around import Around, plan_by
-from planners.imagining import Imagining
+from planners.imagining import Imagining, Weight
 from planners.latent_video import LatentVideoPlanner
-from planners.scores import VideoScore, Weight, always
+from planners.scores import ClipDenoiser, VideoScore
 from robot.core.data import Episode, Observation, Outcome, SamplerSettings, VideoPlan
 from robot.core.protocols import Planner, RewardModel
 
@@ -138,12 +138,12 @@ class TextAlignment:
         """
         while isinstance(planner, Around):
             planner = planner.planner
-        experts = getattr(planner, "experts", None)
-        if not isinstance(planner, Imagining) or experts is None:
+        if not isinstance(planner, Imagining):
             raise ValueError(
                 f"Text alignment asks the models that made the plans, and a {type(planner).__name__} shows none: "
                 "take another scorer."
             )
+        experts = planner.experts
         found = np.zeros(len(plans))
         for start in range(0, len(plans), self._batch):
             some = slice(start, start + self._batch)
@@ -161,7 +161,7 @@ class TextAlignment:
         latents_BFChw: Tensor,
         first_BChw: Tensor,
         texts: Sequence[str],
-        weight: Weight = always,
+        weight: Weight = lambda log_snr: 1.0,
     ) -> Tensor:
         """Return by how much a text lowers a model's error, (B,), on latents of frames and of the first frame.
 
@@ -172,7 +172,7 @@ class TextAlignment:
         count = len(clip)
         if not any(map(weight, self._log_snrs)):
             return torch.zeros(count, device=clip.device)
-        predict = model.conditioned(torch.cat([first_BChw, first_BChw]), [*texts, *[""] * count])
+        denoise, every = ClipDenoiser(model, first_BChw), range(count)
         generator = torch.Generator().manual_seed(self._seed)
         total = torch.zeros(count, device=clip.device)
         for log_snr in self._log_snrs:
@@ -182,9 +182,9 @@ class TextAlignment:
                 if weight(log_snr) == 0.0:
                     continue
                 noisy = signal * clip + sigma * noise
-                both = torch.cat([noisy, noisy])
-                output = predict(both, terms.schedule.timestep(log_snr)).float()
-                errors = (terms.split(output, both, log_snr)[1] - noise).square().flatten(1).mean(1)
+                output = denoise(noisy, log_snr, [*every, *every], [*texts, *[""] * count])
+                _, epsilon = terms.split(output, torch.cat([noisy, noisy]), log_snr)
+                errors = (epsilon - noise).square().flatten(1).mean(1)
                 total += weight(log_snr) * (errors[count:] - errors[:count])
         return total / (len(self._log_snrs) * self._draws)
 

@@ -1,4 +1,4 @@
-"""Compose the scores of two text-to-video models: pure functions over what the models predict.
+"""Guide one text-to-video model, or compose the scores of two: one pure function over what the models predict.
 
 With a base model b, another one o, the empty (or a negative) text ∅, guidance scale α and prior strength γ
 
@@ -9,8 +9,8 @@ the other way round. Source: Yang et al. (2023), "Probabilistic adaptation of te
 "Solving new tasks by adapting internet video knowledge", for the inverse. Deviations: γ may depend on the noise level,
 and `normalisation` may divide by what the weights sum to (see `text_weights`).
 
-The sampler runs in the base model's terms and never learns that it samples from two models. See
-`planners.parametrisation` for how the other model is asked.
+The sampler never learns that it samples from two models: see `planners.scores` for how both are asked alike.
+Guidance: Ho and Salimans (2022), equation 6, with w = s − 1; Kynkäänniemi et al. (2024), equation 5 (interval).
 
 Divided by what the text weights sum to (`normalisation="text"`), that is guidance of the base model alone, and besides
 α γ / (1 + γ) times ε_o(text) − ε_b(text): all that the two differ in, not only what the text says. Where that is not
@@ -20,25 +20,27 @@ wanted, `normalisation="guided"` guides each away from its own ∅, of which a n
 
 the score of a product of the two guided models, each to the power of its weight.
 
-Axes: B clips, A of them that are guided, F frames, C latent channels, H and W latent rows and columns.
+Axes: B clips, A of them that are guided, N of them about which the other model is asked, F frames, C latent channels, H
+and W latent rows and columns.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from planners.guidance import EVERYWHERE, Guidance, guided_clips
-from planners.parametrisation import Translated, asked_in
-from planners.samplers import Denoise
-from planners.scores import VideoScore, check_composable
+from planners.scores import ClipDenoiser
+
+Denoise = Callable[[Tensor, float], Tensor]
+"""`denoise(noisy_BFCHW, log_snr) -> prediction_BFCHW`: all that a sampler knows of models, texts and guidance."""
 
 SHAPES = ("constant", "linear", "interval")
 NORMALISATIONS = ("none", "text", "guided")
+EVERYWHERE = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class PriorStrength:
     between the two, ends included, and 0 elsewhere. Log-SNR is log(ᾱ / (1 − ᾱ)) of the base model's schedule.
     """
 
-    strength: float = 0.1
+    strength: float = 0.3
     shape: str = "constant"
     between: tuple[float, float] = (-4.0, 4.0)
 
@@ -87,115 +89,70 @@ def text_weights(strength: float, normalisation: str) -> tuple[float, float]:
     return 1.0 / whole, strength / whole
 
 
-def composed(
-    base: VideoScore,
-    other: VideoScore,
-    first_BCHW: Tensor,
-    texts: Sequence[str],
-    negatives: Sequence[str],
-    scales: Sequence[float],
-    strength: PriorStrength,
-    normalisation: str = "none",
-    interval: tuple[int, int] = EVERYWHERE,
-) -> Denoise:
-    """Return `denoise(noisy_BFCHW, timestep)` in the base model's terms, with clip i guided by `scales[i]`.
-
-    `first_BCHW`: latents of the first frames; `negatives`: one a clip, in place of ∅. Outside `interval`, timesteps
-    (low, high, both included), every scale is 1. Asked is only what counts: the negative text for clips with a scale
-    other than 1; the other model where γ is above 0, for clips with a scale other than 0 (`guided`: as the base model
-    is) and, if it predicts ε, not beyond the noise it knows (`Parametrisation.knows`). Where nothing of it is asked,
-    what comes out is the base model's own guidance, bit for bit. Predictions are combined as ε; where the weights sum
-    to one that is the same as combining them as they come. Raises ValueError for lengths that differ and an unknown
-    normalisation, CheckpointError for models that differ in latent space, frames or stride.
-    """
-    _check_counts(first_BCHW, texts, negatives, scales)
+def check_normalisation(normalisation: str) -> None:
+    """Raise ValueError for a normalisation that there is not."""
     if normalisation not in NORMALISATIONS:
         raise ValueError(f"There is no normalisation {normalisation!r}; known are {', '.join(NORMALISATIONS)}.")
-    check_composable(base, other)
-    ours, theirs = base.parametrisation, other.parametrisation
-    guidance = guidance_of(base, first_BCHW, texts, negatives, scales, interval)
-    alpha_B = torch.tensor(scales, device=first_BCHW.device).reshape(-1, 1, 1, 1, 1)
-    every, active = list(range(len(scales))), guided_clips(scales)
-    heard = [index for index in every if scales[index] != 0.0]
-    asked: dict[int, tuple[Tensor, Translated]] = {}  # by how many clips the other model is asked about
-
-    def denoise(noisy_BFCHW: Tensor, timestep: int) -> Tensor:
-        conditional, negative = guidance.halves(noisy_BFCHW, timestep)
-        log_snr = ours.schedule.log_snr(timestep)
-        gamma = strength.at(log_snr) if theirs.knows(ours.log_snr_in(log_snr, theirs)) else 0.0
-        apart = normalisation == "guided" and negative is not None
-        chosen = heard if negative is not None and not apart else every
-        if gamma == 0.0 or not chosen:
-            return guidance.blend(conditional, negative)
-        own, prior = text_weights(gamma, normalisation)
-        words = [texts[index] for index in chosen]
-        if apart:
-            chosen, words = [*chosen, *active], [*words, *[""] * len(active)]
-        if len(chosen) not in asked:
-            asked[len(chosen)] = _asked_about(chosen, words, other, base, first_BCHW)
-        rows, second = asked[len(chosen)]
-        answer = second(noisy_BFCHW[rows], log_snr).float()
-        if apart:
-            count = len(scales)
-            return own * guidance.blend(conditional, negative) + prior * guidance.blend(answer[:count], answer[count:])
-        conditional = conditional.float()
-        mixed = own * conditional[rows] + prior * answer
-        blended = guidance.blend(conditional.index_copy(0, rows, mixed), negative)
-        if normalisation == "none":
-            weight_B = 1.0 + gamma * (alpha_B if negative is not None else torch.ones_like(alpha_B))
-            blended = blended + ours.excess(noisy_BFCHW, log_snr, weight_B)
-        return blended
-
-    return denoise
 
 
-def alone(
-    model: VideoScore,
-    first_BCHW: Tensor,
+def composed(
+    base: ClipDenoiser,
+    other: ClipDenoiser | None,
     texts: Sequence[str],
     negatives: Sequence[str],
     scales: Sequence[float],
-    interval: tuple[int, int] = EVERYWHERE,
+    strength: PriorStrength = PriorStrength(),
+    normalisation: str = "text",
+    interval: tuple[float, float] = EVERYWHERE,
 ) -> Denoise:
-    """Return `denoise(noisy_BFCHW, timestep)` of one model with guidance; arguments and errors as for `composed`."""
-    _check_counts(first_BCHW, texts, negatives, scales)
-    guidance = guidance_of(model, first_BCHW, texts, negatives, scales, interval)
+    """Return two models as one, clip i guided by `scales[i]`; without `other`, the base model with guidance.
 
-    def denoise(noisy_BFCHW: Tensor, timestep: int) -> Tensor:
-        return guidance.blend(*guidance.halves(noisy_BFCHW, timestep))
-
-    return denoise
-
-
-def guidance_of(
-    model: VideoScore,
-    first_BCHW: Tensor,
-    texts: Sequence[str],
-    negatives: Sequence[str],
-    scales: Sequence[float],
-    interval: tuple[int, int] = EVERYWHERE,
-) -> Guidance:
-    """Return the guidance of one model; arguments as for `composed`."""
-    active = guided_clips(scales)
-    both = model.conditioned(
-        torch.cat([first_BCHW, first_BCHW[active]]), [*texts, *(negatives[index] for index in active)]
-    )
-    return Guidance(both, model.conditioned(first_BCHW, texts), scales, interval, first_BCHW.device)
-
-
-def _check_counts(first_BCHW: Tensor, texts: Sequence[str], negatives: Sequence[str], scales: Sequence[float]) -> None:
-    if not len(first_BCHW) == len(texts) == len(negatives) == len(scales):
+    Both denoise the same clips in the same terms. `negatives`: one text a clip, in place of ∅. Outside `interval`,
+    log-SNRs (low, high, both included), every scale is 1. Asked is only what counts: the negative text for clips with a
+    scale other than 1, in one batch with the texts; the other model where γ is above 0, about clips with a scale other
+    than 0 (`guided`: as the base model is) and, if it predicts ε, not beyond the noise it knows. Where nothing of it is
+    asked, what comes out is the base model's own guidance, bit for bit. Predictions are combined as ε; where the
+    weights sum to one that is the same as combining them as they come. Raises ValueError for lengths that differ and an
+    unknown normalisation.
+    """
+    count = len(base.first)
+    if not count == len(texts) == len(negatives) == len(scales):
         raise ValueError(
-            f"{len(first_BCHW)} clips need as many texts, negative texts and guidance scales, got {len(texts)}, "
+            f"{count} clips need as many texts, negative texts and guidance scales, got {len(texts)}, "
             f"{len(negatives)} and {len(scales)}."
         )
+    check_normalisation(normalisation)
+    device, every = base.first.device, list(range(count))
+    active = [index for index in every if scales[index] != 1.0]
+    active_A = torch.tensor(active, dtype=torch.long, device=device)
+    scale_A = torch.tensor([scales[index] for index in active], device=device).reshape(-1, 1, 1, 1, 1)
 
+    def guided(predictions: Tensor) -> Tensor:
+        """Return n + s (c − n) of predictions c for all clips and, after them, n for those that are guided."""
+        conditional, negative = predictions[:count], predictions[count:]
+        if len(negative) == 0:
+            return conditional
+        away = conditional[active_A] - negative
+        return conditional.index_copy(0, active_A, negative + scale_A * away)
 
-def _asked_about(
-    chosen: Sequence[int], words: Sequence[str], other: VideoScore, base: VideoScore, first_BCHW: Tensor
-) -> tuple[Tensor, Translated]:
-    """Return the rows chosen, int64, and the other model asked about them in these words, in the base model's terms."""
-    rows = torch.tensor(chosen, dtype=torch.long, device=first_BCHW.device)
-    first = first_BCHW[rows]
-    predict = other.conditioned(first, words)
-    return rows, asked_in(predict, other.parametrisation, base.parametrisation, first)
+    def denoise(noisy_BFCHW: Tensor, log_snr: float) -> Tensor:
+        against = active if interval[0] <= log_snr <= interval[1] else []
+        own = base(noisy_BFCHW, log_snr, [*every, *against], [*texts, *(negatives[index] for index in against)])
+        gamma = strength.at(log_snr) if other is not None and other.knows(log_snr) else 0.0
+        apart = normalisation == "guided" and bool(against)
+        heard = [index for index in every if apart or not against or scales[index] != 0.0]
+        if other is None or gamma == 0.0 or not heard:
+            return guided(own)
+        weight, prior = text_weights(gamma, normalisation)
+        if apart:
+            theirs = other(noisy_BFCHW, log_snr, [*every, *against], [*texts, *[""] * len(against)])
+            return weight * guided(own) + prior * guided(theirs)
+        theirs = other(noisy_BFCHW, log_snr, heard, [texts[index] for index in heard])
+        heard_N = torch.tensor(heard, device=device)
+        mixed = guided(own.index_copy(0, heard_N, weight * own[heard_N] + prior * theirs))
+        if normalisation != "none":
+            return mixed
+        alpha_B = torch.tensor([scale if against else 1.0 for scale in scales], device=device).reshape(-1, 1, 1, 1, 1)
+        return mixed + base.terms.excess(noisy_BFCHW, log_snr, 1.0 + gamma * alpha_B)
+
+    return denoise

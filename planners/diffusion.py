@@ -93,36 +93,37 @@ def add_noise(x0: Tensor, noise: Tensor, timesteps_B: Tensor, bars: Tensor) -> T
 
 
 def target(x0: Tensor, noise: Tensor, timesteps_B: Tensor, bars: Tensor, prediction: str) -> Tensor:
-    """Return what a denoiser of kind `prediction` should answer, shaped as x0 (B, …).
+    """Return what a denoiser of kind `prediction` should answer, shaped as x0 (B, …)."""
+    return join(prediction, x0, noise, *_levels(bars, timesteps_B, x0))
 
-    Source: Salimans and Ho (2022), appendix D: v = √ᾱ ε − √(1 − ᾱ) x0.
+
+def join(prediction: str, x0: Tensor, noise: Tensor, a: float | Tensor, s: float | Tensor) -> Tensor:
+    """Return the prediction about x = a x0 + s ε that means x0 and ε: epsilon, x0, v, or flow, which is ε − x0.
+
+    Source: Salimans and Ho (2022), appendix D, for v = a ε − s x0; Esser et al. (2024) for flow.
     """
     if prediction == "epsilon":
         return noise
     if prediction == "x0":
         return x0
-    signal, sigma = _levels(bars, timesteps_B, x0)
-    return signal * noise - sigma * x0
+    return a * noise - s * x0 if prediction == "v" else noise - x0
 
 
-def to_x0(output: Tensor, noisy: Tensor, timesteps_B: Tensor, bars: Tensor, prediction: str) -> Tensor:
-    """Return the clean sample that a denoiser's `output` at `noisy` implies; undefined for ε where ᾱ = 0."""
-    signal, sigma = _levels(bars, timesteps_B, noisy)
-    if prediction == "x0":
-        return output
+def split(
+    prediction: str, output: Tensor, noisy: Tensor, a: float | Tensor, s: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return x0 and ε that a prediction about x = a x0 + s ε means: the inverse of `join`.
+
+    Nothing is divided by a or s unless what was predicted leaves no other way: undefined are x0 without noise (s = 0)
+    and ε without signal (a = 0). For a flow a = 1 − σ and s = σ, so x0 = x − σ v and ε = x + (1 − σ) v.
+    """
     if prediction == "epsilon":
-        return (noisy - sigma * output) / signal
-    return signal * noisy - sigma * output
-
-
-def to_epsilon(output: Tensor, noisy: Tensor, timesteps_B: Tensor, bars: Tensor, prediction: str) -> Tensor:
-    """Return the noise that a denoiser's `output` at `noisy` implies; undefined for x0 where ᾱ = 1."""
-    signal, sigma = _levels(bars, timesteps_B, noisy)
-    if prediction == "epsilon":
-        return output
+        return (noisy - s * output) / a, output
     if prediction == "x0":
-        return (noisy - signal * output) / sigma
-    return sigma * noisy + signal * output
+        return output, (noisy - a * output) / s
+    if prediction == "v":
+        return a * noisy - s * output, s * noisy + a * output
+    return noisy - s * output, noisy + a * output
 
 
 def loss_weights(timesteps_B: Tensor, bars: Tensor, settings: DiffusionSettings) -> Tensor:
@@ -140,9 +141,3 @@ def loss_weights(timesteps_B: Tensor, bars: Tensor, settings: DiffusionSettings)
         return capped
     # In v at SNR 0 the weight is 0: there x0 is all there is to predict, and γ says it counts for nothing.
     return capped / (ratio if settings.prediction == "epsilon" else ratio + 1)
-
-
-def clip_from_latents(latents_BFCHW: Tensor, first_BCHW: Tensor, settings: DiffusionSettings) -> Tensor:
-    """Return the clip that is diffused, (B, F, C, H, W), from the latents of the frames and of the first frame."""
-    clip = latents_BFCHW - first_BCHW[:, None] if settings.delta else latents_BFCHW
-    return clip * settings.scale

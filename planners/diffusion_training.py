@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from planners.diffusion import DiffusionSettings, add_noise, alphas_cumprod, clip_from_latents, loss_weights, target
+from planners.diffusion import DiffusionSettings, add_noise, loss_weights, target
 from planners.latent_video import LatentVideoPlanner
 from planners.lora import LoraSettings, merged, save_adapters, with_adapters
+from planners.parametrisation import Parametrisation
 from planners.windows import WindowSampler
 from robot.core.protocols import Metrics
 from robot.core.training import Progress, TrainingSettings, train
@@ -32,7 +33,7 @@ class DenoisingLoss:
         self._tokens = tokens_NLD
         self._mask = mask_NL
         self._diffusion = diffusion
-        self._bars = alphas_cumprod(diffusion)
+        self._terms = Parametrisation.of(diffusion)
 
     def __call__(
         self, denoiser: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator
@@ -48,16 +49,16 @@ class DenoisingLoss:
         within = torch.rand(count, generator=generator, device=where)
         timesteps = ((parts + within) / count * self._diffusion.timesteps).long().to(device)
         timesteps = timesteps.clamp(max=self._diffusion.timesteps - 1)
-        clip = clip_from_latents(future, first, self._diffusion)
+        clip = self._terms.clip(future, first)
         noise = torch.randn(clip.shape, generator=generator, device=where).to(device)
-        noisy = add_noise(clip, noise, timesteps, self._bars)
+        noisy = add_noise(clip, noise, timesteps, self._terms.bars)
         tokens, mask = self._tokens.to(device)[text], self._mask.to(device)[text]
         prediction = denoiser(noisy, timesteps, first, tokens, mask)
-        wanted = target(clip, noise, timesteps, self._bars, self._diffusion.prediction)
+        wanted = target(clip, noise, timesteps, self._terms.bars, self._diffusion.prediction)
         known = batch["known"].to(device).float()  # nothing is asked about frames past an episode's end
         errors_BF = (prediction.float() - wanted).square().flatten(2).mean(2)
         errors = (errors_BF * known).sum(1) / known.sum(1).clamp(min=1.0)
-        return (errors * loss_weights(timesteps, self._bars, self._diffusion)).mean(), {}
+        return (errors * loss_weights(timesteps, self._terms.bars, self._diffusion)).mean(), {}
 
 
 def train_planner(

@@ -1,28 +1,23 @@
-"""Plan with a general text-to-video model alone: no in-domain model beside it, nothing of it trained.
-
-Axes: B plans, F frames, C latent channels, h and w latent rows and columns.
-"""
+"""Plan with a general text-to-video model alone: no in-domain model beside it, nothing of it trained."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from planners.autoencoder import FrameAutoencoder
-from planners.compose import alone
+from planners.autoencoder import Autoencoder, FrameAutoencoder
 from planners.diffusion import DiffusionSettings
 from planners.imagining import Imagining, pick_device
-from planners.parametrisation import Discrete, Parametrisation
-from planners.samplers import build_scheduler_in, sample_latents
-from planners.scores import Retold, VideoScore, Weight, always, model_from, stride_of
-from planners.windows import Autoencoder
+from planners.parametrisation import Flow, Parametrisation
+from planners.samplers import build_scheduler
+from planners.scores import VideoScore, model_from, stride_of
 from robot.core.data import SamplerSettings
 from robot.core.errors import CheckpointError
 from robot.core.training import Precision, resolve_precision
+
+FOR_FLOWS = Parametrisation.of(DiffusionSettings("cosine", "v", delta=False))
 
 
 class GeneralPlanner(Imagining):
@@ -31,6 +26,8 @@ class GeneralPlanner(Imagining):
     `frames`: of a plan. `precision`: of the autoencoder, auto, bf16 or fp32; the model computes in its own. A
     flow-matching model is sampled in terms of v under a cosine schedule. The others: see `LatentVideoPlanner`.
     """
+
+    method = "zero_shot_general"
 
     def __init__(
         self,
@@ -63,37 +60,31 @@ class GeneralPlanner(Imagining):
         self._device = pick_device(device)
         self._bf16 = resolve_precision(precision, self._device)
         self.autoencoder = autoencoder.to(self._device) if isinstance(autoencoder, FrameAutoencoder) else autoencoder
-        if not isinstance(general.parametrisation.schedule, Discrete):
-            general = Retold(general, Parametrisation.of(DiffusionSettings("cosine", "v", delta=False)))
         self.general = general
         self._frames = int(frames)
         self.camera = camera
         self.stride_s = stride_s
         self.settings = settings
         self.image_size = (int(image_size[0]), int(image_size[1]))
-        build_scheduler_in(general.parametrisation, settings)  # raises for settings that cannot work
+        build_scheduler(self.terms, settings)  # raises for settings that cannot work
 
     @classmethod
     def load(
         cls,
         general: VideoScore | Callable[[], VideoScore],
         autoencoder: str | Path | Autoencoder,
-        frames: int = 8,
-        camera: str = "corner2",
-        stride_s: float = 0.05,
-        settings: SamplerSettings = SamplerSettings(),  # noqa: B008 (frozen)
         image_size: int = 512,
-        precision: Precision = "auto",
-        device: str = "auto",
+        **options: Any,
     ) -> GeneralPlanner:
         """Build from a model, or what makes one, and the folder of its autoencoder, for square pictures.
 
-        Raises ValueError for what is no model and makes none, CheckpointError where the two do not belong together.
+        `options` are the constructor's. Raises ValueError for what is no model and makes none, CheckpointError where
+        the two do not belong together.
         """
+        side = int(image_size)
         if isinstance(autoencoder, (str, Path)):
-            autoencoder = FrameAutoencoder.load(autoencoder, int(image_size))
-        size = (int(image_size), int(image_size))
-        return cls(model_from(general), autoencoder, frames, camera, stride_s, settings, size, precision, device)
+            autoencoder = FrameAutoencoder.load(autoencoder, side)
+        return cls(model_from(general), autoencoder, image_size=(side, side), **options)
 
     @property
     def frames(self) -> int:
@@ -101,25 +92,12 @@ class GeneralPlanner(Imagining):
         return self._frames
 
     @property
-    def identity(self) -> str:
-        """Return the model's; plans carry it."""
-        return self.general.identity
+    def models(self) -> tuple[VideoScore, None]:
+        """Return the general model, with nothing added."""
+        return self.general, None
 
     @property
-    def experts(self) -> list[tuple[VideoScore, Weight]]:
-        """Return the model that plans come from, with the weight of its text score."""
-        return [(self.general, always)]
-
-    @torch.no_grad()
-    def draw(
-        self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
-    ) -> Tensor:
-        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count, not decoded.
-
-        `first`, float (B, C, h, w): the latents of the frames planned from.
-        """
-        negatives = [each.negative_prompt for each in settings]
-        scales = [each.guidance_scale for each in settings]
-        with self.computing():
-            denoise = alone(self.general, first, instructions, negatives, scales)
-            return sample_latents(denoise, self.general.parametrisation, first, self.frames, seeds, settings[0])
+    def terms(self) -> Parametrisation:
+        """Return in which terms is sampled: the model's own, for a flow v under a cosine schedule."""
+        terms = self.general.parametrisation
+        return FOR_FLOWS if isinstance(terms.schedule, Flow) else terms

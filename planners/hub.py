@@ -105,10 +105,11 @@ def missing_message(missing: Mapping[Part, str], models: Path) -> str:
         if is_id(part.source)
     )
     fetch = f"fetch them on any machine with internet by {commands} and copy {models}/ here, or " if commands else ""
+    first = next(iter(missing)).option
     options = " ".join(f"planner.general.{part.option}=FOLDER" for part in missing)
     return (
         f"AnimateDiff's weights are not all here, missing is {wanted}{why}: {fetch}name folders that hold those files "
-        f"by {options} (docs/adaptation.md)."
+        f"by {options} (inside best_of_n or turns planner.planner.general.{first}=FOLDER, …; docs/adaptation.md)."
     )
 
 

@@ -1,4 +1,4 @@
-"""Imagine through an autoencoder: encode the frames planned from, draw latents of clips, decode them.
+"""Imagine through an autoencoder: encode the frames planned from, draw latents of clips from noise, decode them.
 
 Axes: B plans, F frames, C latent channels, h and w latent rows and columns, H and W pixels.
 """
@@ -12,12 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from planners.windows import Autoencoder
+from planners.autoencoder import Autoencoder
+from planners.compose import PriorStrength, composed, text_weights
+from planners.parametrisation import Parametrisation
+from planners.samplers import sample
+from planners.scores import ClipDenoiser, VideoScore
 from planners.words import sampled_for
-from robot.core.data import Observation, SamplerSettings, VideoPlan
+from robot.core.data import Observation, SamplerSettings, VideoPlan, View
 
-Draw = Callable[[Tensor, Sequence[str], Sequence[int], Sequence[SamplerSettings]], Tensor]
-"""`(first_BChw, instructions, seeds, settings) -> latents_BFChw` of plans that share a sampler and a step count."""
+Weight = Callable[[float], float]
+"""`weight(log_snr) -> weight` that a model's text score has at a log-SNR of its own schedule."""
 
 
 def pick_device(device: str) -> torch.device:
@@ -37,9 +41,11 @@ def pick_device(device: str) -> torch.device:
 
 
 class Imagining:
-    """Share what every planner in latent space does around drawing: checks, pictures in, pictures out.
+    """Imagine with one model, or with two whose scores are composed; what is planned with says the subclass.
 
     `camera`: the one planned from. `image_size`: (H, W) of its pictures. `stride_s`: seconds between two frames.
+    `guidance_interval`: the part of the timesteps (low, high in 0–1, 1 the noisiest) in which guidance is applied.
+    `strength` and `normalisation`: see `planners.compose`.
     """
 
     autoencoder: Autoencoder
@@ -47,8 +53,21 @@ class Imagining:
     stride_s: float
     settings: SamplerSettings
     image_size: tuple[int, int]
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    strength = PriorStrength()
+    normalisation = "text"
     _device: torch.device
     _bf16: bool
+
+    @property
+    def models(self) -> tuple[VideoScore, VideoScore | None]:
+        """Return the model that is sampled from and the one that is added to it, if any."""
+        raise NotImplementedError
+
+    @property
+    def terms(self) -> Parametrisation:
+        """Return in which terms is sampled: those of the model that is sampled from, unless it is a flow."""
+        return self.models[0].parametrisation
 
     @property
     def frames(self) -> int:
@@ -57,8 +76,28 @@ class Imagining:
 
     @property
     def identity(self) -> str:
-        """Return a short hash of the weights; plans carry it."""
-        raise NotImplementedError
+        """Return the identities of the models in use, the one added after a plus sign; plans carry it."""
+        return "+".join(model.identity for model in self.models if model is not None)
+
+    @property
+    def experts(self) -> list[tuple[VideoScore, Weight]]:
+        """Return the models in use, each with the weight that its text score has at each noise level."""
+
+        def weight(place: int, own: Parametrisation) -> Weight:
+            # The strength goes by the noise levels of what is sampled: those of the same noise on the latents.
+            return lambda log_snr: text_weights(
+                self.strength.at(own.log_snr_in(log_snr, self.terms)), self.normalisation
+            )[place]
+
+        base, other = self.models
+        if other is None:
+            return [(base, lambda log_snr: 1.0)]
+        return [(model, weight(place, model.parametrisation)) for place, model in enumerate((base, other))]
+
+    @property
+    def view(self) -> View:
+        """Return what is looked at and how plans are paced."""
+        return View(self.camera, self.image_size, self.stride_s, self.frames)
 
     @property
     def device(self) -> torch.device:
@@ -70,6 +109,7 @@ class Imagining:
         """Return whether its networks compute in bfloat16."""
         return self._bf16
 
+    @torch.no_grad()
     def plan(
         self,
         observations: Sequence[Observation],
@@ -84,32 +124,7 @@ class Imagining:
         opposite of each plan's instruction, which is what the plan then says. Raises ValueError for an empty
         instruction, lengths that differ, a missing camera or an image of another size than the planner's.
         """
-        chosen = [self.settings] * len(observations) if settings is None else list(settings)
-        return self.imagine(observations, instructions, seeds, chosen, self.draw, self.identity)
-
-    def draw(
-        self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
-    ) -> Tensor:
-        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count, not decoded.
-
-        `first`, float (B, C, h, w): the latents of the frames planned from.
-        """
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def imagine(
-        self,
-        observations: Sequence[Observation],
-        instructions: Sequence[str],
-        seeds: Sequence[int],
-        settings: Sequence[SamplerSettings],
-        draw: Draw,
-        identity: str,
-    ) -> list[VideoPlan]:
-        """Return plans as `plan` does, their latents drawn by `draw` and marked with the `identity` of what drew them.
-
-        Frames are encoded and decoded here, whoever draws in between.
-        """
+        settings = [self.settings] * len(observations) if settings is None else list(settings)
         self._check(observations, instructions, seeds, settings)
         if not observations:
             return []
@@ -122,7 +137,7 @@ class Imagining:
         shape = (len(observations), self.frames, *first.shape[1:])
         latents = torch.empty(shape, device=self._device)
         for members in groups.values():
-            latents[members] = draw(
+            latents[members] = self.draw(
                 first[members],
                 [instructions[i] for i in members],
                 [seeds[i] for i in members],
@@ -132,9 +147,34 @@ class Imagining:
             frames = self.autoencoder.decode(latents.flatten(0, 1))
         clips = frames.cpu().numpy().reshape(*shape[:2], *images.shape[1:])
         return [
-            VideoPlan(clips[i], self.stride_s, instructions[i], seeds[i], identity, settings[i])
+            VideoPlan(clips[i], self.stride_s, instructions[i], seeds[i], self.identity, settings[i])
             for i in range(len(observations))
         ]
+
+    @torch.no_grad()
+    def draw(
+        self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
+    ) -> Tensor:
+        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count, not decoded.
+
+        `first`, float (B, C, h, w): the latents of the frames planned from.
+        """
+        (model, added), terms = self.models, self.terms
+        last = len(terms.bars) - 1
+        low, high = (terms.schedule.log_snr(round(end * last)) for end in reversed(self.guidance_interval))
+        with self.computing():
+            denoise = composed(
+                ClipDenoiser(model, first, terms),
+                None if added is None else ClipDenoiser(added, first, terms),
+                instructions,
+                [each.negative_prompt for each in settings],
+                [each.guidance_scale for each in settings],
+                self.strength,
+                self.normalisation,
+                (low, high),
+            )
+            shape = (len(first), self.frames, *first.shape[1:])
+            return terms.latents(sample(denoise, terms, shape, seeds, settings[0], first.device), first)
 
     @torch.no_grad()
     def encoded(self, images_NHWC: NDArray[np.uint8]) -> Tensor:

@@ -5,26 +5,23 @@ Axes: B plans, F frames, C latent channels, h and w latent rows and columns, H a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from planners.autoencoder import FrameAutoencoder
-from planners.compose import alone
+from planners.autoencoder import Autoencoder, FrameAutoencoder
 from planners.denoisers import Denoiser, denoiser_from
 from planners.diffusion import DiffusionSettings
-from planners.guidance import DenoiserCall
 from planners.imagining import Imagining, pick_device
 from planners.lora import merged
 from planners.parametrisation import Parametrisation
-from planners.samplers import build_scheduler, sample_latents
-from planners.scores import LatentVideoScore, Weight, always
+from planners.samplers import build_scheduler
+from planners.scores import Predict
 from planners.text import TextEncoder, text_encoder_from
-from planners.windows import Autoencoder
 from robot.core.checkpoints import identity_of, load_into, load_model, save_model
 from robot.core.data import SamplerSettings
 from robot.core.errors import CheckpointError
@@ -35,6 +32,8 @@ KIND = "latent-video-planner"
 
 class LatentVideoPlanner(Imagining):
     """Imagine the next seconds of a task as video, in the latent space of an autoencoder. A `Planner`.
+
+    It is a `VideoScore`, too: its denoiser's score can be composed with another's.
 
     `camera`: the one planned from. `stride_s`: seconds between two frames of a plan. `settings`: how plans are sampled
     unless a call says otherwise. `image_size`: (H, W) the denoiser was trained on. `guidance_interval`: the part of
@@ -61,7 +60,8 @@ class LatentVideoPlanner(Imagining):
             raise ValueError(f"There is no precision {precision!r}; known are auto, bf16 and fp32.")
         if not 0 <= guidance_interval[0] <= guidance_interval[1] <= 1:
             raise ValueError(f"guidance_interval must be two rising numbers in 0–1, got {guidance_interval}.")
-        build_scheduler(diffusion, settings)  # raises for settings that cannot work
+        self.parametrisation = Parametrisation.of(diffusion)
+        build_scheduler(self.parametrisation, settings)  # raises for settings that cannot work
         self._device = pick_device(device)
         self._bf16 = resolve_precision(precision, self._device)
         self.denoiser = denoiser.eval().to(self._device)
@@ -72,10 +72,8 @@ class LatentVideoPlanner(Imagining):
         self.stride_s = stride_s
         self.settings = settings
         self.image_size = (int(image_size[0]), int(image_size[1]))
-        last = diffusion.timesteps - 1
         self.guidance_interval = guidance_interval
-        self._interval = round(guidance_interval[0] * last), round(guidance_interval[1] * last)
-        self._call = cast(DenoiserCall, torch.compile(denoiser) if compile else denoiser)
+        self._call: Callable[..., Tensor] = torch.compile(denoiser) if compile else denoiser
         self._identity = ""
         self._options: dict[str, Any] = {
             "guidance_interval": guidance_interval,
@@ -166,24 +164,25 @@ class LatentVideoPlanner(Imagining):
         return self.denoiser.frames
 
     @property
-    def score(self) -> LatentVideoScore:
-        """Return the denoiser as a model whose score can be composed with another's."""
-        return LatentVideoScore(
-            self._call,
-            self.text_encoder,
-            Parametrisation.of(self.diffusion),
-            self.denoiser.frames,
-            self.identity,
-            self.autoencoder.identity,
-            self._device,
-            self._bf16,
-            self.stride_s,
-        )
+    def latent_space(self) -> str:
+        """Return the identity of the autoencoder."""
+        return self.autoencoder.identity
 
     @property
-    def experts(self) -> list[tuple[LatentVideoScore, Weight]]:
-        """Return the models that plans come from, each with the weight of its text score."""
-        return [(self.score, always)]
+    def models(self) -> tuple[LatentVideoPlanner, None]:
+        """Return the planner itself, with nothing added."""
+        return self, None
+
+    def conditioned(self, first_BCHW: Tensor, texts: Sequence[str]) -> Predict:
+        """Return the denoiser with first frames and texts filled in; it computes in the planner's precision."""
+        tokens, mask = (each.to(self._device) for each in self.text_encoder.encode(texts))
+
+        def predict(noisy_BFCHW: Tensor, timestep: float) -> Tensor:
+            clock = torch.full((len(noisy_BFCHW),), timestep, device=noisy_BFCHW.device)  # whole ones are int64
+            with self.computing():
+                return self._call(noisy_BFCHW, clock, first_BCHW, tokens, mask)
+
+        return predict
 
     @property
     def in_domain(self) -> LatentVideoPlanner:
@@ -224,18 +223,3 @@ class LatentVideoPlanner(Imagining):
             self.image_size,
             **self._options,
         )
-
-    @torch.no_grad()
-    def draw(
-        self, first: Tensor, instructions: Sequence[str], seeds: Sequence[int], settings: Sequence[SamplerSettings]
-    ) -> Tensor:
-        """Return the latents (B, F, C, h, w) of plans that share a sampler and a step count, not decoded.
-
-        `first`, float (B, C, h, w): the latents of the frames planned from.
-        """
-        score = self.score
-        negatives = [each.negative_prompt for each in settings]
-        scales = [each.guidance_scale for each in settings]
-        denoise = alone(score, first, instructions, negatives, scales, self._interval)
-        with self.computing():
-            return sample_latents(denoise, score.parametrisation, first, self.frames, seeds, settings[0])

@@ -1,4 +1,4 @@
-"""Draw clips from noise with the samplers of diffusers. A sampler knows neither text nor guidance.
+"""Draw clips from noise with the samplers of diffusers. A sampler knows neither models nor texts.
 
 Axes: B samples, then any.
 """
@@ -6,19 +6,16 @@ Axes: B samples, then any.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, LCMScheduler
 from torch import Tensor
 
-from planners.diffusion import DiffusionSettings, alphas_cumprod
-from planners.parametrisation import Discrete, Parametrisation
+from planners.compose import Denoise
+from planners.parametrisation import Parametrisation
 from robot.core.data import SamplerSettings
-
-Denoise = Callable[[Tensor, int], Tensor]
-"""`denoise(noisy, timestep) -> prediction`, a pure function; both tensors (B, …)."""
 
 SAMPLERS = ("ddim", "ddim-linspace", "dpm++", "lcm")
 
@@ -26,21 +23,17 @@ _PREDICTION_NAMES = {"epsilon": "epsilon", "v": "v_prediction", "x0": "sample"}
 _LEAST_SIGNAL = 2.0**-24  # ᾱ at the end of a zero-SNR schedule, so that solvers that divide by it can start there
 
 
-def build_scheduler(diffusion: DiffusionSettings, settings: SamplerSettings) -> Any:
+def build_scheduler(terms: Parametrisation, settings: SamplerSettings) -> Any:
     """Return a fresh diffusers scheduler, its steps set, that starts from the noisiest timestep.
 
-    Spacing is "trailing", so that few steps still begin where training saw pure noise. Source: Lin et al. (2023),
-    section 3.3. `ddim-linspace` alone spreads its timesteps from the first to the last, as AnimateDiff's pipelines do.
-    Samplers: DDIM, Song et al. (2021); DPM-Solver++ of order 2, Lu et al. (2022); LCM, Luo et al. (2023),
-    which only gives good plans with a denoiser distilled for it. Raises ValueError for an unknown sampler or a step
-    count outside 1 … training timesteps.
+    `terms`: of what is sampled from; a flow is sampled in those of another, of noise at whole timesteps. Spacing is
+    "trailing", so that few steps still begin where training saw pure noise. Source: Lin et al. (2023), section 3.3.
+    `ddim-linspace` alone spreads its timesteps from the first to the last, as AnimateDiff's pipelines do. Samplers:
+    DDIM, Song et al. (2021); DPM-Solver++ of order 2, Lu et al. (2022); LCM, Luo et al. (2023), which only gives good
+    plans with a denoiser distilled for it. Raises ValueError for an unknown sampler or a step count outside 1 …
+    training timesteps.
     """
-    return build_scheduler_for(alphas_cumprod(diffusion), diffusion.prediction, settings)
-
-
-def build_scheduler_for(bars: Tensor, prediction: str, settings: SamplerSettings) -> Any:
-    """Return the same for any ᾱ, (timesteps,) and falling, and a prediction of epsilon, v or x0."""
-    timesteps = len(bars)
+    bars, timesteps = terms.bars, len(terms.bars)
     if not 1 <= settings.steps <= timesteps:
         raise ValueError(f"A sampler takes 1–{timesteps} steps, not {settings.steps}.")
     if settings.sampler == "ddim-linspace" and settings.steps < 2:
@@ -50,7 +43,7 @@ def build_scheduler_for(bars: Tensor, prediction: str, settings: SamplerSettings
     shared: dict[str, Any] = {
         "num_train_timesteps": timesteps,
         "trained_betas": (1 - bars / before).tolist(),
-        "prediction_type": _PREDICTION_NAMES[prediction],
+        "prediction_type": _PREDICTION_NAMES[terms.prediction],
     }
     if settings.sampler in ("ddim", "ddim-linspace"):
         spacing = "linspace" if settings.sampler == "ddim-linspace" else "trailing"
@@ -72,12 +65,6 @@ def build_scheduler_for(bars: Tensor, prediction: str, settings: SamplerSettings
     return scheduler
 
 
-def build_scheduler_in(terms: Parametrisation, settings: SamplerSettings) -> Any:
-    """Return the same in a model's terms, of noise at whole timesteps; a flow has to be told in other terms first."""
-    assert isinstance(terms.schedule, Discrete)
-    return build_scheduler_for(terms.schedule.bars, terms.prediction, settings)
-
-
 def plan_generators(seeds: Sequence[int]) -> list[torch.Generator]:
     """Return one generator a seed, on the CPU, so that the same seed gives the same noise on any device."""
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -90,39 +77,23 @@ def draw_noise(shape: Sequence[int], generators: Sequence[torch.Generator], devi
 
 def sample(
     denoise: Denoise,
-    shape: Sequence[int],
-    scheduler: Any,
-    generators: Sequence[torch.Generator],
-    device: torch.device | None = None,
-) -> Tensor:
-    """Return clean samples of `shape` (B, …), float32, from pure noise, one generator a sample.
-
-    `scheduler` comes from `build_scheduler` and is used up. Noise that a sampler adds on its way (LCM) comes from each
-    sample's own generator as well. Raises ValueError when there is not one generator a sample.
-    """
-    if len(generators) != shape[0]:
-        raise ValueError(f"{shape[0]} samples need as many generators, got {len(generators)}.")
-    noisy = draw_noise(shape, generators, device or torch.device("cpu")) * scheduler.init_noise_sigma
-    takes_noise = isinstance(scheduler, LCMScheduler)
-    for timestep in scheduler.timesteps:
-        prediction = denoise(noisy, int(timestep)).float()
-        extra = {"generator": list(generators)} if takes_noise else {}
-        noisy = scheduler.step(prediction, timestep, noisy, return_dict=False, **extra)[0]
-    return noisy
-
-
-def sample_latents(
-    denoise: Denoise,
     terms: Parametrisation,
-    first_BCHW: Tensor,
-    frames: int,
+    shape: Sequence[int],
     seeds: Sequence[int],
     settings: SamplerSettings,
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Return latents (B, F, C, H, W) of clips that go on from first frames, on these frames' device.
+    """Return clips of `shape` (B, …), float32, as they are diffused, from pure noise, sample i from `seeds[i]` alone.
 
-    `denoise` answers in `terms`; clip i is drawn from noise of `seeds[i]` alone.
+    `denoise` answers in `terms`. Noise that a sampler adds on its way (LCM) comes from each sample's own seed as well.
+    Raises ValueError when there is not one seed a sample, and what `build_scheduler` raises.
     """
-    shape = (len(first_BCHW), frames, *first_BCHW.shape[1:])
-    scheduler = build_scheduler_in(terms, settings)
-    return terms.latents(sample(denoise, shape, scheduler, plan_generators(seeds), first_BCHW.device), first_BCHW)
+    if len(seeds) != shape[0]:
+        raise ValueError(f"{shape[0]} samples need as many seeds, got {len(seeds)}.")
+    scheduler, generators = build_scheduler(terms, settings), plan_generators(seeds)
+    noisy = draw_noise(shape, generators, device or torch.device("cpu")) * scheduler.init_noise_sigma
+    extra = {"generator": generators} if isinstance(scheduler, LCMScheduler) else {}
+    for timestep in scheduler.timesteps:
+        prediction = denoise(noisy, terms.schedule.log_snr(int(timestep))).float()
+        noisy = scheduler.step(prediction, timestep, noisy, return_dict=False, **extra)[0]
+    return noisy

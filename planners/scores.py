@@ -1,30 +1,34 @@
-"""Models whose scores can be composed: what is asked of one, and our own latent video model as one.
+"""The models that plans are drawn from, and the one convention in which samplers and composition ask them.
 
-Axes: B clips, F frames, C latent channels, H and W latent rows and columns.
+A model brings its own terms: a `VideoScore` has a `Parametrisation` and is asked at its own timesteps. It is wrapped
+once, in a `ClipDenoiser`, and from there on all that is known of it is
+
+    denoise(noisy, λ, clips, texts) -> prediction,
+
+about x = a x0 + s ε of log-SNR λ, in the terms of whatever is sampled from: `terms`, one for all models of a sampling.
+
+Why not k-diffusion's D(x, σ) with x = z + σ ε, which has no terms at all? A schedule may end in pure noise, where σ is
+infinite and x without bound, and λ and x here are neither. The samplers of diffusers take predictions as they come; to
+turn them into denoised latents and back magnifies rounding by 1 / a or 1 / s. And a model that is asked in its own
+terms is passed through untouched, so that what is sampled from one model alone is what it says, bit for bit. In other
+terms it is shown the same z + σ ε, and what it answers is split into x0 and ε, which is the same ε for both.
+
+Axes: B clips, N pairs of a clip and a text, F frames, C latent channels, H and W latent rows and columns.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from planners.guidance import DenoiserCall, given
-from planners.parametrisation import Parametrisation, Predict, asked_in
-from planners.text import TextEncoder
+from planners.parametrisation import Parametrisation
 from robot.core.errors import CheckpointError
 
-Weight = Callable[[float], float]
-"""`weight(log_snr) -> weight` that a model's text score has at a log-SNR of its own schedule."""
-
-
-def always(log_snr: float) -> float:
-    """Return 1, the weight of a model that plans alone, at any log-SNR."""
-    return 1.0
+Predict = Callable[[Tensor, float], Tensor]
+"""`predict(noisy_BFCHW, timestep) -> prediction_BFCHW`: a model in its own terms, frames and texts already given."""
 
 
 @runtime_checkable
@@ -64,6 +68,43 @@ class VideoScore(Protocol):
         ...
 
 
+class ClipDenoiser:
+    """Wrap a model for one batch of clips: `denoise(noisy_BFCHW, log_snr, clips, texts) -> prediction_NFCHW`.
+
+    `first_BCHW`: latents of the first frames. `terms`: in which it is to be asked and to answer; its own by default.
+    In other terms its timestep is that of the same noise on the latents: between two of its timesteps where its clock
+    takes fractions, else the nearest. Where its schedule does not reach so far, its first or last timestep stands in,
+    and the clip it is shown is still scaled for the noise that is really there.
+    """
+
+    def __init__(self, model: VideoScore, first_BCHW: Tensor, terms: Parametrisation | None = None) -> None:
+        self.first, self.terms = first_BCHW, terms or model.parametrisation
+        self._model, self._own = model, model.parametrisation
+        self._given: dict[tuple[tuple[int, ...], tuple[str, ...]], tuple[Tensor, Predict]] = {}
+
+    def knows(self, log_snr: float) -> bool:
+        """Return whether the model can be asked at λ: see `Parametrisation.knows`."""
+        return self._own.knows(self.terms.log_snr_in(log_snr, self._own))
+
+    def __call__(self, noisy_BFCHW: Tensor, log_snr: float, clips: Sequence[int], texts: Sequence[str]) -> Tensor:
+        """Return the predictions, float32 (N, F, C, H, W), about clip `clips[i]` of the batch with `texts[i]`."""
+        asked = tuple(clips), tuple(texts)
+        if asked not in self._given:
+            first = self.first[list(clips)]
+            self._given[asked] = first, self._model.conditioned(first, texts)
+        first, predict = self._given[asked]
+        noisy, terms, own = noisy_BFCHW[list(clips)], self.terms, self._own
+        if own == terms:
+            return predict(noisy, own.schedule.timestep(log_snr)).float()
+        own_log_snr = terms.log_snr_in(log_snr, own)
+        a, own_a = terms.schedule.factors(log_snr)[0], own.schedule.factors(own_log_snr)[0]
+        apart = (float(terms.delta) - float(own.delta)) * first[:, None]  # how the two differ in what they diffuse
+        shown = noisy * (own_a / a * own.scale / terms.scale) + own_a * own.scale * apart
+        output = predict(shown, own.schedule.timestep(own_log_snr)).to(noisy.dtype)
+        x0, epsilon = own.split(output, shown, own_log_snr)
+        return terms.join(x0 * (terms.scale / own.scale) - terms.scale * apart, epsilon, log_snr).float()
+
+
 def model_from(general: object) -> VideoScore:
     """Return a model as it is given, or what its maker makes; raise ValueError for anything else."""
     made = general if isinstance(general, VideoScore) or not callable(general) else general()
@@ -95,70 +136,13 @@ def check_composable(one: VideoScore, other: VideoScore) -> None:
         )
 
 
+@runtime_checkable
+class Paced(Protocol):
+    """What a model has beside that says how far the frames of its clips lie apart, in s."""
+
+    stride_s: float
+
+
 def stride_of(model: VideoScore) -> float | None:
     """Return the seconds between two frames of a model's clips; None where it does not say."""
-    stride_s = getattr(model, "stride_s", None)
-    return None if stride_s is None else float(stride_s)
-
-
-@dataclass(frozen=True, slots=True)
-class LatentVideoScore:
-    """A denoiser of ours with its text encoder. A `VideoScore`; see `LatentVideoPlanner.score`."""
-
-    denoiser: DenoiserCall
-    text_encoder: TextEncoder
-    parametrisation: Parametrisation
-    frames: int
-    identity: str
-    latent_space: str
-    device: torch.device
-    bf16: bool = False
-    stride_s: float | None = None
-
-    def conditioned(self, first_BCHW: Tensor, texts: Sequence[str]) -> Predict:
-        """Return the denoiser with first frames and texts filled in; it computes in the planner's precision."""
-        tokens, mask = (each.to(self.device) for each in self.text_encoder.encode(texts))
-        predict = given(self.denoiser, first_BCHW, tokens, mask)
-
-        def computed(noisy_BFCHW: Tensor, timestep: float) -> Tensor:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                return predict(noisy_BFCHW, timestep)
-
-        return computed
-
-
-@dataclass(frozen=True, slots=True)
-class Retold:
-    """Present a model in other terms than its own. A `VideoScore`.
-
-    With it a flow-matching model can be what a sampler of noise-prediction models runs in.
-    """
-
-    model: VideoScore
-    parametrisation: Parametrisation
-
-    @property
-    def identity(self) -> str:
-        """Return the model's."""
-        return self.model.identity
-
-    @property
-    def latent_space(self) -> str:
-        """Return the model's."""
-        return self.model.latent_space
-
-    @property
-    def frames(self) -> int | None:
-        """Return the model's."""
-        return self.model.frames
-
-    @property
-    def stride_s(self) -> float | None:
-        """Return the model's."""
-        return stride_of(self.model)
-
-    def conditioned(self, first_BCHW: Tensor, texts: Sequence[str]) -> Predict:
-        """Return the model, asked and answering in these terms, with first frames and texts filled in."""
-        own, terms = self.model, self.parametrisation
-        translated = asked_in(own.conditioned(first_BCHW, texts), own.parametrisation, terms, first_BCHW)
-        return lambda noisy_BFCHW, timestep: translated(noisy_BFCHW, terms.schedule.log_snr(timestep))
+    return float(model.stride_s) if isinstance(model, Paced) else None

@@ -14,36 +14,19 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from robot.core.checkpoints import write_aside
+from planners.autoencoder import Autoencoder
 from robot.core.data import Episode
+from robot.core.files import write_whole
 from robot.core.training import resolve_precision
 
 EMPTY_TEXT = 0
 """Index of the empty text in `WindowSampler.texts`."""
-
-
-class Autoencoder(Protocol):
-    """What this package needs of an autoencoder."""
-
-    @property
-    def identity(self) -> str:
-        """Return a short hash of the weights."""
-        ...
-
-    def encode(self, frames: Tensor) -> Tensor:
-        """Return latents, float (N, C, h, w), of frames, uint8 (N, H, W, 3)."""
-        ...
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return frames, uint8 (N, H, W, 3), of latents, float (N, C, h, w)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +44,9 @@ class LatentEpisode:
 class LatentCache:
     """Encode episodes once: in memory, and where a `folder` is given in one .npz a episode as well.
 
-    The file's name is a hash of the frames themselves and of the autoencoder's identity, so that nothing stale is ever
-    read: an episode recorded anew with other options may bear the id of the old one.
+    The file's name is a hash of the frames' mark (`Episode.mark`) and of the autoencoder's identity, so that nothing
+    stale is ever read: an episode recorded anew may bear the id of the old one. Frames that were recorded are not even
+    decoded where their latents are there.
     """
 
     def __init__(
@@ -84,13 +68,12 @@ class LatentCache:
                 f"Episode {episode.episode_id or episode.task!r} has no camera {self._camera!r}, only "
                 f"{', '.join(sorted(episode.frames))}."
             )
-        frames = episode.frames[self._camera]
-        name = self._name(episode, frames)
+        name = self._name(episode)
         if name not in self._memory:
             path = None if self._folder is None else self._folder / f"{name}.npz"
-            latents = None if path is None else _read(path, len(frames))
+            latents = None if path is None else _read(path, episode.shape(self._camera)[0])
             if latents is None:
-                latents = encode_frames(self._autoencoder, frames, self._batch)
+                latents = encode_frames(self._autoencoder, episode.frames[self._camera], self._batch)
                 if path is not None:
                     _write(path, latents)
             self._memory[name] = LatentEpisode(latents, episode.instruction)
@@ -100,9 +83,8 @@ class LatentCache:
         """Return the latents of several episodes, in their order."""
         return [self.get(episode) for episode in episodes]
 
-    def _name(self, episode: Episode, frames: NDArray[np.uint8]) -> str:
-        content = hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()
-        parts = [content, list(frames.shape), self._autoencoder.identity, episode.instruction]
+    def _name(self, episode: Episode) -> str:
+        parts = [self._camera, episode.mark(self._camera), self._autoencoder.identity, episode.instruction]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -136,7 +118,7 @@ def _write(path: Path, latents: NDArray[np.float16]) -> None:
     """Write latents so that a reader sees the whole file or none."""
     content = io.BytesIO()
     np.savez(content, latents=latents)
-    write_aside(path, content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 @dataclass(frozen=True, slots=True)

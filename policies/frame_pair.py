@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.frame_pair_network import FramePairNetwork, load_frame_pair
-from policies.pose_tracking import PRECISIONS, steps_between_frames
+from policies.frame_training import finetune_frame_pair
+from policies.pose_tracking import PRECISIONS
+from robot.core.checkpoints import identity_of
 from robot.core.data import Action, Observation, VideoPlan
+from robot.core.rates import steps_per_frame
 
 
 @dataclass(slots=True)
@@ -30,6 +33,9 @@ class FramePair:
     A chunk of actions is predicted where execution reaches the start of a frame's stride, for all robots at once, and
     played out step by step; within it nothing is looked at. Actions are clipped to the network's limits, such as −1…1.
     """
+
+    method = "frame_pair"
+    finetune = staticmethod(finetune_frame_pair)
 
     def __init__(
         self,
@@ -55,8 +61,10 @@ class FramePair:
                 f"steps of {step_s:g} s: set robot.action_repeat as it was in training, or train another."
             )
         self.network = network.eval()
-        self.identity = identity
-        self._camera, self._step_s, self._frames_stride = camera, step_s, frames_stride
+        self.folder: Path | None = None
+        self._loading: dict[str, Any] = {}
+        self.identity = identity or identity_of(network.state_dict())
+        self.camera, self._step_s, self._frames_stride = camera, step_s, frames_stride
         self._precision = PRECISIONS[precision]
 
     @classmethod
@@ -66,7 +74,18 @@ class FramePair:
         Raises CheckpointError when the folder holds no frame-pair network of this version.
         """
         network, identity = load_frame_pair(folder)
-        return cls(network, identity=identity, **overrides)
+        loaded = cls(network, identity=identity, **overrides)
+        loaded.folder, loaded._loading = Path(folder), overrides
+        return loaded
+
+    def loaded_from(self, folder: str | Path) -> FramePair:
+        """Return the same with the weights stored in another folder, such as `finetune` wrote; see `load`."""
+        return type(self).load(folder, **self._loading)
+
+    @property
+    def frame_size(self) -> int:
+        """Return the side, in pixels, of the squares that the network looks at."""
+        return self.network.shape.size
 
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         """Return one handle a plan.
@@ -77,7 +96,7 @@ class FramePair:
             raise ValueError(f"There must be one plan an observation, got {len(plans)} for {len(observations)}.")
         handles: list[object] = []
         for plan in plans:
-            stride = self._frames_stride or steps_between_frames(plan, self._step_s)
+            stride = self._frames_stride or steps_per_frame(plan.stride_s, 1.0 / self._step_s)
             if stride != self.network.shape.chunk:
                 raise ValueError(
                     f"The frame-pair network predicts {self.network.shape.chunk} actions a frame, "
@@ -117,6 +136,6 @@ class FramePair:
                 handle.chunks[chunk] = values
 
     def _picture(self, observation: Observation) -> NDArray[np.uint8]:
-        if self._camera not in observation.images:
-            raise ValueError(f"There is no camera {self._camera!r}, only {sorted(observation.images)}.")
-        return observation.images[self._camera]
+        if self.camera not in observation.images:
+            raise ValueError(f"There is no camera {self.camera!r}, only {sorted(observation.images)}.")
+        return observation.images[self.camera]

@@ -16,7 +16,7 @@ from robot.core.data import Episode
 from robot.core.pictures import shrink_frames
 
 CameraMatrix = NDArray[np.float64] | Callable[[Episode], NDArray[np.float64] | None] | None
-"""world_to_image, float64 (3, 4), of the camera in all episodes, or what says it of each; None where nobody knows."""
+"""world_to_image, float64 (3, 4), of the camera where an episode does not say it itself, or what says it of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,16 @@ def gather_frames(
     reconstructed_share: float = 0.5,
     seed: int = 0,
     posed: bool = True,
+    shrunk: Callable[[Episode], NDArray[np.uint8]] | None = None,
 ) -> FrameSet:
     """Return the frames of `episodes`, which may be a generator, shrunk to `size` pixels, labelled by proprioception.
 
-    `reconstruct`, where given, replaces a share of the frames at their full size before shrinking. The first four
-    entries of proprioception must be the gripper's x, y, z (m) and opening (0–1), unless they are not `posed`: poses
-    are zeros then, and no pixel is known. Raises ValueError where there are no episodes, the camera is missing or
-    proprioception is too short.
+    Where the gripper appears follows from each episode's own camera matrix, and where it says none from
+    `world_to_image`. `reconstruct`, where given, replaces a share of the frames at their full size before shrinking.
+    The first four entries of proprioception must be the gripper's x, y, z (m) and opening (0–1), unless they are not
+    `posed`: poses are zeros then, and no pixel is known. `shrunk` returns an episode's pictures at that size where they
+    are kept already, such as `FrameCache.of`; it is asked where nothing is reconstructed. Raises ValueError where there
+    are no episodes, the camera is missing or proprioception is too short.
     """
     rng = np.random.default_rng(seed)
     parts: list[FrameSet] = []
@@ -117,17 +120,23 @@ def gather_frames(
             raise ValueError(f"An episode of {episode.task!r} has no camera {camera!r}, only {sorted(episode.frames)}.")
         if posed and episode.proprio.shape[1] < POSE_SIZE:
             raise ValueError(f"Pose labels need {POSE_SIZE} proprioception entries, got {episode.proprio.shape[1]}.")
-        pictures = episode.frames[camera]
-        poses = np.zeros((len(pictures), POSE_SIZE), np.float32)
+        count, height, width = episode.shape(camera)[:3]
+        poses = np.zeros((count, POSE_SIZE), np.float32)
         pixels = np.full((len(poses), 2), np.nan, np.float32)
-        matrix = world_to_image(episode) if callable(world_to_image) else world_to_image
         if posed:
             poses[:] = episode.proprio[:, :POSE_SIZE]
+            matrix = episode.camera_matrix(camera)
+            if matrix is None:
+                matrix = world_to_image(episode) if callable(world_to_image) else world_to_image
             if matrix is not None:
-                pixels = project_to_picture(poses[:, :3], matrix, *pictures.shape[1:3])
-        if reconstruct is not None:
-            pictures = replace_by_reconstructions(pictures, reconstruct, reconstructed_share, rng)
-        small = shrink_frames(torch.from_numpy(np.ascontiguousarray(pictures)), size).numpy()
+                pixels = project_to_picture(poses[:, :3], matrix, height, width)
+        if reconstruct is None and shrunk is not None:
+            small = shrunk(episode)
+        else:
+            pictures = episode.frames[camera]
+            if reconstruct is not None:
+                pictures = replace_by_reconstructions(pictures, reconstruct, reconstructed_share, rng)
+            small = shrink_frames(torch.from_numpy(np.ascontiguousarray(pictures)), size).numpy()
         nothing = np.zeros((1, episode.sent.shape[1]), np.float32)
         actions = np.concatenate([episode.sent.astype(np.float32), nothing])
         parts.append(FrameSet(small, poses, actions, pixels, np.zeros(len(poses), np.int64)))

@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from policies.frame_training import finetune_pose_network
 from policies.pose_network import POSE_SIZE, PoseNetwork, load_pose_network
+from robot.core.checkpoints import identity_of
 from robot.core.data import Action, Observation, VideoPlan
+from robot.core.rates import steps_per_frame
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -53,6 +56,9 @@ class PoseTracking:
     a strange scene are much the same from frame to frame.
     """
 
+    method = "pose_tracking"
+    finetune = staticmethod(finetune_pose_network)
+
     def __init__(
         self,
         network: PoseNetwork,
@@ -64,7 +70,7 @@ class PoseTracking:
         action_repeat: int = 2,
         metres_per_unit: float = 0.01,
         gain: float = 1.3,
-        lead_s: float = 0.0,
+        lead_s: float = 0.05,
         median: bool = True,
         calibration: float = 0.5,
         close_below: float = 0.75,
@@ -84,8 +90,10 @@ class PoseTracking:
         if frames_stride is not None and frames_stride < 1:
             raise ValueError(f"frames_stride must be at least 1, got {frames_stride}.")
         self.network = network.eval()
-        self.identity = identity
-        self._camera, self._step_s, self._frames_stride = camera, step_s, frames_stride
+        self.folder: Path | None = None
+        self._loading: dict[str, Any] = {}
+        self.identity = identity or identity_of(network.state_dict())
+        self.camera, self._step_s, self._frames_stride = camera, step_s, frames_stride
         self._action_repeat, self._metres_per_unit, self._gain = action_repeat, metres_per_unit, gain
         self._lead = round(lead_s / step_s)
         self._median, self._calibration = median, calibration
@@ -99,7 +107,18 @@ class PoseTracking:
         Raises CheckpointError when the folder holds no pose network of this version.
         """
         network, identity = load_pose_network(folder)
-        return cls(network, identity=identity, **overrides)
+        loaded = cls(network, identity=identity, **overrides)
+        loaded.folder, loaded._loading = Path(folder), overrides
+        return loaded
+
+    def loaded_from(self, folder: str | Path) -> PoseTracking:
+        """Return the same with the weights stored in another folder, such as `finetune` wrote; see `load`."""
+        return type(self).load(folder, **self._loading)
+
+    @property
+    def frame_size(self) -> int:
+        """Return the side, in pixels, of the squares that the network looks at."""
+        return self.network.shape.size
 
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         """Read all frames of all plans in one batch and return one `PoseTargets` a plan.
@@ -120,7 +139,7 @@ class PoseTracking:
                 wanted = reject_outliers(wanted, start)
             if seen:
                 wanted[:, :3] -= self._calibration * (poses[len(plans) + number][0, :3] - start[:3])
-            stride = self._frames_stride or steps_between_frames(plan, self._step_s)
+            stride = self._frames_stride or steps_per_frame(plan.stride_s, 1.0 / self._step_s)
             closing = self._closing(wanted[:, 3], float(start[3]))
             handles.append(PoseTargets(wanted[:, :3], closing, stride))
         return handles
@@ -174,9 +193,9 @@ class PoseTracking:
         return observation.proprio[:POSE_SIZE]
 
     def _picture(self, observation: Observation) -> NDArray[np.uint8]:
-        if self._camera not in observation.images:
-            raise ValueError(f"There is no camera {self._camera!r}, only {sorted(observation.images)}.")
-        return observation.images[self._camera]
+        if self.camera not in observation.images:
+            raise ValueError(f"There is no camera {self.camera!r}, only {sorted(observation.images)}.")
+        return observation.images[self.camera]
 
 
 def reject_outliers(poses: NDArray[np.float32], start: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -190,11 +209,3 @@ def reject_outliers(poses: NDArray[np.float32], start: NDArray[np.float32]) -> N
     after = np.concatenate([poses[1:], poses[-1:]])
     middle: NDArray[np.float32] = np.median(np.stack([before, poses, after]), axis=0).astype(np.float32)
     return middle
-
-
-def steps_between_frames(plan: VideoPlan, step_s: float) -> int:
-    """Return how many robot steps lie between a plan's frames; raise ValueError if not a whole number above 0."""
-    steps = plan.stride_s / step_s
-    if steps < 0.99 or abs(steps - round(steps)) > 0.01:
-        raise ValueError(f"A plan's frames, {plan.stride_s} s apart, must be whole steps of {step_s} s apart.")
-    return round(steps)

@@ -50,12 +50,12 @@ class Looks:
     """Keep the own look of a model (mujoco.MjModel) and dress it in others."""
 
     def __init__(self, mujoco: Any, model: Any) -> None:
-        """Remember how `model` looks now: the look that `wear(None)` gives back."""
+        """Remember how `model` looks now: the look that `apply(None)` gives back."""
         self._mujoco, self._model = mujoco, model
         self._own = {name: getattr(model, name).copy() for name in LOOKS}
         self._headlight = {name: getattr(model.vis.headlight, name).copy() for name in HEADLIGHT}
 
-    def wear(self, appearance: Appearance | None) -> None:
+    def apply(self, appearance: Appearance | None) -> None:
         """Dress the model, whatever it wore before; None and strength 0 are its own look.
 
         Places of lights and cameras show in MjData after the next `mj_forward` or `mj_camlight`. Raises ValueError,

@@ -1,20 +1,29 @@
-"""Collect episodes from the simulator: demonstrations, failures, suboptimal attempts and play, on every core."""
+"""Collect episodes from the simulator, on every core, and record those that a store does not hold yet.
+
+They are demonstrations, failures, suboptimal attempts and play.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import hashlib
+import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from robot.core.data import Action, Episode, Observation, Outcome
 from robot.core.errors import SailError
+from robot.core.files import FolderLock
+from robot.episodes.store import EpisodeStore
 from sim.appearance import Appearance
 from sim.experts import FAILURE_KINDS, Driver, FailureKind, Play, ScriptedExpert, Suboptimal
 from sim.metaworld import MetaWorldRobot
@@ -41,6 +50,21 @@ class Request:
     action_repeat: int = 2
     cameras: tuple[str, ...] = ("corner2",)
     appearance: Appearance | None = None
+
+    @property
+    def form(self) -> str:
+        """Return a name for what episodes must share to be learnt from together: cameras, picture size and rate."""
+        return digest({name: getattr(self, name) for name in ("cameras", "image_size", "action_repeat")})
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is asked for as JSON has it."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+
+def digest(options: Mapping[str, object]) -> str:
+    """Return eight hexadecimal digits that name options by their values."""
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def record(robot: MetaWorldRobot, driver: Driver, seed: int, max_steps: int, stop_on_success: bool) -> Episode:
@@ -125,6 +149,47 @@ def collect(requests: Sequence[Request], workers: int | None = None) -> Generato
         executor.shutdown(cancel_futures=True)
 
 
+def missing_of(store: EpisodeStore, wanted: Mapping[str, Request]) -> dict[str, Request]:
+    """Return those of the episodes wanted, by their ids, that a store does not hold yet."""
+    known = set(store.ids())
+    return {name: request for name, request in wanted.items() if name not in known}
+
+
+def record_missing(
+    store: EpisodeStore,
+    wanted: Mapping[str, Request],
+    workers: int | None = None,
+    begun: Callable[[int], object] = lambda missing: None,
+    recorded: Callable[[Request, Episode], object] = lambda request, episode: None,
+    out_of_time: Callable[[], bool] = lambda: False,
+    waiting: Callable[[str], object] | None = None,
+) -> int:
+    """Record the episodes wanted, by their ids, that a store does not hold yet, and return how many those were.
+
+    Each says in its description what was asked for (`request`), and as `config_hash` its form. `begun` is called with
+    how many are missing, where some are, and `recorded` after each; `out_of_time` is asked before each and ends it.
+    Where another process records into the store, HeldError is raised; or `waiting` is called with a sentence about it,
+    and what it left undone is recorded when it has ended.
+    """
+    if not missing_of(store, wanted):
+        return 0
+    done = 0
+    with FolderLock(store.folder, "record into another folder with data=…", waiting):
+        missing = missing_of(store, wanted)
+        if missing:
+            begun(len(missing))
+        with contextlib.closing(collect(list(missing.values()), workers)) as episodes:
+            for name, request in missing.items():
+                if out_of_time():
+                    break
+                episode = next(episodes)
+                formed = dataclasses.replace(episode, config_hash=request.form)
+                store.add(formed, episode_id=name, more={"request": request.as_json()})
+                done += 1
+                recorded(request, episode)
+    return done
+
+
 def _leave_ctrl_c_to_the_parent() -> None:
     """Let a worker end the episode it is at when Ctrl-C reaches all processes; the parent asks for no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -143,5 +208,5 @@ def _robot(request: Request) -> MetaWorldRobot:
     robot = _cached[key]
     if request.cameras:
         robot.look_from(request.cameras)
-    robot.wear(request.appearance)
+    robot.set_appearance(request.appearance)
     return robot

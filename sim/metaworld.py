@@ -18,9 +18,9 @@ from robot.core.data import Action, ActionSpec, Observation, RobotSpec
 from robot.core.errors import UnknownNameError
 from sim.appearance import Appearance, Looks
 from sim.rendering import OffscreenRenderer, RenderSettings, camera_matrix, choose_backend
+from sim.tasks import PHYSICS_HZ as PHYSICS_HZ
 from sim.tasks import check_task, instruction
 
-PHYSICS_HZ = 80.0
 CAMERA_POSITIONS_M: Mapping[str, tuple[float, float, float]] = {"corner2": (0.75, 0.075, 0.7)}
 """Cameras moved from MetaWorld's own place, as in the papers (Adapt2Act, SAIL)."""
 UPSIDE_DOWN = frozenset({"corner", "corner2", "corner3", "corner4"})
@@ -37,6 +37,7 @@ def action_spec(action_repeat: int) -> ActionSpec:
         low=np.full(4, -1, np.float32),
         high=np.full(4, 1, np.float32),
         rate_hz=PHYSICS_HZ / action_repeat,
+        is_relative=True,
     )
 
 
@@ -83,7 +84,7 @@ class MetaWorldRobot:
         for name, position in CAMERA_POSITIONS_M.items():
             self._env.model.camera(name).pos[:] = position
         self._looks = Looks(mujoco, self._env.model)
-        self._looks.wear(appearance)
+        self._looks.apply(appearance)
         self._renderer: OffscreenRenderer | None = None
         if self._cameras:
             self._renderer = OffscreenRenderer(self._env.model, self._size, render)
@@ -105,12 +106,12 @@ class MetaWorldRobot:
         self._start(self._seed + 1 if seed is None else int(seed))
         return self.observe()
 
-    def wear(self, appearance: Appearance | None) -> None:
+    def set_appearance(self, appearance: Appearance | None) -> None:
         """Change how the scene looks from now on; None is its own look.
 
         Physics goes on as if nothing had happened; displaced cameras have other matrices in `spec`.
         """
-        self._looks.wear(appearance)
+        self._looks.apply(appearance)
         self._mujoco.mj_camlight(self._env.model, self._env.data)
         self._spec = self._make_spec()
 
@@ -160,8 +161,13 @@ class MetaWorldRobot:
         self._succeeded = self._succeeded or bool(info["success"])
 
     def succeeded(self) -> bool:
-        """Return the simulator's ground truth: whether the task has been done since the last reset."""
+        """Return the simulator's ground truth: whether the task has been done since the last reset or `count_anew`."""
         return self._succeeded
+
+    def count_anew(self) -> None:
+        """Let success count from now on, and not from the last reset."""
+        self._succeeded = False
+        self._env.curr_path_length = 0  # MetaWorld's own count of steps, after so many of which it wants a reset
 
     @property
     def reach_m(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

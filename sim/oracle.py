@@ -21,6 +21,8 @@ class OraclePlanner:
     """Plan by simulating the task's scripted expert from the state carried by the observation."""
 
     identity = "oracle"
+    method = "oracle_{inverse_dynamics}"
+    reads_state = True
 
     def __init__(
         self, frames: int = 8, stride: int = 2, camera: str = "corner2", image_size: int = 128, action_repeat: int = 2

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import pickle
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -116,6 +116,13 @@ class MetaWorldPool:
             answers |= self._call("reset", missing)
         self._lost -= answers.keys()
         return answers
+
+    def observe(self, robots: Collection[int]) -> dict[int, Observation]:
+        """Return what the robots named observe where they are, for attempts that begin there.
+
+        Those of a worker that has died are missing until their next reset.
+        """
+        return self._call("observe", dict.fromkeys(number for number in robots if number not in self._lost))
 
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
         """Let the robots named act; those of a worker that has died are missing from the answer until their next reset.
@@ -247,5 +254,8 @@ def _portable(problem: Exception) -> Exception:
 def _answer(robot: MetaWorldRobot, verb: str, argument: Any) -> Observation | Feedback:
     if verb == "reset":
         return robot.reset(argument)
+    if verb == "observe":
+        robot.count_anew()
+        return robot.observe()
     sent = robot.act(argument)
     return Feedback(sent, robot.observe(), robot.succeeded())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -46,8 +47,10 @@ def choose_backend() -> str:
     """Set MUJOCO_GL to a backend that works and return its name; a value set by the user is tried first.
 
     Call it before `mujoco` is first imported. The choice is inherited by worker processes, which do not probe again.
-    Raises RenderingError, saying what to install, when none works.
+    Raises RenderingError, saying what to install, when none works, ModuleNotFoundError where there is no MuJoCo.
     """
+    if importlib.util.find_spec("mujoco") is None:
+        raise ModuleNotFoundError("No module named 'mujoco'", name="mujoco")
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted and os.environ.get("SAIL_RENDERER_PROBED") == wanted:
         return wanted

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from robot.core.errors import UnknownNameError
 
+PHYSICS_HZ = 80.0
+"""MetaWorld's own actions a second."""
+
 INSTRUCTIONS: dict[str, str] = {
     "assembly": "put the ring on the peg",
     "basketball": "dunk the basketball into the hoop",
@@ -106,6 +109,16 @@ RESERVED: tuple[str, ...] = (
 GENERAL: tuple[str, ...] = tuple(task for task in INSTRUCTIONS if task not in {*SEEN, *UNSEEN, *RESERVED})
 """The other tasks outside MW-12: the general planner sees demonstrations of them and of no other task."""
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "seen": SEEN,
+    "unseen": UNSEEN,
+    "tuning": TUNING,
+    "general": GENERAL,
+    "reserved": RESERVED,
+    "all": tuple(INSTRUCTIONS),
+}
+"""What a selection may name beside tasks."""
+
 PARAPHRASES: dict[str, tuple[str, ...]] = {
     "assembly": ("place the ring over the peg",),
     "button-press": ("push the button in",),
@@ -158,19 +171,14 @@ def check_task(task: str) -> None:
 
 
 def tasks_of(selection: str) -> tuple[str, ...]:
-    """Return the tasks a selection names: `seen`, `unseen`, `tuning`, `general`, `reserved`, `all`, or task names."""
-    groups = {
-        "seen": SEEN,
-        "unseen": UNSEEN,
-        "tuning": TUNING,
-        "general": GENERAL,
-        "reserved": RESERVED,
-        "all": tuple(INSTRUCTIONS),
-    }
-    if selection in groups:
-        return groups[selection]
-    names = tuple(name.strip() for name in selection.split(",") if name.strip())
-    for name in names or (selection,):
-        if name not in INSTRUCTIONS:
-            raise UnknownNameError("task", name, (*INSTRUCTIONS, *groups))
-    return names
+    """Return the tasks that a selection names: groups (see `GROUPS`) and tasks, mixed as one likes, between commas.
+
+    They come in the order named, each once. Raises UnknownNameError, with the nearest names, for an unknown one.
+    """
+    names = [name.strip() for name in selection.split(",") if name.strip()]
+    found: list[str] = []
+    for name in names or [selection]:
+        if name not in GROUPS and name not in INSTRUCTIONS:
+            raise UnknownNameError("task", name, (*INSTRUCTIONS, *GROUPS))
+        found += GROUPS.get(name, (name,))
+    return tuple(dict.fromkeys(found))

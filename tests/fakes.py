@@ -7,23 +7,28 @@ the words it hears. Nothing here needs torch, and everything is a function of se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from policies.imagine_then_track import ImagineThenTrack
 from robot.core.data import (
     Action,
     ActionSpec,
     Episode,
     Feedback,
+    Intent,
     Observation,
     Outcome,
     RobotSpec,
     SamplerSettings,
     Verdict,
     VideoPlan,
+    View,
 )
+from robot.core.protocols import InverseDynamics
 
 SPEC = RobotSpec(
     name="toy",
@@ -50,10 +55,12 @@ class ToyRobot:
         self.seed: int | None = None
         self.steps = 0
         self.position = np.zeros(2, np.float32)
+        self.done = False
 
     def reset(self, seed: int | None = None) -> Observation:
         self.seed = seed
         self.steps = 0
+        self.done = False
         self.position = np.random.default_rng(seed).uniform(-0.2, 0.2, 2).astype(np.float32)
         return self.observe()
 
@@ -66,10 +73,14 @@ class ToyRobot:
         sent = Action(SPEC.action.clip(action.values))
         self.position = self.position + STEP_M * sent.values
         self.steps += 1
+        self.done = self.done or bool(self.position[0] >= 1.0)
         return sent
 
     def succeeded(self) -> bool:
-        return bool(self.position[0] >= 1.0)
+        return self.done
+
+    def count_anew(self) -> None:
+        self.done = False
 
     def close(self) -> None:
         self.closed += 1
@@ -113,6 +124,11 @@ class ToyPool:
                 raise RuntimeError(f"robot {number} does not answer")
         return {number: self.robots[number].reset(seed) for number, seed in seeds.items()}
 
+    def observe(self, robots: Collection[int]) -> dict[int, Observation]:
+        for number in robots:
+            self.robots[number].count_anew()
+        return {number: self.robots[number].observe() for number in robots if number not in self.dead}
+
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
         if self.on_act is not None:
             self.on_act()
@@ -149,6 +165,10 @@ class ToyPlanner:
     def identity(self) -> str:
         return json.dumps(self.skills, sort_keys=True)
 
+    @property
+    def view(self) -> View:
+        return View(stride_s=self.stride_s, frames=self.frames)
+
     def plan(
         self,
         observations: Sequence[Observation],
@@ -173,11 +193,70 @@ class ToyPlanner:
 class ToyInverseDynamics:
     """Go where the plan points, asking for twice of what the robot can do."""
 
+    identity = "toy"
+
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         return [2.0 if plan.frames[0, 0, 0, 0] else -2.0 for plan in plans]
 
     def act(self, observations: Sequence[Observation], handles: Sequence[object], steps: Sequence[int]) -> list[Action]:
         return [Action(np.array([handle, 0.0], np.float32)) for handle in handles]
+
+
+def toy_policy(
+    planner: ToyPlanner | None = None,
+    inverse_dynamics: InverseDynamics | None = None,
+    execute_frames: int = 6,
+) -> ImagineThenTrack:
+    """Return the policy of a toy planner, of one without any skill unless given."""
+    return ImagineThenTrack(
+        planner if planner is not None else ToyPlanner(),
+        inverse_dynamics if inverse_dynamics is not None else ToyInverseDynamics(),
+        SPEC.action.rate_hz,
+        execute_frames,
+    )
+
+
+class Rightward:
+    """A policy without plans that looks at every step, as behaviour cloning does: right of 0.5 m it goes slower."""
+
+    identity = "rightward"
+
+    def begin(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[Intent]:
+        return [Intent(1000) for _ in zip(observations, instructions, seeds, strict=True)]
+
+    def act(self, observations: Sequence[Observation], intents: Sequence[Intent], steps: Sequence[int]) -> list[Action]:
+        ahead = [0.5 if observation.proprio[0] > 0.5 else 1.0 for observation in observations]
+        return [Action(np.array([speed, 0.0], np.float32)) for speed in ahead]
+
+
+class Chunks:
+    """A policy without plans that draws eight actions at once and executes five, as a Diffusion Policy does."""
+
+    identity = "chunks"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    def begin(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[Intent]:
+        self.asked.extend(zip(instructions, seeds, strict=True))
+        drawn = [np.random.default_rng(seed).uniform(0.2, 1.0, (8, 2)).astype(np.float32) for seed in seeds]
+        return [Intent(5, 8, handle=chunk) for chunk, _ in zip(drawn, observations, strict=True)]
+
+    def act(self, observations: Sequence[Observation], intents: Sequence[Intent], steps: Sequence[int]) -> list[Action]:
+        chosen: list[Any] = [intent.handle for intent in intents]
+        return [Action(chunk[step].copy()) for chunk, step in zip(chosen, steps, strict=True)]
 
 
 class ToyLearner:

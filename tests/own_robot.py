@@ -65,6 +65,8 @@ class OwnRobot(ToyRobot):
 class Rightwards:
     """An inverse dynamics that goes to the right, whatever the plan."""
 
+    identity = "rightwards"
+
     def begin(self, observations: object, plans: list[object]) -> list[object]:
         return [None] * len(plans)
 

@@ -17,7 +17,8 @@ from diffusers import AutoencoderKLLTXVideo, LTXImageToVideoPipeline
 from torch import Tensor
 
 from planners.imagining import pick_device
-from planners.parametrisation import Flow, Parametrisation, Predict
+from planners.parametrisation import Flow, Parametrisation
+from planners.scores import Predict
 from robot.core.checkpoints import identity_of
 
 

@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware.extras import maker_package
 from robot.core.errors import SailError
 from robot.core.joints import Joints
+
+mujoco = maker_package("mujoco", "kinematics", "An arm that is moved by displacements of its tool")
 
 Matrix = NDArray[np.float64]
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import mujoco
 import numpy as np
 
-from hardware.arms.kinematics import ArmKinematics
+from hardware.arms.kinematics import ArmKinematics, mujoco
 from hardware.arms.ur import ARM_JOINTS, NAMES, SPEEDS
 from robot.core.errors import UnknownNameError
 

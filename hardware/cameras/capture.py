@@ -20,7 +20,8 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 
 from hardware.cameras.admission import REFUSED_WAIT_S, STILL_S, Admission
-from hardware.cameras.lens import Intrinsics, intrinsics_of, rate_of
+from hardware.cameras.lens import intrinsics_of, rate_of
+from hardware.wire.reports import Intrinsics
 from robot.core.data import Image
 from robot.core.errors import SailError
 from robot.core.protocols import Camera

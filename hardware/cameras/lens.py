@@ -6,11 +6,9 @@ import contextlib
 import math
 from collections.abc import Sequence
 
+from hardware.wire.reports import Intrinsics
 from robot.core.errors import SailError
 from robot.core.protocols import Camera
-
-Intrinsics = tuple[float, float, float, float]
-"""fx, fy, cx, cy in pixels of a picture of the camera's size, the centres of pixels being whole."""
 
 
 def checked_intrinsics(camera: str, values: Sequence[float] | None) -> Intrinsics | None:

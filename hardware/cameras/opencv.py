@@ -80,6 +80,11 @@ class OpenCVCamera:
             raise SailError(f"Camera {self._name!r}: there is no video file {self._source}.")
         try:
             import cv2
+        except ModuleNotFoundError:
+            raise SailError(
+                f"Camera {self._name!r} needs OpenCV, which is not installed: install it with "
+                '`pip install "sail-stack[opencv]"`.'
+            ) from None
         except ImportError as problem:
             raise SailError(
                 f"Camera {self._name!r} needs OpenCV, which cannot be imported ({said(problem)}); on Debian or Ubuntu, "

@@ -9,24 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware.server.rulings import GRIPPER
+from hardware.arms.tool import ToolKinematics
+from hardware.wire.commands import GRIPPER
 from hardware.wire.reports import Welcome
 from robot.core.data import ActionSpec, FloatArray
 from robot.core.joints import Joints
 
 NEWTON_STEPS = 12
-
-
-class ToolKinematics(Protocol):
-    """What is needed of an arm's kinematics, such as an `ArmKinematics`. Its joints have no gripper."""
-
-    def forward(self, joints: Joints) -> Any:
-        """Return the tool's pose, a dataclass with `position`, float64 (3,) in m, for joint positions (A,)."""
-        ...
-
-    def towards(self, joints: Joints, target: Any, period_s: float) -> Joints:
-        """Return joint positions (A,) one period later on the way to a pose."""
-        ...
 
 
 class ActionKind(Protocol):
@@ -159,6 +148,7 @@ class Displacement:
             np.full(4, -1, np.float32),
             np.full(4, 1, np.float32),
             rate_hz,
+            is_relative=True,
         )
         self._from = description.home.copy()
         self._pose: Any = None

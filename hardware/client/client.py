@@ -16,10 +16,9 @@ import zmq
 from numpy.typing import NDArray
 
 from hardware.client.heartbeat import Heartbeat
-from hardware.server.camera_feed import decode_jpeg
-from hardware.server.rulings import Decision, Ruling
-from hardware.server.safety import State
 from hardware.wire.clocks import ClockOffset, now
+from hardware.wire.commands import CommandResult, Decision
+from hardware.wire.jpeg import decode_jpeg
 from hardware.wire.keys import ClientKeys
 from hardware.wire.lines import ArmError as ArmError
 from hardware.wire.lines import ArmRefusedError as ArmRefusedError
@@ -30,6 +29,7 @@ from hardware.wire.lines import secure
 from hardware.wire.messages import Message, MessageError, MismatchError, pack, unpack
 from hardware.wire.reasons import Code, told_reason
 from hardware.wire.reports import ArmReport, Frame, Welcome, read_report, read_welcome
+from hardware.wire.states import State
 from robot.core.errors import SailError
 
 MOST_BEATS = 2
@@ -210,8 +210,8 @@ class ArmClient:
 
     def submit(
         self, times_s: NDArray[np.float64], positions: NDArray[np.float64], seen_s: float | None = None
-    ) -> Ruling:
-        """Ask the arm to pass through waypoints and return the ruling.
+    ) -> CommandResult:
+        """Ask the arm to pass through waypoints and return the result.
 
         `times_s`: float64 (N,), on this machine's monotonic clock. `positions`: float64 (N, J). `seen_s`: when the
         observation behind them was made, on the same clock.
@@ -230,7 +230,7 @@ class ArmClient:
         if any(reason.code is Code.SESSION for reason in reasons):
             with contextlib.suppress(SailError):
                 self._greet_again(session)
-        return Ruling(
+        return CommandResult(
             int(answer.body["sequence"]),
             Decision(answer.body["verdict"]),
             reasons,

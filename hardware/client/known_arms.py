@@ -7,7 +7,6 @@ import os
 import shlex
 from pathlib import Path
 
-from hardware.server.desk import identity
 from hardware.wire.reports import Welcome
 from robot.core.errors import SailError
 
@@ -25,7 +24,7 @@ class KnownArms:
         """
         description = welcome.description
         said = {
-            "robot": identity(description.name, description.serial),
+            "robot": description.identity,
             "calibration": description.calibration,
         }
         arms = self._read()

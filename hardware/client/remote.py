@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware.arms.homing import home_speeds
 from hardware.client.actions import ActionFactory, JointPositions
 from hardware.client.client import ArmClient, ArmError, ArmRefusedError, StoppedError
 from hardware.client.views import SquareView
-from hardware.server.rulings import Decision, Ruling, follows
-from hardware.server.safety import SafetySettings, State, home_speeds
 from hardware.wire.clocks import now
+from hardware.wire.commands import CommandResult, Decision, follows
 from hardware.wire.keys import ClientKeys
 from hardware.wire.reasons import NOTHING, Code, told_reason
 from hardware.wire.reports import ArmReport, Frame
+from hardware.wire.states import State
 from robot.core.data import Action, Observation, RobotSpec
 from robot.core.errors import UnknownNameError
 from robot.core.joints import Joints
@@ -207,9 +208,9 @@ class RemoteRobot:
         asked = self._kind.target(values, report.position)
         if self._kind.is_relative:
             asked = self._within_reach(asked, report)
-        ruling = self._send(asked, report)
-        sent = Action(self._kind.sent(values, asked, ruling.positions[-1]))
-        self._going_to = ruling.positions[-1]
+        result = self._send(asked, report)
+        sent = Action(self._kind.sent(values, asked, result.positions[-1]))
+        self._going_to = result.positions[-1]
         self._seen_s = None
         self._due_s += self._period_s
         if (left_s := self._due_s - now()) > 0:
@@ -225,7 +226,7 @@ class RemoteRobot:
 
     def easing_speeds(self) -> Joints:
         """Return how fast the joints go home by default, float64 (J,), in their units a second."""
-        return home_speeds(self.client.welcome.description, SafetySettings())
+        return home_speeds(self.client.welcome.description)
 
     def succeeded(self) -> bool | None:
         """Return a simulated scene's ground truth since its last reset; None where nobody knows, as on a real arm."""
@@ -234,17 +235,17 @@ class RemoteRobot:
 
     def submit(
         self, times_s: NDArray[np.float64], positions: NDArray[np.float64], seen_s: float | None = None
-    ) -> Ruling:
-        """Ask the arm to pass through a chunk of waypoints, without waiting, and return the ruling.
+    ) -> CommandResult:
+        """Ask the arm to pass through a chunk of waypoints, without waiting, and return the result.
 
         `times_s`: float64 (N,), on this machine's monotonic clock. `positions`: float64 (N, J). `seen_s`: when the
         observation that they were planned from was made.
         """
-        ruling = self.client.submit(times_s, positions, seen_s)
-        if ruling.decision is not Decision.REJECT:
-            self._going_to = ruling.positions[-1]
+        result = self.client.submit(times_s, positions, seen_s)
+        if result.decision is not Decision.REJECT:
+            self._going_to = result.positions[-1]
             self._kind.begin(self._going_to)
-        return ruling
+        return result
 
     def halt(self, timeout_s: float = 2.0) -> None:
         """Bring the arm to rest, where it holds and takes no more commands until the next reset.
@@ -302,7 +303,7 @@ class RemoteRobot:
         """Return where the way of the next action begins, (J,)."""
         return self._going_to if report.at_rest else report.sent
 
-    def _send(self, asked: Joints, report: ArmReport) -> Ruling:
+    def _send(self, asked: Joints, report: ArmReport) -> CommandResult:
         """Send the arm to joint positions by way of waypoints that it can reach in time."""
         start = self._start(report)
         ahead_s = self._period_s * (1 + self._lead)
@@ -316,11 +317,11 @@ class RemoteRobot:
         for _ in range(3):
             assert self._due_s is not None
             first_s = max(self._due_s, now() + self.delay_s)
-            ruling = self.client.submit(first_s + shares * duration_s, waypoints, self._seen_s)
-            if ruling.decision is not Decision.REJECT:
-                self.clamped += ruling.decision is Decision.CLAMP
-                return ruling
-            problem = ruling.reasons[0]
+            result = self.client.submit(first_s + shares * duration_s, waypoints, self._seen_s)
+            if result.decision is not Decision.REJECT:
+                self.clamped += result.decision is Decision.CLAMP
+                return result
+            problem = result.reasons[0]
             if problem.code in (Code.FAULT, Code.STOPPED):
                 raise StoppedError(f"The arm does not move: {problem}. `sail arm clear` clears it.", problem.code)
             if problem.code not in (Code.PAST, Code.DEGRADED, Code.EASING_IN):

@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
-from hardware.client.actions import ActionFactory, Displacement, JointPositions, ToolKinematics
+from hardware.arms.tool import ToolKinematics
+from hardware.client.actions import ActionFactory, Displacement, JointPositions
 from hardware.client.known_arms import KnownArms
 from hardware.client.remote import RemoteRobot
 from hardware.wire.clocks import now
@@ -156,15 +155,6 @@ def metaworld_at_the_end_of_a_wire(
     except BaseException:
         server.close()
         raise
-
-
-def panda_kinematics() -> ToolKinematics:
-    """Return the kinematics of Franka's Panda and FR3, which are the same but for limits: tool between the fingers."""
-    from hardware.arms.kinematics import ArmKinematics  # brings MuJoCo along, which other arms do without
-
-    model = Path(__file__).parents[1] / "models" / "panda" / "scene.xml"
-    joints = [f"joint{number}" for number in range(1, 8)]
-    return ArmKinematics(model, joints, "tool", np.array([2.175] * 4 + [2.61] * 3))
 
 
 class ServerProcess:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,11 +22,7 @@ class SquareView:
         self._top, self._left = (height - self._edge) // 2, (width - self._edge) // 2
         self._is_whole = size == (side, side)
         self._side = side
-        self._cv2: Any = None
-        if self._edge != side:
-            import cv2
-
-            self._cv2 = cv2
+        self._places, self._weights = taps(self._edge, side)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -40,15 +34,37 @@ class SquareView:
         if self._is_whole:
             return image
         square = image[self._top : self._top + self._edge, self._left : self._left + self._edge]
-        if self._cv2 is None:
+        if self._edge == self._side:
             return np.ascontiguousarray(square)
-        smaller = self._edge > self._side
-        method = self._cv2.INTER_AREA if smaller else self._cv2.INTER_LINEAR
-        return np.asarray(self._cv2.resize(square, (self._side, self._side), interpolation=method), np.uint8)
+        rows = np.zeros((self._side, self._edge, 3), np.float32)
+        seen = np.zeros((self._side, self._side, 3), np.float32)
+        for places, weights in zip(self._places, self._weights, strict=True):
+            rows += weights[:, None, None] * square[places]
+        for places, weights in zip(self._places, self._weights, strict=True):
+            seen += weights[:, None] * rows[:, places]
+        return np.rint(seen).astype(np.uint8)
 
     def matrix(self, world_to_image: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return world_to_image, float64 (3, 4), of the view, for that of the pictures; pixel centres are whole."""
         return square_matrix(world_to_image, (self._top, self._left), self._edge, self._side)
+
+
+def taps(edge: int, side: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return which of `edge` pixels in a row make each of `side`, (K, side), and their weights, float32 (K, side).
+
+    A smaller row is made of the averages over what each pixel covers, a larger one of straight lines between pixels,
+    as OpenCV's INTER_AREA and INTER_LINEAR do it.
+    """
+    scale = edge / side
+    if side < edge:
+        low, high = np.arange(side) * scale, np.arange(1, side + 1) * scale
+        places = np.floor(low).astype(np.intp) + np.arange(int(np.ceil(scale)) + 1)[:, None]
+        weights = np.clip(np.minimum(high, places + 1) - np.maximum(low, places), 0.0, None) / scale
+    else:
+        centres = np.clip((np.arange(side) + 0.5) * scale - 0.5, 0.0, edge - 1.0)
+        places = np.floor(centres).astype(np.intp) + np.arange(2)[:, None]
+        weights = 1.0 - np.abs(centres - places)
+    return np.minimum(places, edge - 1), weights.astype(np.float32)
 
 
 def square_matrix(

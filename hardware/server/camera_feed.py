@@ -7,7 +7,6 @@ states, and a client sees, is that of the newest picture which can be driven by.
 from __future__ import annotations
 
 import contextlib
-import io
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from hardware.cameras.capture import WatchedCamera
 from hardware.server.complaints import Complaints
 from hardware.server.precedence import CAMERAS, take_precedence
 from hardware.wire.clocks import now
+from hardware.wire.jpeg import encode_jpeg
 from hardware.wire.messages import Message, pack
 from robot.core.data import Image
 from robot.core.errors import SailError
@@ -136,25 +136,3 @@ class CameraFeed(threading.Thread):
         self.captured_s = float(captured_s)
         self._latest_s.append(self.captured_s)
         self.problem = ""
-
-
-def encode_jpeg(image: Image, quality: int = 90) -> NDArray[np.uint8]:
-    """Return a picture, uint8 (H, W, 3), as a JPEG file, uint8 (bytes,)."""
-    from PIL import Image as Pictures
-
-    file = io.BytesIO()
-    Pictures.fromarray(image).save(file, "JPEG", quality=quality)
-    return np.frombuffer(file.getvalue(), np.uint8)
-
-
-def decode_jpeg(data: NDArray[np.uint8], size: tuple[int, int]) -> Image:
-    """Return the picture in a JPEG file, uint8 (H, W, 3); raise SailError unless it is one of that size (H, W)."""
-    from PIL import Image as Pictures
-
-    try:
-        with Pictures.open(io.BytesIO(data.tobytes()), formats=["JPEG"]) as file:
-            if (file.height, file.width) != size:
-                raise SailError(f"A picture of {size} was expected, got {(file.height, file.width)}.")
-            return np.asarray(file.convert("RGB"), np.uint8).copy()
-    except (OSError, ValueError, SyntaxError, Pictures.DecompressionBombError) as error:
-        raise SailError(f"A picture cannot be read ({error}).") from None

@@ -1,4 +1,4 @@
-"""What was asked and what was sent: every command with its ruling, in files of a bounded size."""
+"""What was asked and what was sent: every command with its result, in files of a bounded size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.server.complaints import Complaints
-from hardware.server.rulings import Command, Ruling
+from hardware.wire.commands import Command, CommandResult
 from robot.core.errors import SailError
 
 MIB = 1 << 20
@@ -22,7 +22,7 @@ STRANGERS_A_SECOND = 5
 
 
 class CommandLog:
-    """Keep the latest commands with their rulings and, where a path is given, write them as JSON lines.
+    """Keep the latest commands with their results and, where a path is given, write them as JSON lines.
 
     When the file has `limit_bytes` / 2 it becomes NAME.1, in place of an earlier one, and a new one begins; so both
     together stay below `limit_bytes`. A disk that is full costs lines, counted in `lost` and complained of, and nothing
@@ -37,7 +37,7 @@ class CommandLog:
         limit_bytes: int = 200 * MIB,
         complaints: Complaints | None = None,
     ) -> None:
-        self.latest: deque[tuple[float, Command, Ruling]] = deque(maxlen=kept)
+        self.latest: deque[tuple[float, Command, CommandResult]] = deque(maxlen=kept)
         self.lost = 0
         self._path, self._limit, self._complaints = path, limit_bytes, complaints or Complaints()
         self._pending: list[bytes] = []
@@ -53,23 +53,23 @@ class CommandLog:
                     f"The log of commands {path} cannot be written ({error}): name another with log=…, or none by log="
                 ) from None
 
-    def add(self, time_s: float, client: str, command: Command, ruling: Ruling) -> None:
-        """Take note of a command of the lease holder, `client`, that was ruled on at `time_s`."""
-        self.latest.append((time_s, command, ruling))
+    def add(self, time_s: float, client: str, command: Command, result: CommandResult) -> None:
+        """Take note of a command of the lease holder, `client`, that was decided on at `time_s`."""
+        self.latest.append((time_s, command, result))
         self._write(
             {
                 "time_s": time_s,
                 "client": client,
-                "sequence": ruling.sequence,
-                "decision": ruling.decision.value,
-                "reasons": list(ruling.reasons),
+                "sequence": result.sequence,
+                "decision": result.decision.value,
+                "reasons": list(result.reasons),
                 "asked_times_s": _listed(command.times_s),
                 "asked": _listed(command.positions),
-                "sent": _listed(ruling.positions),
+                "sent": _listed(result.positions),
             }
         )
 
-    def add_stranger(self, time_s: float, command: Command, ruling: Ruling) -> None:
+    def add_stranger(self, time_s: float, command: Command, result: CommandResult) -> None:
         """Take note of a command from somebody who does not hold the lease, in short, and of a few a second only."""
         if int(time_s) != self._second:
             self._second, self._strangers = int(time_s), 0
@@ -80,9 +80,9 @@ class CommandLog:
         line: dict[str, object] = {
             "time_s": time_s,
             "client": None,
-            "sequence": ruling.sequence,
-            "decision": ruling.decision.value,
-            "reasons": list(ruling.reasons),
+            "sequence": result.sequence,
+            "decision": result.decision.value,
+            "reasons": list(result.reasons),
             "waypoints": len(command.times_s),
             "left_out_before": self._left_out,
         }

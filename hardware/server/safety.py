@@ -9,26 +9,18 @@ This is no safety-rated emergency stop: it is software on an ordinary computer. 
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware.arms.homing import HOME_SHARE, SHARE, home_speeds
 from hardware.server.reference import Reference, eased
-from hardware.server.rulings import (
-    Command,
-    Decision,
-    Forward,
-    Proposal,
-    Ruling,
-    fitted,
-    follows,
-    misshapen,
-    rejected,
-)
 from hardware.server.shaping import MotionLimits, Shaper
+from hardware.server.validation import Forward, Proposal, fitted, misshapen, rejected
+from hardware.wire.commands import Command, CommandResult, Decision, follows
 from hardware.wire.reasons import NOTHING, Code, Reason
+from hardware.wire.states import ARMED, State
 from robot.core.joints import ArmDescription, Joints, JointState
 
 MOST_WAYPOINTS = 100
@@ -43,21 +35,6 @@ COMING_TO_REST = Reason("the arm is still coming to rest: try again in a moment"
 ENDING = Reason("the server ends", Code.ENDING)
 MEANWHILE = Reason("the arm was stopped, sent elsewhere or lent anew meanwhile", Code.MEANWHILE)
 NOWHERE = Reason("the arm does not say where it is", Code.UNREADABLE)
-LEAST_HOME_SPEED = {"rad": 0.2, "m": 0.05}
-"""Home is no slower than that, per unit and second, where an arm's limits allow it."""
-
-
-class State(enum.StrEnum):
-    """Say what an arm does; docs/arm-protocol.md has a table of every transition."""
-
-    DISARMED = "DISARMED"
-    HOLDING = "HOLDING"
-    RUNNING = "RUNNING"
-    DEGRADED = "DEGRADED"
-    FAULT = "FAULT"
-
-
-ARMED = (State.HOLDING, State.RUNNING, State.DEGRADED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +55,7 @@ class SafetySettings:
 
     servo_hz: float = 250.0
     margin: float = 0.01
-    share: float = 0.9
+    share: float = SHARE
     silence_s: float = 0.15
     lease_s: float = 0.5
     observation_age_s: float = 2.0
@@ -94,7 +71,7 @@ class SafetySettings:
     workspace_low: tuple[float, float, float] | None = None
     workspace_high: tuple[float, float, float] | None = None
     workspace_margin_m: float = 0.005
-    home_share: float = 0.3
+    home_share: float = HOME_SHARE
 
     def __post_init__(self) -> None:
         if not 20.0 <= self.servo_hz <= 2000.0:
@@ -113,16 +90,6 @@ class SafetySettings:
             size = np.subtract(self.workspace_high, self.workspace_low)
             if np.any(size <= 2 * self.workspace_margin_m):
                 raise ValueError("Each side of the workspace box must be longer than twice its margin.")
-
-
-def home_speeds(description: ArmDescription, settings: SafetySettings) -> Joints:
-    """Return how fast each joint goes home, float64 (J,), in its unit a second.
-
-    An arm whose driver slows it down already need not be slowed down again and again.
-    """
-    velocity = settings.share * description.velocity
-    least = np.array([LEAST_HOME_SPEED[unit] for unit in description.units])
-    return np.asarray(np.minimum(velocity, np.maximum(settings.home_share * velocity, least)), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,17 +314,17 @@ class Governor:
 
     def _eased_to(self, goal: Joints, now_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return waypoints, times (M,) and positions (M, J), of a slow straight way from where the arm will rest."""
-        velocity = home_speeds(self.description, self.settings)
+        velocity = home_speeds(self.description, self.settings.share, self.settings.home_share)
         acceleration = self.settings.home_share * self.limits.acceleration
         return eased(self._shaper.stopping_position, goal, velocity, acceleration, now_s)
 
-    def offer(self, command: Command, now_s: float) -> Ruling:
+    def offer(self, command: Command, now_s: float) -> CommandResult:
         """Take a command or refuse it, and say which: `propose`, `fit` and `adopt` in one."""
         proposal = self.propose(command, now_s)
-        return proposal if isinstance(proposal, Ruling) else self.adopt(self.fit(proposal), now_s)
+        return proposal if isinstance(proposal, CommandResult) else self.adopt(self.fit(proposal), now_s)
 
-    def propose(self, command: Command, now_s: float, generation: int | None = None) -> Proposal | Ruling:
-        """Return a command with the arm as it is now, to be fitted to the limits, or the ruling that rejects it.
+    def propose(self, command: Command, now_s: float, generation: int | None = None) -> Proposal | CommandResult:
+        """Return a command with the arm as it is now, to be fitted to the limits, or the result that rejects it.
 
         Quick: whoever holds a lock that the servo needs may call it. `generation`: what it was when the command was
         found to be the holder's, now where it is None.
@@ -378,8 +345,8 @@ class Governor:
         allowed = (lambda joints: self._in_box(joints, margin_m)) if self._boxed else None
         return fitted(proposal, self.low, self.high, self.limits, allowed, self.description.joint_names)
 
-    def adopt(self, proposal: Proposal, now_s: float) -> Ruling:
-        """Put a fitted proposal in force if what it was made for still holds, and return the ruling.
+    def adopt(self, proposal: Proposal, now_s: float) -> CommandResult:
+        """Put a fitted proposal in force if what it was made for still holds, and return the result.
 
         Quick, as `propose` is. Waypoints that have become past meanwhile are dropped.
         """
@@ -395,7 +362,7 @@ class Governor:
         self.sequence = self._applied = command.sequence
         decision = Decision.CLAMP if proposal.reasons else Decision.PASS
         dropped = len(command.times_s) - len(times_s)
-        return self._counted(Ruling(command.sequence, decision, proposal.reasons, positions, dropped))
+        return self._counted(CommandResult(command.sequence, decision, proposal.reasons, positions, dropped))
 
     # What the arm does.
 
@@ -569,9 +536,9 @@ class Governor:
         low, high = self.settings.workspace_low, self.settings.workspace_high
         return all(low[i] + margin_m <= tool[i] <= high[i] - margin_m for i in range(3))
 
-    def _counted(self, ruling: Ruling) -> Ruling:
-        self.counts[ruling.decision] += 1
-        return ruling
+    def _counted(self, result: CommandResult) -> CommandResult:
+        self.counts[result.decision] += 1
+        return result
 
     def _unready(self) -> Reason:
         """Return why no command can be taken now, or nothing."""

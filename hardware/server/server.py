@@ -28,20 +28,21 @@ from hardware.cameras.lens import intrinsics_of, rate_of
 from hardware.server.camera_feed import CameraFeed
 from hardware.server.command_log import MIB, CommandLog
 from hardware.server.complaints import Complaints
-from hardware.server.desk import Desk, Later, done, identity, refused
 from hardware.server.doorkeeper import LOOK_S, Doorkeeper
 from hardware.server.doors import Door, PublishingDoor, in_url, listeners
 from hardware.server.pictures import Pictures
 from hardware.server.precedence import REQUESTS, STOPS, take_precedence, urgent_wire
-from hardware.server.rulings import Forward
-from hardware.server.safety import Governor, SafetySettings, State
+from hardware.server.requests import Later, RequestHandler, done, refused
+from hardware.server.safety import Governor, SafetySettings
 from hardware.server.servo import Servo
 from hardware.server.servo_record import ServoRecord
+from hardware.server.validation import Forward
 from hardware.wire.clocks import now
 from hardware.wire.envelope import stop_in
 from hardware.wire.keys import AuthorisedClients, ServerKeys
 from hardware.wire.messages import Message, MessageError, MismatchError, pack, unpack
 from hardware.wire.reasons import NOTHING, Code, Reason
+from hardware.wire.states import State
 from robot.core.errors import SailError
 from robot.core.protocols import ArmDriver, Camera, Recoverable
 
@@ -116,7 +117,7 @@ class ArmServer:
         self._feeds: list[CameraFeed] = []
         self._contexts: list[zmq.Context[zmq.Socket[bytes]]] = []
         self._authenticators: list[ThreadAuthenticator] = []
-        self.desk: Desk
+        self.requests: RequestHandler
 
     def start(self) -> ArmServer:
         """Connect the arm, open the sockets and serve; raise SailError where that cannot be."""
@@ -128,7 +129,7 @@ class ArmServer:
             self.close()
             raise
         reset = getattr(self._driver, "reset", None)
-        self.desk = Desk(
+        self.requests = RequestHandler(
             self.governor,
             self.servo,
             self._lock,
@@ -165,7 +166,7 @@ class ArmServer:
     @property
     def state(self) -> tuple[State, Reason]:
         """Return the arm's state and its reason."""
-        return self.desk.state
+        return self.requests.state
 
     def close(self) -> None:
         """Bring the arm to rest (or home, where it is to park), let it hold by itself, and end; twice is allowed."""
@@ -288,7 +289,7 @@ class ArmServer:
             if camera.name in self._matrices:
                 matrices[number] = self._matrices[camera.name]
         body: dict[str, Any] = {
-            "robot": identity(description.name, description.serial),
+            "robot": description.identity,
             "calibration": description.calibration,
             "joint_names": list(description.joint_names),
             "units": list(description.units),
@@ -350,7 +351,7 @@ class ArmServer:
     def _now_known(self, later: Later) -> Message:
         """Return the answer that the servo's thread has given meanwhile."""
         error = later.pending.exception()
-        return refused(f"it failed: {error}", Code.FAILED) if error else done(self.desk.state[0], later.detail)
+        return refused(f"it failed: {error}", Code.FAILED) if error else done(self.requests.state[0], later.detail)
 
     def _take_requests(self, control: Door, later: list[tuple[bytes, int, Later]]) -> None:
         for parts in control.waiting():
@@ -359,7 +360,7 @@ class ArmServer:
             if message is None:
                 continue
             try:
-                answer = self.desk.answer(message, received_s)
+                answer = self.requests.answer(message, received_s)
             except Exception as error:
                 # Whatever a client sends must not end the server; a defect is logged and answered.
                 self.complaints.note("a request could not be answered", repr(error))
@@ -369,7 +370,7 @@ class ArmServer:
             else:
                 self._send(control, parts[0], answer, message.sequence)
 
-    # The thread of commands: a ruling may take long, and neither a heartbeat nor the servo may wait for it.
+    # The thread of commands: a decision may take long, and neither a heartbeat nor the servo may wait for it.
 
     def _serve_commands(self) -> None:
         command, next_flush_s = self._doors["command"], now()
@@ -403,25 +404,25 @@ class ArmServer:
             before = newest.get(parts[0])
             if before is not None:
                 older, message = sorted((before, message), key=lambda one: int(one.body["sequence"]))
-                self._rule(command, parts[0], older, self.desk.overtake, received_s)
+                self._decide(command, parts[0], older, self.requests.overtake, received_s)
             newest[parts[0]] = message
         for client, message in newest.items():
-            self._rule(command, client, message, self.desk.rule, received_s)
+            self._decide(command, client, message, self.requests.decide, received_s)
 
-    def _rule(
+    def _decide(
         self,
         command: Door,
         client: bytes,
         message: Message,
-        rule: Callable[[Message, float], Message],
+        decide: Callable[[Message, float], Message],
         received_s: float,
     ) -> None:
         try:
-            answer = rule(message, received_s)
+            answer = decide(message, received_s)
         except Exception as error:
             # Whatever a client sends must not end the thread; a defect is logged and answered.
-            self.complaints.note("a command could not be ruled on", repr(error))
-            answer = refused("the server could not rule on that: see its log", Code.DEFECT)
+            self.complaints.note("a command could not be decided on", repr(error))
+            answer = refused("the server could not decide on that: see its log", Code.DEFECT)
         self._send(command, client, answer, message.sequence)
 
     def _understood(self, door: Door, parts: list[bytes]) -> Message | None:
@@ -437,7 +438,7 @@ class ArmServer:
 
     def _garbage(self, error: MessageError) -> None:
         with self._counting:
-            self.desk.garbage += 1
+            self.requests.garbage += 1
         self.complaints.note("a message that is none", str(error))
 
     def _send(self, door: Door, client: bytes, answer: Message, answers: int) -> None:
@@ -473,7 +474,7 @@ class ArmServer:
         moment = self.servo.moment
         if moment is None:
             return
-        state, reason = self.desk.state
+        state, reason = self.requests.state
         size = self.governor.description.size
         measured = moment.measured
         position = np.full(size, np.nan) if measured is None else measured.position
@@ -484,7 +485,7 @@ class ArmServer:
             "code": reason.code.value,
             "time_s": moment.time_s,
             "measured_s": max(moment.measured_s, 0.0),
-            "holder": self.desk.lease.holder(now()),
+            "holder": self.requests.lease.holder(now()),
             "sequence": moment.setpoint.sequence,
             "applied": moment.applied,
             "applied_s": moment.applied_s,
@@ -514,7 +515,7 @@ class ArmServer:
                     self._garbage(error)
                     continue
                 if stop is not None:
-                    self._send(door, parts[0], self.desk.stop(stop[0]), stop[1])
+                    self._send(door, parts[0], self.requests.stop(stop[0]), stop[1])
 
     # The thread that sees that a stop gets in.
 

@@ -15,13 +15,14 @@ import numpy as np
 
 from hardware.server.complaints import Complaints
 from hardware.server.precedence import SERVO, spare_pauses, take_precedence
-from hardware.server.safety import ARMED, ENDING, Governor, Setpoint, State
+from hardware.server.safety import ENDING, Governor, Setpoint
 from hardware.server.servo_record import ServoRecord
 from hardware.wire.clocks import now
 from hardware.wire.reasons import NOTHING, Code, Reason
+from hardware.wire.states import ARMED, State
 from robot.core.errors import SailError
 from robot.core.joints import Joints, JointState
-from robot.core.protocols import ArmDriver
+from robot.core.protocols import ArmDriver, KnowsSuccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +225,9 @@ class Servo(threading.Thread):
         return moment
 
     def _succeeded(self) -> bool | None:
-        """Return what a simulated arm knows of its task; a physical one has no such method."""
-        succeeded = getattr(self._driver, "succeeded", None)
-        return None if succeeded is None else bool(succeeded())
+        """Return what a simulated arm knows of its task; a physical one does not say."""
+        knows = self._driver.succeeded() if isinstance(self._driver, KnowsSuccess) else None
+        return None if knows is None else bool(knows)
 
     def _read(self) -> tuple[JointState | None, Reason]:
         try:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware.server.safety import Setpoint, State
+from hardware.server.safety import Setpoint
+from hardware.wire.states import State
 from robot.core.errors import SailError
 from robot.core.joints import Joints
 

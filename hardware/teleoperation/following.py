@@ -15,9 +15,9 @@ from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
-from hardware.server.rulings import GRIPPER
+from hardware.teleoperation.operator_input import InputDevice
 from hardware.teleoperation.takeover import Choice
-from hardware.teleoperation.wishes import WishSource
+from hardware.wire.commands import GRIPPER
 from robot.core.data import Action, ActionSpec
 from robot.core.errors import SailError
 from robot.core.joints import ArmDescription, Joints
@@ -122,7 +122,7 @@ class Following:
         spec: ActionSpec,
         where: Callable[[], Joints],
         speeds: Joints,
-        keys: WishSource | None = None,
+        keys: InputDevice | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._leader, self._spec, self._where, self._speeds = leader, spec, where, speeds

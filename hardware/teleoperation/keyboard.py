@@ -26,7 +26,7 @@ import tty
 from collections.abc import Callable
 from typing import Any, Final
 
-from hardware.teleoperation.wishes import AXES, Wish
+from hardware.teleoperation.operator_input import AXES, OperatorInput
 from robot.core.errors import SailError
 
 KEYS: Final = {
@@ -94,7 +94,7 @@ class Keyboard:
         self._thread = threading.Thread(target=self._run, args=(fd, self._ending[0]), name="keyboard", daemon=True)
         self._thread.start()
 
-    def read(self) -> Wish:
+    def read(self) -> OperatorInput:
         """Return what the keys say now, at once; raise SailError where the terminal was closed."""
         if self._kept is None:
             raise SailError("The keyboard is not open.")
@@ -108,7 +108,7 @@ class Keyboard:
                     motion[axis] = sign * SPEEDS[self._speed]
             toggles, word = self._toggles, self._word
             self._toggles, self._word = 0, ""
-        return Wish(tuple(motion.values()), toggles, word)  # type: ignore[arg-type]
+        return OperatorInput(tuple(motion.values()), toggles, word)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Give the terminal back as it was; closing twice is allowed."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hardware.extras import maker_package, said
-from hardware.teleoperation.wishes import AXES, Wish, with_dead_band
+from hardware.teleoperation.operator_input import AXES, OperatorInput, with_dead_band
 from robot.core.errors import SailError
 
 POLL_S = 0.002
@@ -73,8 +73,8 @@ class SpaceMouse:
         self._thread = threading.Thread(target=self._run, name="spacemouse", daemon=True)
         self._thread.start()
 
-    def read(self) -> Wish:
-        """Return what the hand wishes now, at once; raise SailError where the device is gone."""
+    def read(self) -> OperatorInput:
+        """Return what the hand gives now, at once; raise SailError where the device is gone."""
         if self._device is None:
             raise SailError("The SpaceMouse is not open.")
         with self._lock:
@@ -87,7 +87,7 @@ class SpaceMouse:
             0.0 if is_stale or axis not in self._axes else self._speed * with_dead_band(felt[axis], self._dead_band)
             for axis in AXES
         ]
-        return Wish(tuple(motion), toggles, word)  # type: ignore[arg-type]
+        return OperatorInput(tuple(motion), toggles, word)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Let go of the device; closing twice is allowed."""

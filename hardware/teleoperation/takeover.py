@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hardware.teleoperation.wishes import OPEN, SHUT, Displacements, Wish, WishSource
+from hardware.teleoperation.operator_input import OPEN, SHUT, Displacements, InputDevice, OperatorInput
 from robot.core.data import Action, ActionSpec
 
 
@@ -39,7 +39,7 @@ class Takeover:
 
     def __init__(
         self,
-        source: WishSource,
+        source: InputDevice,
         spec: ActionSpec,
         share: float = 1.0,
         release_s: float = 1.0,
@@ -65,30 +65,30 @@ class Takeover:
 
         Raises SailError where the person's device is gone: the arm must then stop.
         """
-        wish, now_s = self._source.read(), self._clock()
-        if wish.is_at_hand:
+        given, now_s = self._source.read(), self._clock()
+        if given.is_at_hand:
             begins = self._since_s is None
             if begins:
                 self._since_s = now_s
             self._last_s = now_s
-            return Choice(self._persons(wish, now_s), True, begins, wish.word)
+            return Choice(self._persons(given, now_s), True, begins, given.word)
         if self._since_s is None:
-            return Choice(policy if policy is not None else self._rest(), False, False, wish.word)
-        if wish.word == "hand back" or now_s - self._last_s >= self._release_s:
+            return Choice(policy if policy is not None else self._rest(), False, False, given.word)
+        if given.word == "hand back" or now_s - self._last_s >= self._release_s:
             self._since_s = None
-            return Choice(self._rest(), True, True, wish.word)
-        return Choice(self._rest(), True, False, wish.word)
+            return Choice(self._rest(), True, True, given.word)
+        return Choice(self._rest(), True, False, given.word)
 
     def sent(self, action: Action) -> None:
         """Take note of the action that was really sent, so that a takeover leaves the gripper as it is."""
         self._grip = self._displacements.grip_of(action)
 
-    def _persons(self, wish: Wish, now_s: float) -> Action:
-        if wish.toggles % 2:
+    def _persons(self, given: OperatorInput, now_s: float) -> Action:
+        if given.toggles % 2:
             self._grip = OPEN if self._grip > 0 else SHUT
         since_s = now_s if self._since_s is None else self._since_s
         ease = min((now_s - since_s) / self._ease_s, 1.0) if self._ease_s > 0 else 1.0
-        return self._displacements.action(wish, self._grip, ease)
+        return self._displacements.action(given, self._grip, ease)
 
     def _rest(self) -> Action:
-        return self._displacements.action(Wish(), self._grip)
+        return self._displacements.action(OperatorInput(), self._grip)

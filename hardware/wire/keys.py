@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import zmq
-from zmq.auth import load_certificate
+from zmq.auth import create_certificates, load_certificate
 
 from hardware.wire.clocks import now
 from robot.core.errors import SailError
@@ -57,10 +56,12 @@ def make_keys(folder: Path, name: str) -> tuple[Path, Path]:
         if path.exists():
             raise SailError(f"{path} exists already: remove it first if its key is to be replaced.")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    public, secret = zmq.curve_keypair()
-    _write(secret_file, f'curve\n    public-key = "{public.decode()}"\n    secret-key = "{secret.decode()}"\n', 0o600)
-    _write(public_file, f'curve\n    public-key = "{public.decode()}"\n', 0o644)
-    return public_file, secret_file
+    # Made where nobody else can look, since a new file may be anyone's to read until its mode is changed.
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as aside:
+        public, secret = map(Path, create_certificates(aside, name))
+        public.chmod(0o644)
+        secret.chmod(0o600)
+        return public.rename(public_file), secret.rename(secret_file)
 
 
 def load_public(path: Path) -> bytes:
@@ -135,10 +136,3 @@ def _load(path: Path) -> tuple[bytes, bytes | None]:
     if len(public) != 40 or (secret is not None and len(secret) != 40):
         raise SailError(f"{path} holds no key: make one with `sail arm keys`.")
     return public, secret
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write("#   CURVE certificate of SAIL stack\n\nmetadata\n")
-        file.write(text)

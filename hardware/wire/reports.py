@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware.cameras.lens import Intrinsics
-from hardware.server.safety import State
 from hardware.wire.messages import Message, MessageError
 from hardware.wire.reasons import Reason, told_reason
+from hardware.wire.states import State
 from robot.core.data import Image
 from robot.core.joints import ArmDescription, Joints
+
+Intrinsics = tuple[float, float, float, float]
+"""fx, fy, cx, cy in pixels of a picture of the camera's size, the centres of pixels being whole."""
 
 
 @dataclass(frozen=True, slots=True)

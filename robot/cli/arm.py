@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from hardware.cameras.lens import rate_of
 from hardware.client.client import ArmClient, ArmError
-from hardware.server.command_log import MIB
-from hardware.server.safety import SafetySettings
-from hardware.server.server import ArmServer
-from hardware.server.setup import ArmSetup
 from hardware.wire.clocks import now
-from hardware.wire.keys import ServerKeys, authorised_clients, make_keys, server_keys
+from hardware.wire.keys import make_keys
 from hardware.wire.reports import Welcome
-from robot.cli.compose import build, compose, plain
-from robot.cli.notices import Notices, leave, show_log_patiently
-from robot.cli.screen import bold, print_json, screen
+from robot.cli.compose import compose
+from robot.cli.screen import print_json, screen
 from robot.cli.servos import calibrate, setup
 from robot.cli.stop import Asked, keys_of_client, seconds, stop
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import told
 from robot.core.errors import SailError
-from robot.core.joints import ArmDescription
-from robot.core.protocols import Camera
 from robot.core.text import visible
-
-NO_EMERGENCY_STOP = (
-    "This is software on an ordinary computer and no safety-rated emergency stop: keep the maker's within reach, and "
-    "people out of the arm's."
-)
-
-ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that end the server in good order, the closing of its terminal among them."""
-
 
 LONGEST_SAID = 200
 """Characters of a reason or a name in the line of an arm's state, at most: what comes after them must be seen."""
@@ -57,89 +35,9 @@ def run(arguments: Arguments) -> int:
 
 
 def _serve(config: DictConfig, as_json: bool) -> int:
-    """Serve until Ctrl-C or SIGTERM; the arm then comes to rest, or parks, and holds by itself."""
-    show_log_patiently()
-    console = screen(as_json)
-    keys = _server_keys(config)
-    settings = safety_settings(config.safety)
-    setup = build(config.arm)
-    if not isinstance(setup, ArmSetup):
-        raise SailError("An option of `arm` must make a hardware.server.setup.ArmSetup.")
-    ending = threading.Event()
-    before = {number: signal.signal(number, lambda *_: ending.set()) for number in ENDINGS}
-    server = ArmServer(
-        setup.driver,
-        setup.cameras,
-        settings=settings,
-        forward=setup.forward,
-        host=config.host,
-        port=int(config.port),
-        keys=keys,
-        encoding=config.encoding,
-        quality=int(config.quality),
-        camera_matrices=setup.camera_matrices,
-        record=Path(config.record) if config.record else None,
-        log=Path(config.log) if config.log else None,
-        log_bytes=_log_bytes(config),
-        on_exit=config.on_exit,
-        realtime=bool(config.realtime),
-    )
-    if config.ends_with_input:
-        threading.Thread(target=_end_with_input, args=(ending,), name="input", daemon=True).start()
-    notices = Notices(console, lambda: status_line(server.desk.report().body))
-    try:
-        server.start()
-        _introduce(server, setup, notices, as_json)
-        notices.start()
-        ending.wait()
-    finally:
-        server.close()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    notices.say("The arm holds by itself; the server has ended.")
-    if not notices.end():
-        leave(0)
-    return 0
+    from robot.cli.serving import serve  # with it comes what shapes motion, which a client does without
 
-
-def _introduce(server: ArmServer, setup: ArmSetup, notices: Notices, as_json: bool) -> None:
-    """Say which arm is served where, and that this is no emergency stop."""
-    description = setup.driver.description
-    notices.say(bold(description.name), "at", bold(server.address))
-    for fact in found(description, setup.cameras):
-        notices.say(fact)
-    notices.say(NO_EMERGENCY_STOP, style="yellow")
-    notices.say("`sail arm stop` stops the arm from any terminal; Ctrl-C ends the server.", style="dim")
-    if as_json:
-        notices.answer(
-            {
-                "address": server.address,
-                "robot": description.name,
-                "serial": description.serial,
-                "calibration": description.calibration,
-                "joints": list(description.joint_names),
-                "cameras": [camera.name for camera in setup.cameras],
-            }
-        )
-
-
-def found(description: ArmDescription, cameras: Sequence[Camera]) -> list[str]:
-    """Return what a server has found, a line each: the arm's serial number, its calibration, and every camera."""
-    lines = [
-        f"serial number {description.serial or 'not known'}",
-        f"calibration {description.calibration or 'kept in the arm'}",
-    ]
-    for camera in cameras:
-        rate_hz = f"{rate_of(camera):g} Hz" if rate_of(camera) else "its own rate"
-        lines.append(f"camera {camera.name}: {camera.size[0]}×{camera.size[1]} (H×W) at {rate_hz}")
-    return lines if cameras else [*lines, "no cameras"]
-
-
-def _end_with_input(ending: threading.Event) -> None:
-    """Wait until standard input ends, as it does when the program at its other end does, in whatever way."""
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
-    ending.set()
+    return serve(config, as_json)
 
 
 def status_line(report: Mapping[str, object]) -> str:
@@ -156,35 +54,6 @@ def status_line(report: Mapping[str, object]) -> str:
     if ages:
         parts.append(f"oldest picture {1e3 * max(ages):.0f} ms")
     return " · ".join(parts)
-
-
-def safety_settings(node: DictConfig) -> SafetySettings:
-    """Return a governor's settings from the keys that bear their names."""
-    values = plain(node)
-    for corner in ("workspace_low", "workspace_high"):
-        if values[corner] is not None:
-            if not isinstance(values[corner], list) or len(values[corner]) != 3:
-                raise SailError(f"safety.{corner} must be three numbers in metres, such as [0.2,-0.3,0.0].")
-            values[corner] = tuple(float(number) for number in values[corner])
-    known = {field.name for field in dataclasses.fields(SafetySettings)}
-    return SafetySettings(**{name: value for name, value in values.items() if name in known})
-
-
-def _log_bytes(config: DictConfig) -> int:
-    if not float(config.log_mib) >= 1:
-        raise SailError(f"log_mib must be at least 1, got {config.log_mib}; log= switches the log of commands off.")
-    return round(float(config.log_mib) * MIB)
-
-
-def _server_keys(config: DictConfig) -> ServerKeys | None:
-    if bool(config.key) != bool(config.clients):
-        raise SailError("A server with keys needs both: key=FILE.key_secret and clients=FOLDER of .key files.")
-    if not config.key:
-        return None
-    keys = server_keys(Path(config.key), Path(config.clients))
-    if not authorised_clients(keys.authorised):
-        raise SailError(f"There is no .key file in {keys.authorised}: nobody could reach the arm.")
-    return keys
 
 
 def _keys(config: DictConfig, as_json: bool) -> int:
@@ -281,7 +150,7 @@ def camera_lines(welcome: Welcome, report: Mapping[str, Any]) -> list[str]:
 
 def _teleoperate(config: DictConfig, as_json: bool) -> int:
     """Let a person drive, and record it as a demonstration."""
-    from robot.cli.deploy import NOBODY, carry_out  # with it comes torch, which a server never loads
+    from robot.cli.deploy import NOBODY, carry_out  # with it comes what records, which others do without
     from robot.rollouts.deploy import DeploySettings
     from robot.rollouts.rollout import Attempt
 
@@ -289,8 +158,8 @@ def _teleoperate(config: DictConfig, as_json: bool) -> int:
         raise SailError("Somebody must drive: takeover=keyboard, takeover=spacemouse or takeover=leader.")
     task, instruction = told(str(config.task), str(config.instruction))
     attempt = Attempt(int(config.seed), task, instruction)
-    settings = DeploySettings(max_steps=int(config.max_steps), stop_on_success=bool(config.stop_on_success))
-    return carry_out(config, attempt, settings, screen(as_json), as_json, None, None)
+    settings = DeploySettings(max_steps=int(config.max_steps))
+    return carry_out(config, attempt, settings, screen(as_json), as_json, None)
 
 
 SUBJECTS: Mapping[str, Callable[[DictConfig, bool], int]] = {

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import torch
+from omegaconf import DictConfig
 
 from planners.words import sampled_for
-from policies.frame_pair import FramePair
-from policies.frame_training import finetune_frame_pair, finetune_pose_network
-from policies.pose_tracking import PoseTracking
 from robot.cli.compose import build
 from robot.cli.wording import takes_any_words, task_of
-from robot.core.data import Episode, RobotSpec, SamplerSettings
+from robot.core.data import RobotSpec, SamplerSettings, View
 from robot.core.errors import SailError
-from robot.core.protocols import Planner, Robot, RobotPool
+from robot.core.protocols import NeedsView, Planner, Policy
+from robot.core.rates import steps_per_frame
 from robot.core.training import TrainingSettings
 from robot.learn.attempts import Exploration
 from robot.learn.exploration import Arm, InstructionBandit, negative_prompts, similarity
 from robot.learn.finetuning import (
-    FrameOptions,
+    Episodes,
     InverseDynamicsInForce,
     InverseDynamicsLearner,
     PlannerInForce,
     PlannerLearner,
-    Trainable,
-    reconstruction,
     trained_part,
 )
-from robot.rollouts.rollout import RolloutSettings, SingleRobot, steps_per_frame
+from robot.learn.improvement import InverseDynamicsTuning, PlannerTuning
+from robot.rollouts.pools import PoolSource
+from robot.rollouts.rollout import RolloutSettings
 from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN
-
-Seen = Callable[[], Sequence[Episode]]
 
 
 def instruction_of(config: DictConfig) -> str:
@@ -43,34 +39,45 @@ def instruction_of(config: DictConfig) -> str:
     return task_of(config)[1]
 
 
-class PoolSource:
-    """Open robots for a task: one pool at once, to know what the robots sense, and another for each later `make`."""
-
-    def __init__(self, config: DictConfig, task: str) -> None:
-        self._config = config.robot
-        self._task = task
-        self._waiting: RobotPool | None = self._open()
-        self.spec: RobotSpec = self._waiting.spec
-
-    def make(self) -> RobotPool:
-        """Return an open pool; whoever asked closes it."""
-        pool, self._waiting = self._waiting, None
-        return pool if pool is not None else self._open()
-
-    def _open(self) -> RobotPool:
-        made: Robot | RobotPool = build(self._config, task=self._task)
-        return SingleRobot(made) if isinstance(made, Robot) else made
-
-    def close(self) -> None:
-        """Close the pool that nobody asked for, if there is one."""
-        if self._waiting is not None:
-            self._waiting.close()
-            self._waiting = None
-
-
 def open_pool(config: DictConfig, task: str) -> PoolSource:
     """Open the robots of a task."""
-    return PoolSource(config, task)
+    return PoolSource(lambda: build(config.robot, task=task))
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Hold the models that a configuration's policy is made of, in force until others are; None: it has none."""
+
+    planner: PlannerInForce | None = None
+    inverse_dynamics: InverseDynamicsInForce | None = None
+
+
+def models_of(config: DictConfig) -> Models:
+    """Load the models that the policy refers to by the keys `planner` and `inverse_dynamics`; `seed` is of new weights.
+
+    They take the longest, and need no robot.
+    """
+    torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
+    planner = PlannerInForce(build(config.planner)) if "planner" in config.policy else None
+    tracks = "inverse_dynamics" in config.policy
+    return Models(planner, InverseDynamicsInForce(build(config.inverse_dynamics)) if tracks else None)
+
+
+def policy_of(config: DictConfig, models: Models, spec: RobotSpec) -> Policy:
+    """Return the policy, of these models, for a robot.
+
+    Raises SailError where the policy, or the robot for its planner, is not what it must be.
+    """
+    if models.planner is not None:
+        check_fit(models.planner.current, spec, int(config.get("execute_frames", 1)))
+    given = {"planner": models.planner, "inverse_dynamics": models.inverse_dynamics}
+    known: dict[str, Any] = {name: model for name, model in given.items() if model is not None}
+    if config.policy.get("rate_hz", 0.0) is None:
+        known["rate_hz"] = spec.action.rate_hz
+    policy = build(config.policy, **known)
+    if not isinstance(policy, Policy):
+        raise SailError(f"A {type(policy).__name__} is no policy: it must have identity, begin and act.")
+    return policy
 
 
 def check_words(planner: Planner, instruction: str) -> None:
@@ -80,16 +87,15 @@ def check_words(planner: Planner, instruction: str) -> None:
         imagining.text_encoder.encode([instruction])
 
 
-def check_fit(planner: Planner, spec: RobotSpec, execute_frames: int = 1) -> None:
+def check_fit(planner: object, spec: RobotSpec, execute_frames: int = 1) -> None:
     """Raise SailError unless a robot has a planner's camera, pictures of its size and a rate that suits its plans.
 
     Nor may more frames of a plan be carried out than it has.
 
     What a planner does not say of itself is not checked.
     """
-    camera = getattr(planner, "camera", None)
-    size = getattr(planner, "image_size", None)
-    stride_s = getattr(planner, "stride_s", None)
+    view = planner.view if isinstance(planner, NeedsView) else View()
+    camera, size, stride_s, frames = view.camera, view.image_size, view.stride_s, view.frames
     if camera is not None and camera not in spec.cameras:
         raise SailError(
             f"The planner looks through camera {camera!r}, and the robot has only {', '.join(spec.cameras)}: "
@@ -101,7 +107,6 @@ def check_fit(planner: Planner, spec: RobotSpec, execute_frames: int = 1) -> Non
             f"The planner takes images of {size[0]}×{size[1]} pixels and camera {camera!r} gives {height}×{width}: "
             f"set robot.image_size={size[0]}."
         )
-    frames = getattr(planner, "frames", None)
     if frames is not None and execute_frames > frames:
         raise SailError(f"A plan of this planner has {frames} frames: execute_frames={execute_frames} is too many.")
     if stride_s is not None:
@@ -112,14 +117,8 @@ def check_fit(planner: Planner, spec: RobotSpec, execute_frames: int = 1) -> Non
 
 
 def rollout_settings(config: DictConfig) -> RolloutSettings:
-    """Return how attempts are carried out."""
-    return RolloutSettings(
-        int(config.max_steps),
-        int(config.execute_frames),
-        int(config.plan_batch),
-        bool(config.get("stop_on_success", True)),
-        int(config.get("retries", 2)),
-    )
+    """Return how attempts are carried out; who ends them is for the judge to say, where there is one."""
+    return RolloutSettings(**_named_as(RolloutSettings, config))
 
 
 def sampler_of(config: DictConfig, instruction: str) -> SamplerSettings:
@@ -136,9 +135,13 @@ def sampler_of(config: DictConfig, instruction: str) -> SamplerSettings:
 
 def training_settings(node: DictConfig, seed: int, tracker: str = "") -> TrainingSettings:
     """Return training settings from the keys of a configuration that bear their names."""
-    known = TrainingSettings.__dataclass_fields__
-    values = {str(key): value for key, value in node.items() if key in known}
-    return TrainingSettings(**{**values, "seed": seed, "tracker": tracker})
+    return TrainingSettings(**{**_named_as(TrainingSettings, node), "seed": seed, "tracker": tracker})
+
+
+def _named_as(settings: type[RolloutSettings] | type[TrainingSettings], node: DictConfig) -> dict[str, Any]:
+    """Return the keys of a configuration that bear the names of settings; what it has not keeps its default there."""
+    known = {field.name for field in fields(settings)}
+    return {str(key): value for key, value in node.items() if key in known}
 
 
 def exploration_of(config: DictConfig, instruction: str) -> Exploration | None:
@@ -178,86 +181,35 @@ def without_demonstrations(config: DictConfig) -> DictConfig:
 
 
 def planner_learner(
-    config: DictConfig, in_force: PlannerInForce, seen: Seen, rate_hz: float, tracker: str
+    config: DictConfig, in_force: PlannerInForce | None, seen: Episodes, rate_hz: float, tracker: str
 ) -> PlannerLearner | None:
     """Return what fine-tunes the planner, or None where it is switched off or there is nothing to train."""
     node = config.learner.planner
-    acting = in_force.current
-    current = trained_part(acting)
-    if not node.train or current is None:
+    if not node.train:
         return None
-    if isinstance(acting, Trainable) and getattr(acting.with_in_domain(current), "adaptation", "") == "general":
-        raise SailError(
-            "With planner.adaptation=general no plan would ever come from the in-domain planner, which is what is "
-            "fine-tuned: set planner.finetuned=in_domain, learner.planner.train=false, or take another adaptation."
-        )
-    half_life_s = node.half_life_s
-    if half_life_s is not None and not half_life_s > 0:
-        raise SailError(f"learner.planner.half_life_s={half_life_s} must be a positive number of seconds, or null.")
-
-    return PlannerLearner(
-        in_force,
-        current.loaded_from,
-        seen,
+    tuning = PlannerTuning(
         training_settings(node, int(config.seed), tracker),
         float(node.seen_share),
-        steps_per_frame(current.stride_s, rate_hz),
+        float(node.attempted_share),
         bool(node.unhesitating),
-        math.inf if half_life_s is None else float(half_life_s) * rate_hz,
-        latents=Path(config.data) / "latents",
-        keep_above=float(config.learner.keep_above),
-        attempted_share=float(node.attempted_share),
+        None if node.half_life_s is None else float(node.half_life_s),
     )
+    return tuning.learner(in_force, seen, rate_hz, float(config.learner.keep_above), Path(config.data) / "latents")
 
 
 def inverse_dynamics_learner(
-    config: DictConfig,
-    in_force: InverseDynamicsInForce,
-    planner: PlannerInForce,
-    seen: Seen,
-    camera_matrices: Mapping[str, Any],
-    tracker: str,
+    config: DictConfig, models: Models, seen: Episodes, camera_matrices: Mapping[str, Any], tracker: str
 ) -> InverseDynamicsLearner | None:
-    """Return what fine-tunes inverse dynamics, or None where it is switched off."""
+    """Return what fine-tunes inverse dynamics, or None where it is switched off or the policy has none."""
     node = config.learner.inverse_dynamics
-    current = in_force.current
     if not node.train:
         return None
-    if isinstance(current, PoseTracking):
-        finetune: Any = finetune_pose_network
-    elif isinstance(current, FramePair):
-        finetune = finetune_frame_pair
-    else:
-        raise SailError(f"A {type(current).__name__} cannot be fine-tuned: set learner.inverse_dynamics.train=false.")
-    if "folder" not in config.inverse_dynamics:
-        raise SailError(
-            "This inverse dynamics comes from no folder of weights, so it cannot be fine-tuned: name one with "
-            "inverse_dynamics=pose_tracking inverse_dynamics.folder=…, or set learner.inverse_dynamics.train=false."
-        )
-    options = {
-        str(key): value
-        for key, value in OmegaConf.to_container(config.inverse_dynamics, resolve=True).items()  # type: ignore[union-attr]
-        if key not in ("_target_", "folder")
-    }
-    camera = str(options.get("camera", "corner2"))
-    imagining = trained_part(planner.current)
-    frames = FrameOptions(
-        camera,
-        current.network.shape.size,
-        camera_matrices.get(camera),
-        reconstruction(imagining) if imagining is not None else None,
-        float(node.reconstructed_share),
-    )
-    return InverseDynamicsLearner(
-        in_force,
-        Path(config.inverse_dynamics.folder),
-        partial(type(current).load, **options),
-        finetune,
-        seen,
+    tuning = InverseDynamicsTuning(
         training_settings(node, int(config.seed), tracker),
-        frames,
         float(node.seen_share),
         node.learn_from,
-        float(config.learner.keep_above),
         float(node.most_frames),
+        float(node.reconstructed_share),
     )
+    above = float(config.learner.keep_above)
+    return tuning.learner(models.inverse_dynamics, models.planner, seen, camera_matrices, above)

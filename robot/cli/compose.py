@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import pkgutil
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,15 +13,15 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from robot.cli.extras import missing_package
 from robot.cli.keys import CONFIGS, group_names, group_options
 from robot.core.errors import SailError, UnknownNameError
-from sim.metaworld import PHYSICS_HZ
+from sim.tasks import PHYSICS_HZ
 
 PROJECT = CONFIGS.parent
 """The folder that holds the project."""
@@ -27,6 +29,13 @@ NOT_IN_HASH = ("runs", "data", "save", "tensorboard", "iterations", "robot.worke
 """Keys that do not change what a run does, or, as `iterations`, how far it goes and nothing before."""
 NOT_IN_HASH_EMPTY = ("demonstrations_from",)
 """Keys that change nothing where they are empty."""
+NOT_IN_HASH_USUAL = {"policy": "imagine"}
+"""Groups that change nothing where the option is this one, as it comes: it is what there was before the group."""
+NAMED_IN_HASH = {
+    "robot.core.data.": "robot.data.",
+    "hardware.client.remote_arm.": "hardware.remote_arm.",
+}
+"""Modules that have moved, and what a run's name still knows them as: a run begun before goes on."""
 
 if not OmegaConf.has_resolver("project"):
     # `${project:starter/planner}` finds what ships with the project from whatever folder `sail` is called in.
@@ -100,14 +109,37 @@ def _misconfigured(error: InstantiationException, cause: BaseException | None) -
     told = " ".join(str(error).split())
     named = re.search(r"target '([^']+)'", told)
     target = named.group(1) if named else "what the configuration names"
+    if (sentence := missing_package(cause, target)) is not None:
+        return sentence
     if "Error locating target" in told:
         why = cause.__cause__ if cause is not None and cause.__cause__ is not None else cause
+        if isinstance(why, SailError):
+            return str(why)
         return f"There is no {target} to be made ({why}): is its package installed, and its name right?"
     if "Expected a callable target" in told:
         return "What a `_target_` names makes nothing: it must be a class, or a function that makes a component."
     if isinstance(cause, TypeError) and ("unexpected keyword argument" in str(cause) or "missing" in str(cause)):
         return f"{target} is not made with these keys: {cause}."
     return None
+
+
+def named(config: Any) -> object:
+    """Return the class or function that a part of the configuration names by `_target_`, the class of a class's method.
+
+    None where it names nothing. It is imported for that. Raises SailError where it cannot be.
+    """
+    target = str(config.get("_target_", "")) if isinstance(config, DictConfig) else ""
+    if not target:
+        return None
+    try:
+        found = pkgutil.resolve_name(target)
+    except Exception as problem:
+        if (sentence := missing_package(problem, target)) is not None:
+            raise SailError(sentence) from None
+        raise SailError(
+            f"There is no {target} to be made ({problem}): is its package installed, and its name right?"
+        ) from problem
+    return found.__self__ if inspect.ismethod(found) else found
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -126,7 +158,7 @@ def config_hash(config: DictConfig) -> str:
     """Return eight hexadecimal digits that name what a run is, the same in every clone of the project.
 
     Interpolations are hashed as written, so that the place of the project does not matter, and the keys in
-    `NOT_IN_HASH` are left out, as are those in `NOT_IN_HASH_EMPTY` where they are empty.
+    `NOT_IN_HASH` are left out, as are those in `NOT_IN_HASH_EMPTY` and `NOT_IN_HASH_USUAL` where they change nothing.
     """
     container = OmegaConf.to_container(config, resolve=False)
     for key in NOT_IN_HASH:
@@ -138,7 +170,13 @@ def config_hash(config: DictConfig) -> str:
     for key in NOT_IN_HASH_EMPTY:
         if isinstance(container, dict) and not container.get(key):
             container.pop(key, None)
+    for group, usual in NOT_IN_HASH_USUAL.items():
+        as_it_comes = OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{usual}.yaml"), resolve=False)
+        if isinstance(container, dict) and container.get(group) == as_it_comes:
+            del container[group]
     text = json.dumps(container, sort_keys=True, separators=(",", ":"))
+    for now, before in NAMED_IN_HASH.items():
+        text = text.replace(f'"_target_":"{now}', f'"_target_":"{before}')
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -159,19 +197,15 @@ def _check_kind(base: DictConfig, composed: DictConfig, key: str) -> None:
 
 def _compose(config: str, overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
-    for pair in overrides:
-        try:
-            OverridesParser.create().parse_override(pair)
-        except HydraException as error:
-            raise SailError(f"{pair!r} cannot be read: write KEY=VALUE, and a list as KEY=[a,b].") from error
     try:
         with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
             return hydra_compose(config_name=config, overrides=overrides)
+    except OverrideParseException as error:
+        raise SailError(f"{error.override!r} cannot be read: write KEY=VALUE, and a list as KEY=[a,b].") from error
+    except MissingConfigException as error:
+        group, _, option = str(error.missing_cfg_file).partition("/")
+        raise UnknownNameError(group.replace("_", " "), option, group_options(group)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        for pair in overrides:
-            value = pair.partition("=")[2]
-            if _is_group(pair) and value not in group_options(_group(pair)):
-                raise UnknownNameError(_group(pair).replace("_", " "), value, group_options(_group(pair))) from error
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise SailError(f"The settings cannot be read: {first.strip()}") from error
 

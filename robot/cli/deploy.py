@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from omegaconf import DictConfig
 
 from hardware.teleoperation.following import Following
 from hardware.teleoperation.keyboard import Keyboard
+from hardware.teleoperation.operator_input import InputDevice
 from hardware.teleoperation.spacemouse import SpaceMouse
 from hardware.teleoperation.takeover import Takeover
-from hardware.teleoperation.wishes import WishSource
-from robot.cli.assembly import check_fit
 from robot.cli.compose import build, compose, config_hash
 from robot.cli.leading import LEADER, following
 from robot.cli.screen import Screen, bold, print_json, screen
@@ -29,21 +29,27 @@ from robot.core.data import Observation, Outcome, RobotSpec, Verdict
 from robot.core.errors import SailError, UnknownNameError
 from robot.core.protocols import (
     Ageing,
-    InverseDynamics,
-    Planner,
+    MadeOfModels,
+    Policy,
     Previewing,
     Recording,
     RewardModel,
     Robot,
+    RobotPool,
     SaysCondition,
+    SaysNote,
 )
 from robot.episodes.description import Heading
 from robot.episodes.store import EpisodeStore
+from robot.judges import asking
 from robot.judges.person import WORDS, verdict_of
 from robot.rollouts.deploy import STOPPED, Chooser, Deployed, Deployment, DeploySettings, Telemetry
-from robot.rollouts.rollout import Attempt
+from robot.rollouts.rollout import Attempt, ending_by
 
-SOURCES: dict[str, Callable[[], WishSource]] = {"keyboard": Keyboard, "spacemouse": SpaceMouse}
+if TYPE_CHECKING:
+    from robot.cli.assembly import Models
+
+SOURCES: dict[str, Callable[[], InputDevice]] = {"keyboard": Keyboard, "spacemouse": SpaceMouse}
 NOBODY = "none"
 LINE_EVERY_S = 2.0
 """How often a screen that is no terminal gets a line."""
@@ -54,13 +60,13 @@ def run(arguments: Arguments) -> int:
     config = compose("deploy", arguments.overrides)
     task, instruction = told(str(config.task), str(config.instruction))
     console = screen(arguments.as_json)
-    torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
-    with console.status("loading the planner"):
-        planner: Planner = build(config.planner)
-        inverse_dynamics: InverseDynamics = build(config.inverse_dynamics)
+    from robot.cli.assembly import models_of  # brings torch along, which a person who drives does without
+
+    with console.status("loading the policy"):
+        models = models_of(config)
     attempt = Attempt(int(config.seed), task, instruction)
     settings = DeploySettings(**{str(key): value for key, value in config.deploy.items()})
-    return carry_out(config, attempt, settings, console, arguments.as_json, planner, inverse_dynamics)
+    return carry_out(config, attempt, settings, console, arguments.as_json, models)
 
 
 def carry_out(
@@ -69,19 +75,25 @@ def carry_out(
     settings: DeploySettings,
     console: Screen,
     as_json: bool,
-    planner: Planner | None,
-    inverse_dynamics: InverseDynamics | None,
+    models: Models | None,
 ) -> int:
-    """Carry out one attempt as a configuration says, record it, have it judged, and say how it went."""
+    """Carry out one attempt as a configuration says, record it, have it judged, and say how it went.
+
+    Without `models` there is no policy: a person drives.
+    """
     judge: RewardModel = build(config.judge)
+    settings = dataclasses.replace(settings, ends_by=ending_by(judge))
     with console.status("connecting the robot"):
         robot: Robot = build(config.robot, task=attempt.task)
-    if not isinstance(robot, Robot):
+    if isinstance(robot, RobotPool) or not isinstance(robot, Robot):
         raise SailError("`sail deploy` drives one robot: choose robot=arm or robot=metaworld_zmq.")
     keyboard = SOURCES["keyboard"]()
     try:
-        if planner is not None:
-            check_fit(planner, robot.spec)
+        policy = None
+        if models is not None:
+            from robot.cli.assembly import policy_of
+
+            policy = policy_of(config, models, robot.spec)
         with (
             OperatorStop(robot, keyboard, halts=not settings.dry_run) as stop,
             device(config, robot, keyboard) as takeover,
@@ -98,8 +110,7 @@ def carry_out(
             with live(console, robot, settings.dry_run) as show:
                 deployment = Deployment(
                     robot=robot,
-                    planner=planner,
-                    inverse_dynamics=inverse_dynamics,
+                    policy=policy,
                     settings=settings,
                     recording=recording,
                     takeover=takeover,
@@ -114,7 +125,7 @@ def carry_out(
     verdict = None
     if recording is not None:
         verdict = judged(judge, store, name, ended, console)
-    return report(console, as_json, ended, name, store.folder, verdict, planner, settings.dry_run)
+    return report(console, as_json, ended, name, store.folder, verdict, policy, settings.dry_run)
 
 
 def begin(robot: Robot, seed: int, dry_run: bool, console: Screen) -> Observation:
@@ -196,7 +207,7 @@ def heading(attempt: Attempt, spec: RobotSpec, config: DictConfig) -> Heading:
 
 
 @contextmanager
-def device(config: DictConfig, robot: Robot, keyboard: WishSource) -> Iterator[Chooser | None]:
+def device(config: DictConfig, robot: Robot, keyboard: InputDevice) -> Iterator[Chooser | None]:
     """Lend what lets a person take over by the device that `takeover` names, open, or nothing for `none`.
 
     There is one `keyboard`, which may be open already: two would take keys from each other. `leader` describes the arm
@@ -208,7 +219,7 @@ def device(config: DictConfig, robot: Robot, keyboard: WishSource) -> Iterator[C
         return
     if name not in (*SOURCES, LEADER):
         raise UnknownNameError("device to take over with", name, [NOBODY, *SOURCES, LEADER])
-    source: Following | WishSource
+    source: Following | InputDevice
     takeover: Chooser
     if name == LEADER:
         source = takeover = following(config.leader, robot, keyboard)
@@ -224,7 +235,8 @@ def device(config: DictConfig, robot: Robot, keyboard: WishSource) -> Iterator[C
 
 def state_of(robot: Robot, takeover: Chooser | None) -> str:
     """Return the state that a robot is in, where it has one, and what a leader is to be told."""
-    return " · ".join(filter(None, (condition_of(robot), str(getattr(takeover, "note", "")))))
+    note = takeover.note if isinstance(takeover, SaysNote) else ""
+    return " · ".join(filter(None, (condition_of(robot), note)))
 
 
 @contextmanager
@@ -291,7 +303,7 @@ def judged(judge: RewardModel, store: EpisodeStore, name: str, ended: Deployed, 
         return None
     else:
         try:
-            [verdict] = judge.judge([store.load(name, plans=False)])
+            [verdict] = asking.judged(judge, [store.load(name, plans=False)])
         except (SailError, KeyboardInterrupt) as problem:
             said = str(problem) or "Nobody was asked: say it later with `sail label`."
             console.print(said, style="yellow")
@@ -307,7 +319,7 @@ def report(
     name: str,
     folder: Path,
     verdict: Verdict | None,
-    planner: Planner | None,
+    policy: Policy | None,
     dry_run: bool,
 ) -> int:
     """Say how an episode went and return the exit code."""
@@ -322,7 +334,8 @@ def report(
                 "outcome": ended.outcome.value,
                 "reason": ended.reason,
                 "verdict": None if verdict is None else {"source": verdict.source, "probability": verdict.probability},
-                "planner": None if planner is None else planner.identity,
+                "policy": None if policy is None else policy.identity,
+                "planner": policy.models.get("planner") if isinstance(policy, MadeOfModels) else None,
                 **telemetry.as_json(),
             }
         )

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+import psutil
+
 from robot.cli.keys import CONFIGS
 from robot.cli.screen import Styled, print_json, screen
 from robot.cli.verbs import Arguments
@@ -52,8 +54,20 @@ def check_python() -> Finding:
     return Finding("python", True, f"{platform.python_version()} in {sys.prefix}")
 
 
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _not_installed(name: str, package: str, what: str, extra: str) -> Finding:
+    """Say that a machine does without a part, as one at an arm does, and which extra brings it."""
+    says = f'{package} is not installed, so {what} here; pip install "sail-stack[{extra}]" brings it'
+    return Finding(name, False, says, needed=False)
+
+
 def check_torch() -> Finding:
     """Say which torch there is and what it computes on."""
+    if not _is_installed("torch"):
+        return _not_installed("torch", "torch", "nothing is planned or trained", "all")
     try:
         torch = importlib.import_module("torch")
     except (ImportError, OSError) as error:
@@ -64,6 +78,8 @@ def check_torch() -> Finding:
 
 def check_rendering() -> Finding:
     """Say which off-screen rendering backends work."""
+    if not _is_installed("mujoco"):
+        return _not_installed("rendering", "MuJoCo", "nothing is simulated", "sim")
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     working = [name for name in dict.fromkeys((wanted, *BACKENDS)) if name and backend_works(name)]
     if not working:
@@ -73,6 +89,8 @@ def check_rendering() -> Finding:
 
 def check_cameras() -> Finding:
     """Say whether OpenCV can be imported; only cameras at a physical robot need it."""
+    if not _is_installed("cv2"):
+        return _not_installed("cameras", "OpenCV", "there are no USB cameras", "opencv")
     try:
         cv2 = importlib.import_module("cv2")
     except ImportError as error:
@@ -96,8 +114,7 @@ def check_starter() -> Finding:
 def check_room() -> Finding:
     """Say how much disk is free here and how much memory the machine has."""
     free = shutil.disk_usage(".").free / 2**30
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0.0
-    says = f"{free:.0f} GiB of disk free, {memory:.0f} GiB of memory"
+    says = f"{free:.0f} GiB of disk free, {psutil.virtual_memory().total / 2**30:.0f} GiB of memory"
     if free < NEEDED_DISK_GIB:
         return Finding("room", False, f"{says}: a run wants {NEEDED_DISK_GIB:.0f} GiB of disk", needed=False)
     return Finding("room", True, says)

@@ -49,7 +49,7 @@ def run(arguments: Arguments) -> int:
 ELSEWHERE = {
     "replay": ("robot.cli.replaying", "replay"),
     "export": ("robot.cli.exporting", "export"),
-    "import": ("robot.cli.handing_on", "take_in"),
+    "import": ("robot.cli.importing", "take_in"),
 }
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from planners.words import OPPOSITE
 from robot.cli import hindsight
-from robot.cli.assembly import check_fit, open_pool, rollout_settings
-from robot.cli.compose import build, compose
+from robot.cli.assembly import Models, models_of, open_pool, policy_of, rollout_settings
+from robot.cli.compose import build, compose, named
 from robot.cli.provenance import Origin
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.selection import existing_store
@@ -21,12 +20,12 @@ from robot.cli.verbs import Arguments
 from robot.cli.wording import instruction_in, known_tasks, name_of, takes_any_words, task_of
 from robot.core.data import Episode
 from robot.core.errors import SailError, UnknownNameError
-from robot.core.protocols import InverseDynamics, Planner
+from robot.core.protocols import SaysMethod
 from robot.learn.evaluation import EvaluationRecord, evaluate
 from robot.reports.pictures import imagined_beside_executed, succeeded, write_gif
-from robot.reports.report import chosen_examples, interval_text, write_contact_sheet
+from robot.reports.report import chosen_examples, write_contact_sheet
 from robot.reports.results import add_results
-from robot.reports.statistics import mean_over_tasks
+from robot.reports.statistics import interval_text, mean_interval, mean_over_tasks, mean_text
 from robot.rollouts.rollout import Attempt
 from sim.tasks import INSTRUCTIONS, tasks_of
 
@@ -42,11 +41,9 @@ def run(arguments: Arguments) -> int:
     origin = Origin(arguments.command)
     records: list[EvaluationRecord] = []
     with meter(console) as progress:
-        torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
-        planner: Planner = build(config.planner)
-        inverse_dynamics: InverseDynamics = build(config.inverse_dynamics)
+        models = models_of(config)
         for task, instruction in tasks.items():
-            record = _evaluate(config, task, instruction, planner, inverse_dynamics, method, progress)
+            record = _evaluate(config, task, instruction, models, method, progress)
             records.append(record)
             rate = interval_text(record["successes"], record["rollouts"])
             faults = f", {record['faults']} faults" if record["faults"] else ""
@@ -92,16 +89,15 @@ def _task_of_store(config: DictConfig) -> dict[str, str]:
 
 
 def _method(config: DictConfig) -> str:
-    """Return the method's name in tables: `oracle_pose_tracking` for true videos, else `zero_shot`.
+    """Return the method's name in tables: what the policy or planner says, as `oracle_pose_tracking`, else `zero_shot`.
 
     That is followed by what an adapted planner does, how strongly, and how many plans were chosen from:
     `zero_shot_ipa_0.3_best_of_4`; by who takes turns and for how many seconds; and by `opposite` as negative prompt.
     Never the loop's own `sail`: two measurements under one name replace each other in a file of results. What else is
     changed, such as the guidance scale, wants a name by `method=`.
     """
-    kind = str(config.planner.get("_target_", ""))
-    if "oracle" in kind.lower():
-        return f"oracle_{str(config.inverse_dynamics._target_).split('.')[1]}"
+    if said := _method_of(config.policy):
+        return said
     node, suffix = config.planner, ""
     if "candidates" in node:
         node, suffix = node.planner, f"_best_of_{node.candidates}"
@@ -110,8 +106,8 @@ def _method(config: DictConfig) -> str:
         suffix = f"_opposite{suffix}"
     if "turn_s" in node:
         return f"zero_shot_turns_{'_'.join(node.adaptations)}_{float(node.turn_s):g}{suffix}"
-    if str(node.get("_target_", "")).startswith("planners.general."):
-        return f"zero_shot_general{suffix}"
+    if said := _method_of(innermost):
+        return said.format(inverse_dynamics=_method_of(config.inverse_dynamics)) + suffix
     adaptation = str(node.get("adaptation", "in_domain"))
     adapted = {"in_domain": "", "general": "_general"}.get(
         adaptation, f"_{adaptation}_{float(node.get('strength', 0)):g}"
@@ -119,12 +115,17 @@ def _method(config: DictConfig) -> str:
     return f"zero_shot{adapted}{suffix}"
 
 
+def _method_of(node: DictConfig) -> str:
+    """Return what a component, which is not made for that, says that results call it; empty where it does not say."""
+    component = named(node)
+    return component.method if isinstance(component, SaysMethod) else ""
+
+
 def _evaluate(
     config: DictConfig,
     task: str,
     instruction: str,
-    planner: Planner,
-    inverse_dynamics: InverseDynamics,
+    models: Models,
     method: str,
     progress: Meter,
 ) -> EvaluationRecord:
@@ -143,11 +144,9 @@ def _evaluate(
     pools = open_pool(config, task)
     pool = pools.make()
     try:
-        check_fit(planner, pool.spec, int(config.execute_frames))
         record = evaluate(
             pool,
-            planner,
-            inverse_dynamics,
+            policy_of(config, models, pool.spec),
             task,
             instruction,
             starts,
@@ -176,8 +175,8 @@ def _draw(episodes: list[Episode], folder: Path, task: str) -> None:
 def _conclude(console: Screen, records: list[EvaluationRecord], as_json: bool) -> None:
     counts = [(record["task"], record["successes"], record["rollouts"]) for record in records]
     counted = [count for count in counts if count[2]]
-    mean = mean_over_tasks(counted) if counted else None
-    if len(records) > 1 and mean is not None:
-        console.print(bold(f"{f'mean over {len(counted)} tasks':<28} {100 * mean:>20.1f} %"))
+    if len(records) > 1 and counted:
+        console.print(bold(f"{f'mean over {len(counted)} tasks':<28} {'':>7} {mean_text(counted):>14}"))
     if as_json:
-        print_json({"records": records, "mean": mean})
+        mean, interval = (mean_over_tasks(counted), mean_interval(counted)) if counted else (None, None)
+        print_json({"records": records, "mean": mean, "mean_interval": interval})

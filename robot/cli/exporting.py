@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from robot.cli.choosing import Chosen, none_passes
 from robot.cli.compose import compose
 from robot.cli.episodes import entries_of, stores_of
-from robot.cli.handing_on import check_format
+from robot.cli.importing import check_format
 from robot.cli.screen import Screen, bold, meter, print_json, screen
 from robot.cli.verbs import VERBS, Arguments
 from robot.core.errors import SailError

@@ -13,14 +13,15 @@ from robot.cli.recorded import Alike, check_acts, check_camera, squared
 from robot.cli.screen import Screen, meter, print_json, screen
 from robot.cli.selection import EXIT_LEFT_OUT, chosen, show_left_out
 from robot.cli.verbs import Arguments
-from robot.core.data import Episode, Verdict
+from robot.core.data import Episode, View
 from robot.core.errors import SailError
-from robot.core.protocols import InverseDynamics, Planner, RewardModel
-from robot.episodes.verdicts import settled
+from robot.core.protocols import InverseDynamics, NeedsView, Planner, RewardModel
+from robot.core.rates import steps_per_frame
+from robot.episodes.arbitration import settled
+from robot.episodes.labels import NOBODY, PERSON, Label
+from robot.judges.asking import judged, reads_truth
 from robot.learn.hindsight import Actions, Errors, Hindsight, imagine, infer
-from robot.reports.report import interval_text
-from robot.reports.statistics import wilson_interval
-from robot.rollouts.rollout import steps_per_frame
+from robot.reports.statistics import interval_text, wilson_interval
 
 MODELS = ("planner", "inverse_dynamics")
 OF_ATTEMPTS = ("save", "gifs", "instruction")
@@ -85,18 +86,19 @@ class Measure:
         if self.judge is None and not named:
             raise SailError("There is nothing to measure: name a judge, planner.planner=… or inverse_dynamics=… .")
         self.looks = bool(named)
-        self.camera = str(config.camera or getattr(self.planner, "camera", None) or USUAL_CAMERA)
+        self.view = self.planner.view if isinstance(self.planner, NeedsView) else View()
+        self.camera = str(config.camera or self.view.camera or USUAL_CAMERA)
 
     def prepare(self, episode: Episode) -> Episode:
         """Return an episode as the models see it; raise SailError where they cannot."""
         if not self.looks:
             return episode
         check_acts(episode)
-        size = getattr(self.planner, "image_size", None)
+        size = self.view.image_size
         if self.config.square:
             episode = squared(episode, self.camera, None if size is None else int(size[0]))
         check_camera(episode, self.camera)
-        seen = episode.frames[self.camera].shape[1:3]
+        seen = episode.shape(self.camera)[1:3]
         if size is not None and tuple(size) != tuple(seen):
             raise SailError(
                 f"The planner takes images of {size[0]}×{size[1]} pixels and episode {episode.episode_id!r} has "
@@ -105,10 +107,10 @@ class Measure:
         self.robots.check(episode)
         return episode
 
-    def add(self, measured: Measured, episode: Episode, verdicts: Sequence[Verdict]) -> None:
+    def add(self, measured: Measured, episode: Episode, labels: Sequence[Label]) -> None:
         """Measure one more episode."""
         measured.episodes += 1
-        self._judge(measured, episode, verdicts)
+        self._judge(measured, episode, labels)
         if not self.looks:
             return
         where = self._where()
@@ -120,17 +122,17 @@ class Measure:
             measured.names = names if len(names) == size else [str(number) for number in range(size)]
             infer(self.inverse_dynamics, episode, where, measured.actions)
 
-    def _judge(self, measured: Measured, episode: Episode, verdicts: Sequence[Verdict]) -> None:
+    def _judge(self, measured: Measured, episode: Episode, labels: Sequence[Label]) -> None:
         if self.judge is None:
             return
         try:
-            (verdict,) = self.judge.judge([episode])
+            (verdict,) = judged(self.judge, [episode])
         except SailError as problem:
             self.unjudged[episode.episode_id] = str(problem)
             return
         measured.judged += 1
         measured.successes += verdict.success
-        counted = settled([one for one in verdicts if one.source != verdict.source])
+        counted = settled([one for one in labels if one.source != verdict.source])
         if counted is not None and counted.probability != 0.5:
             measured.labelled += 1
             measured.agreeing += counted.success == verdict.success
@@ -142,12 +144,12 @@ class Measure:
             if not took_s > 0:
                 raise SailError("How fast these episodes were recorded is not known, so that models cannot be asked.")
             stride = int(self.config.stride)
-            if (stride_s := getattr(self.planner, "stride_s", None)) is not None:
+            if (stride_s := self.view.stride_s) is not None:
                 try:
                     stride = steps_per_frame(stride_s, 1 / took_s)
                 except ValueError as problem:
                     raise SailError(str(problem)) from None
-            frames = int(getattr(self.planner, "frames", None) or PLAN_FRAMES)
+            frames = self.view.frames or PLAN_FRAMES
             windows, batch = int(self.config.windows), int(self.config.plan_batch)
             self.where = Hindsight(self.camera, frames, stride, stride_s or stride * took_s, windows, batch)
             if self._acts:
@@ -163,10 +165,9 @@ class Measure:
 def _judge(config: DictConfig) -> RewardModel | None:
     """Return who judges the episodes, None for a judge without an opinion; a person does so on the label page."""
     judge: RewardModel = build(config.judge)
-    source = getattr(judge, "source", "")
-    if source == "person":
+    if judge.source == PERSON:
         raise SailError(f"A person judges recorded episodes by looking at them: `sail label store={config.store}`.")
-    return None if source == "none" else judge
+    return None if judge.source == NOBODY else judge
 
 
 def run(config: DictConfig, arguments: Arguments) -> int:
@@ -187,8 +188,7 @@ def run(config: DictConfig, arguments: Arguments) -> int:
     with meter(console) as progress:
         progress.begin("measuring", len(episodes.names))
         for episode in episodes:
-            verdicts = episodes.store.verdicts(episode.episode_id)
-            measure.add(measured[episode.task], episode, verdicts)
+            measure.add(measured[episode.task], episode, episodes.store.labels(episode.episode_id))
             progress.advance(episode.episode_id)
         progress.end()
     rows = [one for one in measured.values() if one.episodes]
@@ -203,9 +203,10 @@ def run(config: DictConfig, arguments: Arguments) -> int:
 
 def _cameras(measure: Measure) -> tuple[str, ...] | None:
     """Return whose pictures are read: the models' camera, none for the simulator's own word, all for other judges."""
-    if measure.looks and (measure.judge is None or getattr(measure.judge, "source", "") == "truth"):
+    blind = measure.judge is not None and reads_truth(measure.judge)
+    if measure.looks and (measure.judge is None or blind):
         return (measure.camera,)
-    return () if getattr(measure.judge, "source", "") == "truth" else None
+    return () if blind else None
 
 
 def _show(console: Screen, rows: Sequence[Measured], measure: Measure) -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from robot.cli.assembly import (
-    check_fit,
     check_words,
     exploration_of,
     instruction_of,
     inverse_dynamics_learner,
+    models_of,
     open_pool,
     planner_learner,
+    policy_of,
     rollout_settings,
     sampler_of,
     without_demonstrations,
@@ -25,21 +25,25 @@ from robot.cli.assembly import (
 from robot.cli.compose import build, compose, config_hash, plain, to_yaml
 from robot.cli.provenance import Origin
 from robot.cli.recording import episode_name, record_missing, requests_for, store_of
-from robot.cli.reporting import origin_of, report_on, row_of, seconds_of
+from robot.cli.reporting import origin_of, page_of, report_on, row_of, seconds_of
 from robot.cli.screen import Meter, Screen, bold, meter, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.cli.wording import takes_any_words, task_of
-from robot.core.data import Episode, Outcome
+from robot.core.data import Episode
 from robot.core.errors import SailError
-from robot.core.protocols import Planner
+from robot.core.files import FolderLock, write_whole
+from robot.core.protocols import Planner, Trainable
 from robot.core.provenance.revision import program_revision
+from robot.episodes.arbitration import worked
 from robot.episodes.store import EpisodeStore, StoredEpisodes
-from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce, Trainable, trained_part
-from robot.learn.journal import Journal, write_atomically
-from robot.learn.run import LoopEvent
+from robot.learn.finetuning import trained_part
+from robot.learn.improvement import adaptation_of
+from robot.learn.journal import Journal
+from robot.learn.run import ANOTHER_RUN, LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
-from robot.reports.report import HEADINGS, interval_text
+from robot.reports.report import HEADINGS
 from robot.reports.results import add_results
+from robot.reports.statistics import interval_text
 from sim.tasks import SEEN
 
 WIDTHS = (9, 8, 14, 11, 5, 8, 13)
@@ -50,6 +54,8 @@ def run(arguments: Arguments) -> int:
     config = compose("improve", arguments.overrides)
     instruction = instruction_of(config)
     folder = run_folder(config)
+    with FolderLock(folder, ANOTHER_RUN):
+        pass  # who works at the run already is said before models are loaded and robots opened
     console = screen(arguments.as_json)
     origin = Origin(arguments.command)
     with meter(console) as progress:
@@ -84,9 +90,7 @@ def improve(
 ) -> list[dict[str, Any]]:
     """Put the loop together and run it through; return the record of every iteration."""
     described = to_yaml(config)
-    torch.manual_seed(int(config.seed))  # untrained weights, where a planner has such, are the same again
-    planner = PlannerInForce(build(config.planner))
-    inverse_dynamics = InverseDynamicsInForce(build(config.inverse_dynamics))
+    models = models_of(config)
     task = task_of(config)[0]
     if takes_any_words(config) and not config.demonstrations_from:
         narrator.say(
@@ -94,18 +98,27 @@ def improve(
             "mislead. demonstrations_from=data/teleoperated, say, names a store of yours."
         )
         config = without_demonstrations(config)
-    if (change := what_will_act(config, planner.current)) is not None:
+    if models.planner is not None and (change := what_will_act(config, models.planner.current)) is not None:
         narrator.say(change)
     pools = open_pool(config, task)
     tracker = "tensorboard" if config.tensorboard else ""
 
     @cache
     def seen() -> Sequence[Episode]:
-        return seen_demonstrations(config, progress)
+        return seen_demonstrations(config, progress, narrator.say)
+
+    def hear(event: LoopEvent) -> None:
+        # Only now is the folder this process's own, and all in place that can be refused.
+        if event.kind == "run_started":
+            write_whole(folder / "config.yaml", described)
+            if not event.data["done"]:
+                Journal(folder).add_session({"command": command, "revision": program_revision()})
+        narrator.hear(event)
 
     try:
-        check_fit(planner.current, pools.spec, int(config.execute_frames))
-        check_words(planner.current, instruction)
+        policy = policy_of(config, models, pools.spec)
+        if models.planner is not None:
+            check_words(models.planner.current, instruction)
         loop = SailLoop(
             folder=folder,
             settings=SailSettings(
@@ -123,22 +136,16 @@ def improve(
                 method=config.method,
             ),
             make_pool=pools.make,
-            planner=planner,
-            inverse_dynamics=inverse_dynamics,
+            policy=policy,
             judge=build(config.judge),
             store=EpisodeStore(folder / "episodes"),
-            planner_learner=planner_learner(config, planner, seen, pools.spec.action.rate_hz, tracker),
+            planner_learner=planner_learner(config, models.planner, seen, pools.spec.action.rate_hz, tracker),
             inverse_dynamics_learner=inverse_dynamics_learner(
-                config, inverse_dynamics, planner, seen, pools.spec.camera_matrices, tracker
+                config, models, seen, pools.spec.camera_matrices, tracker
             ),
             exploration=exploration_of(config, instruction),
-            on_event=narrator.hear,
+            on_event=hear,
         )
-        # Only now is all in place that can be refused: what is refused leaves no folder behind.
-        write_atomically(folder / "config.yaml", described)
-        state = loop.journal.state()
-        if state is None or state["phase"] != "done" or state["iteration"] < int(config.iterations):
-            loop.journal.add_session({"command": command, "revision": program_revision()})
         return loop.run()
     finally:
         pools.close()
@@ -149,14 +156,14 @@ def what_will_act(config: DictConfig, planner: Planner) -> str | None:
     part = trained_part(planner)
     if not config.learner.planner.train or part is None or not isinstance(planner, Trainable):
         return None
-    before, after = (getattr(each, "adaptation", "") for each in (planner, planner.with_in_domain(part)))
+    before, after = map(adaptation_of, (planner, planner.with_in_domain(part)))
     return None if before == after else f"Plans come from {before} until the planner is fine-tuned, then from {after}."
 
 
-def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode]:
+def seen_demonstrations(config: DictConfig, progress: Meter, say: Callable[[str], object]) -> Sequence[Episode]:
     """Return the demonstrations that training mixes in: of the store named, or of seen tasks, recording those missing.
 
-    On an arm, without a store, there are none.
+    On an arm, without a store, there are none. `say` tells of another run that records them, which is waited for.
     """
     if config.demonstrations_from:
         return demonstrations_in(EpisodeStore(Path(config.demonstrations_from)))
@@ -167,18 +174,13 @@ def seen_demonstrations(config: DictConfig, progress: Meter) -> Sequence[Episode
     options["cameras"] = tuple(robot.get("cameras", ("corner2",)))
     requests = requests_for(SEEN, "demonstrations", int(config.demonstrations), 1, options)
     store = store_of(config.data, "demonstrations")
-    record_missing(store, requests, progress, "recording demonstrations of the seen tasks")
+    record_missing(store, requests, progress, "recording demonstrations of the seen tasks", waiting=say)
     return StoredEpisodes(store, [episode_name(request) for request in requests])
 
 
 def demonstrations_in(store: EpisodeStore) -> Sequence[Episode]:
-    """Return a store's episodes that worked, as was last said of each; raise SailError where there are none."""
-
-    def worked(name: str) -> bool:
-        verdicts = store.verdicts(name)
-        return verdicts[-1].probability > 0.5 if verdicts else store.load(name, plans=False).outcome is Outcome.SUCCESS
-
-    names = [name for name in store.ids() if worked(name)]
+    """Return a store's episodes that worked, by the word that counts; raise SailError where there are none."""
+    names = [name for name in store.ids() if worked(store.load(name, plans=False, cameras=()), store.labels(name))]
     if not names:
         raise SailError(
             f"No episode in {store.folder} is said to have worked: record some with `sail arm teleoperate`, or leave "
@@ -210,6 +212,7 @@ class Narrator:
 
     def _run_started(self, iteration: int, data: Mapping[str, Any]) -> None:
         self._console.print(f"“{self._instruction}” in", bold(self._journal.folder))
+        self._console.print("Its report, drawn anew after every round:", page_of(self._journal.folder))
         earlier = self._journal.iterations()
         if data["resumed"]:
             self._console.print(f"Going on at iteration {iteration}.")
@@ -249,6 +252,10 @@ class Narrator:
 
     def _iteration_finished(self, iteration: int, data: Mapping[str, Any]) -> None:
         self._line(data)
+        try:
+            report_on(self._journal.folder)
+        except (SailError, OSError) as problem:  # a run of hours does not end for a picture
+            self._console.print(f"The report could not be drawn: {problem}", style="yellow")
 
     def _line(self, record: Mapping[str, Any]) -> None:
         if not self._headed:

@@ -104,9 +104,9 @@ def _person(config: DictConfig) -> str:
 def _serve(store: EpisodeStore, ids: list[str], person: str, token: str, listener: socket.socket) -> None:
     import uvicorn
 
-    from robot.labelling.application import Desk, make_application
+    from robot.labelling.application import LabellingSession, make_application
 
-    application = make_application(Desk(store, ids, person), token, listener.getsockname()[1])
+    application = make_application(LabellingSession(store, ids, person), token, listener.getsockname()[1])
     show_log()
     settings = uvicorn.Config(
         application,

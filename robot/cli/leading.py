@@ -7,10 +7,10 @@ import sys
 import numpy as np
 from omegaconf import DictConfig
 
-from hardware.server.safety import LEAST_HOME_SPEED
+from hardware.arms.homing import LEAST_HOME_SPEED
 from hardware.teleoperation.following import Following, Leadable
 from hardware.teleoperation.leader import Leader
-from hardware.teleoperation.wishes import WishSource
+from hardware.teleoperation.operator_input import InputDevice
 from robot.cli.compose import build, compose
 from robot.core.errors import SailError
 from robot.core.joints import Joints
@@ -20,7 +20,7 @@ LEADER = "leader"
 """What the device is called in `takeover=leader`."""
 
 
-def following(config: DictConfig, robot: Robot, keys: WishSource) -> Following:
+def following(config: DictConfig, robot: Robot, keys: InputDevice) -> Following:
     """Return what lets a robot follow the leader that `config` describes; nothing is connected yet.
 
     `keys` say the words, where there is a terminal to press them at.

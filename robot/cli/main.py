@@ -37,6 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell("")
         tell(f"Stopped; continue with: {shlex.join(['sail', *words])}")
         return EXIT_INTERRUPTED
+    except ModuleNotFoundError as error:
+        from robot.cli.extras import missing_package
+
+        sentence = missing_package(error, f"`{' '.join(['sail', *(word for word in words[:2] if '=' not in word)])}`")
+        if sentence is None:
+            raise
+        return _complain(sentence)
     except BrokenPipeError:
         # The reader (`| head`) has gone: say nothing, and keep the interpreter from flushing into the void.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,7 +73,7 @@ def _dispatch(words: list[str]) -> int:
         if is_stop(words):
             return stop(asked(words))
     from robot.cli.screen import print_text
-    from robot.cli.verbs import VERBS, overview, usage
+    from robot.cli.verbs import VERBS, overview, question, usage
 
     if not words or words[0] in ("--help", "-h", "help"):
         if len(words) > 1 and words[0] == "help":
@@ -86,14 +93,20 @@ def _dispatch(words: list[str]) -> int:
         print_text(usage(verb, arguments.subject, arguments.overrides))
         return 0
     if verb.configs:
-        _check_settings(verb, arguments)
+        if not _check_settings(verb, arguments):
+            for line in question(verb).split("\n"):
+                tell(line)
+            return EXIT_ERROR
     elif arguments.overrides:
         raise SailError(f"`sail {verb.name}` has no settings: leave out {arguments.overrides[0]}.")
     return verb.run(arguments)
 
 
-def _check_settings(verb: Verb, arguments: Arguments) -> None:
-    """Complain about a misspelt key, component or task at once, before the libraries that take seconds to import."""
+def _check_settings(verb: Verb, arguments: Arguments) -> bool:
+    """Complain about a misspelt key, component or task at once, before the libraries that take seconds to import.
+
+    Return whether it is said what to do, where the verb asks for that.
+    """
     from robot.cli.compose import compose
     from robot.cli.wording import takes_any_words
     from sim.tasks import tasks_of
@@ -107,6 +120,7 @@ def _check_settings(verb: Verb, arguments: Arguments) -> None:
         except UnknownNameError:
             if not takes_any_words(config):
                 raise
+    return not verb.asks or any(str(config.get(key, "")).strip() for key in ("task", "instruction"))
 
 
 def parse(verb: Verb, words: Sequence[str]) -> Arguments:

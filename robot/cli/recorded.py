@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -12,12 +13,11 @@ from numpy.typing import NDArray
 
 from hardware.client.views import square_matrix
 from policies.pose_network import POSE_NAMES, POSE_SIZE
-from robot.core.data import Episode, RobotSpec
+from robot.core.data import Episode, RecordedFrames, RobotSpec
 from robot.core.errors import SailError
 from robot.core.pictures import shrink_frames
 from robot.episodes.description import usual_rate_hz
 from robot.episodes.fit import check_finite
-from sim.metaworld import MetaWorldRobot
 
 POSE_UNITS = ("m", "m", "m", "1")
 RATES_DIFFER = 0.01
@@ -46,7 +46,7 @@ def check_size(
 ) -> None:
     """Raise SailError, saying what to do, unless an episode has a camera with pictures of `size` × `size` pixels."""
     check_camera(episode, camera)
-    height, width = episode.frames[camera].shape[1:3]
+    height, width = episode.shape(camera)[1:3]
     if (height, width) != (size, size):
         raise SailError(
             f"The autoencoder takes images of {size}×{size} pixels and the episodes have {height}×{width}: "
@@ -167,8 +167,7 @@ def squared(episode: Episode, camera: str, side: int | None = None) -> Episode:
     is smaller than `side`.
     """
     check_camera(episode, camera)
-    frames = episode.frames[camera]
-    height, width = frames.shape[1:3]
+    height, width = episode.shape(camera)[1:3]
     edge = min(height, width)
     side = edge if side is None else side
     if edge < side:
@@ -177,13 +176,44 @@ def squared(episode: Episode, camera: str, side: int | None = None) -> Episode:
             f"{side}×{side}: take another autoencoder."
         )
     corner = ((height - edge) // 2, (width - edge) // 2)
-    square = np.ascontiguousarray(frames[:, corner[0] : corner[0] + edge, corner[1] : corner[1] + edge])
-    small = shrink_frames(torch.from_numpy(square), side).numpy()
     return dataclasses.replace(
         episode,
-        frames={camera: small},
+        frames=SquareFrames(episode, camera, corner, edge, side),
         spec=None if episode.spec is None else _squared_spec(episode.spec, camera, corner, edge, side),
     )
+
+
+class SquareFrames(RecordedFrames):
+    """Cut a square of `edge` pixels out of one camera's pictures, and shrink it, when they are asked for."""
+
+    def __init__(self, episode: Episode, camera: str, corner: tuple[int, int], edge: int, side: int) -> None:
+        self._episode = episode
+        self._camera = camera
+        self._rows, self._columns = (slice(first, first + edge) for first in corner)
+        self._side = side
+        self._made: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self._camera,))
+
+    def __getitem__(self, camera: str) -> NDArray[np.uint8]:
+        if camera != self._camera:
+            raise KeyError(camera)
+        if self._made is None:
+            square = np.ascontiguousarray(self._episode.frames[camera][:, self._rows, self._columns])
+            self._made = shrink_frames(torch.from_numpy(square), self._side).numpy()
+        return self._made
+
+    def shape(self, camera: str) -> tuple[int, ...]:
+        """Return (T+1, side, side, 3)."""
+        return self._episode.shape(camera)[0], self._side, self._side, 3
+
+    def mark(self, camera: str) -> str:
+        """Return the mark of the whole pictures, and how large they are made."""
+        return f"{self._episode.mark(camera)} square {self._side}"
 
 
 def _squared_spec(spec: RobotSpec, camera: str, corner: tuple[int, int], edge: int, side: int) -> RobotSpec:
@@ -192,24 +222,22 @@ def _squared_spec(spec: RobotSpec, camera: str, corner: tuple[int, int], edge: i
     return dataclasses.replace(spec, cameras={camera: (side, side)}, camera_matrices=matrices)
 
 
-def camera_matrix(episode: Episode, camera: str) -> NDArray[np.float64] | None:
-    """Return where the camera that recorded an episode puts points of the world, None where nobody knows.
+def simulated_matrix(episode: Episode, camera: str) -> NDArray[np.float64] | None:
+    """Return where the camera of an episode that does not say it puts points of the world, None where nobody knows.
 
-    An episode says it; of one of the simulator that does not, as the first ones, the simulator does.
+    Of the simulator's first episodes the simulator still does; a recording of an arm says it or nobody does.
     """
-    if episode.spec is not None and camera in episode.spec.camera_matrices:
-        return episode.spec.camera_matrices[camera]
-    if episode.spec is None and episode.robot.startswith(METAWORLD):
-        height, width = episode.frames[camera].shape[1:3]
-        matrix: NDArray[np.float64] | None = _simulated_matrix(
-            episode.robot.removeprefix(METAWORLD), camera, height, width
-        )
-        return matrix
-    return None
+    if episode.spec is not None or not episode.robot.startswith(METAWORLD):
+        return None
+    height, width = episode.frames[camera].shape[1:3]
+    matrix: NDArray[np.float64] | None = _simulated_matrix(episode.robot.removeprefix(METAWORLD), camera, height, width)
+    return matrix
 
 
 @cache
 def _simulated_matrix(task: str, camera: str, height: int, width: int) -> Any:
+    from sim.metaworld import MetaWorldRobot  # which a machine at an arm may do without
+
     robot = MetaWorldRobot(task, (camera,), (height, width))
     try:
         return robot.spec.camera_matrices.get(camera)

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import sim.collect
 from robot.cli.screen import Meter
+from robot.core.data import Episode
 from robot.episodes.store import EpisodeStore
-from sim.collect import DataKind, Request, collect
+from sim.collect import DataKind, Request, digest
 
 
 def episode_name(request: Request) -> str:
     """Return the id under which the episode asked for is stored: the same request, options included, the same id."""
     asked = dataclasses.asdict(request)
     options = {name: asked[name] for name in asked if name not in ("task", "kind", "seed")}
-    return f"{request.task}-{request.kind}-{request.seed:06d}-{_digest(options)}"
-
-
-def form_of(request: Request) -> str:
-    """Return a name for what episodes must share to be learnt from together: cameras, picture size and rate."""
-    return _digest({name: getattr(request, name) for name in ("cameras", "image_size", "action_repeat")})
-
-
-def _digest(options: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{request.task}-{request.kind}-{request.seed:06d}-{digest(options)}"
 
 
 def requests_for(
@@ -40,18 +31,29 @@ def requests_for(
     ]
 
 
-def record_missing(store: EpisodeStore, requests: Sequence[Request], meter: Meter, what: str, workers: int = 0) -> int:
-    """Record the episodes that the store does not hold yet and return how many those were."""
-    known = set(store.ids())
-    missing = [request for request in requests if episode_name(request) not in known]
-    if not missing:
-        return 0
-    meter.begin(what, len(missing))
-    for request, episode in zip(missing, collect(missing, workers or None), strict=True):
-        store.add(dataclasses.replace(episode, config_hash=form_of(request)), episode_id=episode_name(request))
+def record_missing(
+    store: EpisodeStore,
+    requests: Sequence[Request],
+    meter: Meter,
+    what: str,
+    workers: int = 0,
+    waiting: Callable[[str], object] | None = None,
+) -> int:
+    """Record the episodes that the store does not hold yet, under a bar, and return how many those were.
+
+    `waiting`: see `sim.collect.record_missing`.
+    """
+
+    def recorded(request: Request, episode: Episode) -> None:
         meter.advance(f"{request.task}, {len(episode)} steps")
-    meter.end()
-    return len(missing)
+
+    wanted = {episode_name(request): request for request in requests}
+    new = sim.collect.record_missing(
+        store, wanted, workers or None, lambda missing: meter.begin(what, missing), recorded, waiting=waiting
+    )
+    if new:
+        meter.end()
+    return new
 
 
 def store_of(data: str, kind: str) -> EpisodeStore:

@@ -91,7 +91,7 @@ def rate_of(episode: Episode) -> float:
 @contextmanager
 def _shown(config: DictConfig, name: str, quiet: bool, console: Screen) -> Iterator[tuple[Canvas, Controls]]:
     """Lend where pictures go and what a person can ask for."""
-    if not config.save and has_display() and not quiet:
+    if not config.save and has_display() and Window.is_possible() and not quiet:
         window = Window(name)
         console.print(f"In the window, {HELP}.")
         with closing(window):
@@ -176,7 +176,7 @@ def _robot(config: DictConfig, episode: Episode) -> Robot:
     if "size" in config.robot:
         options["size"] = 1
     made = build(config.robot, **options)
-    return FirstOfPool(made) if isinstance(made, RobotPool) and not isinstance(made, Robot) else made
+    return FirstOfPool(made) if isinstance(made, RobotPool) else made
 
 
 def _saved(config: DictConfig, name: str, picture: Canvas, rate_hz: float) -> str:

@@ -1,4 +1,4 @@
-"""`sail report`: draw the report of a run again, or the page of results."""
+"""`sail report`: draw the report of a run again, or the pages of results."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from robot.cli.compose import compose
 from robot.cli.screen import bold, print_json, screen
 from robot.cli.verbs import Arguments
 from robot.core.errors import SailError
-from robot.reports.page import results_page, write_results
-from robot.reports.results import read_results
+from robot.reports.page import check_results, write_results
 
 
 def run(arguments: Arguments) -> int:
-    """Write a run's report, or `docs/results.md`; with `--check` only say whether the latter is up to date."""
+    """Write a run's report, or the pages of results; with `--check` only say whether the latter are up to date."""
     config = compose("report", arguments.overrides)
     console = screen(arguments.as_json)
     if arguments.subject == "results":
@@ -37,10 +36,8 @@ def latest_run(runs: Path) -> Path:
     return states[-1].parent
 
 
-def _results(folder: Path, page: Path, check: bool) -> Path:
+def _results(folder: Path, front: Path, check: bool) -> Path:
     if not check:
-        return write_results(folder, page)
-    wanted = results_page([read_results(path) for path in sorted(folder.glob("*.json"))])
-    if not page.exists() or page.read_text(encoding="utf-8") != wanted:
-        raise SailError(f"{page} is out of date: run `sail report results` and commit what it writes.")
-    return page
+        return write_results(folder, front)
+    check_results(folder, front)
+    return front

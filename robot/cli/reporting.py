@@ -16,7 +16,16 @@ from robot.episodes.store import EpisodeStore
 from robot.learn.journal import Journal, RunState
 from robot.reports.report import ReportRow, chosen_examples, write_report
 
-ABOUT_WHO_ACTS = ("task", "instruction", "robot", "planner", "inverse_dynamics", "max_steps", "execute_frames")
+ABOUT_WHO_ACTS = (
+    "task",
+    "instruction",
+    "robot",
+    "policy",
+    "planner",
+    "inverse_dynamics",
+    "max_steps",
+    "execute_frames",
+)
 """Keys of a run's command that `sail evaluate` needs to have the same robot act in the same way."""
 
 
@@ -51,6 +60,11 @@ def origin_of(journal: Journal) -> tuple[str, str]:
     return sessions[0]["command"], revisions[0] + later
 
 
+def page_of(folder: Path) -> Path:
+    """Return where the page of a run's report is, or will be."""
+    return folder / "report" / "index.html"
+
+
 def report_on(folder: Path) -> Path:
     """Draw the report of a run folder into its `report/` and return the page.
 
@@ -64,7 +78,7 @@ def report_on(folder: Path) -> Path:
     rows = [row_of(record) for record in journal.iterations()]
     config = folder / "config.yaml"
     return write_report(
-        folder / "report",
+        page_of(folder).parent,
         state["settings"]["task"],
         state["settings"]["instruction"],
         rows,

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO
 
+from robot.core.progress import shown_on
 from robot.core.text import visible
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ LONGEST = 1000
 """Characters of a line that changes, at most: what lies below it must stay on the screen."""
 LONGEST_NOTE = 120
 """Characters before and after a bar, at most: the bar must be seen between them."""
+
+LINE_EVERY_S = 30.0
+"""How often a line says how far something has come where no bar can be shown, such as in a log."""
 
 NARROWEST = 12
 """Cells of a column of words, at least: narrower ones are no use to a reader."""
@@ -273,9 +278,9 @@ def print_text(text: str) -> None:
 
 
 class Meter:
-    """Show how far a row of like things has come; on a screen that is no terminal it prints a line now and then."""
+    """Show how far a row of like things has come: a bar, or on what is no terminal a line every `every_s` seconds."""
 
-    def __init__(self, screen: Screen, every: int = 10) -> None:
+    def __init__(self, screen: Screen, every_s: float = LINE_EVERY_S) -> None:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -286,7 +291,7 @@ class Meter:
         )
 
         self._screen = screen
-        self._every = every
+        self._every_s = every_s
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28, complete_style="green", finished_style="green"),
@@ -300,14 +305,14 @@ class Meter:
             disable=not screen.is_terminal,
         )
         self._task: Any = None
-        self._what, self._total, self._done = "", 0, 0
+        self._what, self._total, self._done, self._told_s = "", 0, 0, 0.0
 
-    def begin(self, what: str, total: int) -> None:
-        """Start counting to `total`; ends what was counted before."""
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        """Start counting to `total`, of which `done` were done before; ends what was counted until now."""
         self.end()
-        self._what, self._total, self._done = what, total, 0
+        self._what, self._total, self._done, self._told_s = what, total, done, time.monotonic()
         self._bar.start()
-        self._task = self._bar.add_task(visible(what, LONGEST_NOTE), total=total, note="")
+        self._task = self._bar.add_task(visible(what, LONGEST_NOTE), total=total, completed=done, note="")
 
     def advance(self, note: str = "", count: int = 1) -> None:
         """Count one more (or `count`) and show a note beside the bar."""
@@ -315,8 +320,16 @@ class Meter:
             return
         self._done += count
         self._bar.update(self._task, advance=count, note=visible(note, LONGEST_NOTE))
-        if not self._screen.is_terminal and (self._done % self._every == 0 or self._done == self._total):
+        if not self._screen.is_terminal and (self._done == self._total or self._is_time()):
             self._screen.print(f"  {self._what}: {self._done} of {self._total}  {note}".rstrip())
+
+    def _is_time(self) -> bool:
+        """Return whether it is time for a line, and if so count from now to the next."""
+        now = time.monotonic()
+        if now - self._told_s < self._every_s:
+            return False
+        self._told_s = now
+        return True
 
     def reach(self, done: int, note: str = "") -> None:
         """Count up to `done`; the bar is taken away when that is all."""
@@ -333,10 +346,11 @@ class Meter:
 
 
 @contextmanager
-def meter(screen: Screen, every: int = 10) -> Iterator[Meter]:
-    """Lend a meter and take its bar away afterwards, whatever happens."""
-    made = Meter(screen, every)
+def meter(screen: Screen, every_s: float = LINE_EVERY_S) -> Iterator[Meter]:
+    """Lend a meter, which trainings show themselves on too, and take its bar away afterwards, whatever happens."""
+    made = Meter(screen, every_s)
     try:
-        yield made
+        with shown_on(made):
+            yield made
     finally:
         made.end()

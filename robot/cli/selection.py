@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from omegaconf import DictConfig
 
@@ -27,6 +28,7 @@ EXIT_LEFT_OUT = 1
 """What is returned where some of the episodes asked for could not be used."""
 BESIDE_STORE = ("episodes", "demonstrations_share", "play_share")
 """Keys that choose among the kinds that `sail collect` records, and mean nothing for any other store."""
+T = TypeVar("T")
 Prepare = Callable[[Episode], Episode]
 """Returns an episode as it is learnt from, or raises SailError where it cannot be."""
 
@@ -92,15 +94,22 @@ class StoreEpisodes:
         return sum(name not in self.left for name in self.names)
 
     def __iter__(self) -> Iterator[Episode]:
+        return self.taken(_whole)
+
+    def taken(self, take: Callable[[Episode], T]) -> Iterator[T]:
+        """Yield what `take` makes of each prepared episode; one of which it cannot is left out, too.
+
+        Pictures are decoded only where `prepare` or `take` looks at them.
+        """
         found = False
         for name in self.names:
             try:
-                episode = self.prepare(self._load(name))
+                made = take(self.prepare(self._load(name)))
             except (SailError, OSError) as problem:
                 self.left[name] = str(problem)
                 continue
             found = True
-            yield episode
+            yield made
         if not found:
             why = next((self.left[name] for name in self.names if name in self.left), "there are none.")
             raise SailError(f"None of {len(self.names)} episodes in {self.store.folder} can be used: {why}")
@@ -113,7 +122,12 @@ class StoreEpisodes:
                     f"Episode {name!r} has no camera {camera!r}, only {', '.join(sorted(there)) or 'none at all'}: "
                     "say which with camera=… ."
                 )
-        return self.store.load(name, plans=False, cameras=self.cameras)
+        return self.store.load(name, plans=False, cameras=self.cameras, at_once=False)
+
+
+def _whole(episode: Episode) -> Episode:
+    """Return an episode whose pictures are decoded, so that one that is damaged is found here."""
+    return replace(episode, frames=dict(episode.frames))
 
 
 def chosen(config: DictConfig, selection: str, per_task: int, cameras: Sequence[str] | None = None) -> StoreEpisodes:

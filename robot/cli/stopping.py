@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from hardware.teleoperation.wishes import StopsAtOnce, WishSource
+from hardware.teleoperation.operator_input import InputDevice, StopsAtOnce
 from robot.core.errors import SailError
 from robot.core.protocols import Haltable, Robot
 
@@ -36,7 +36,7 @@ class OperatorStop:
     dry run, nothing is sent to the robot. `bears` is how many signals are borne; one more is a KeyboardInterrupt.
     """
 
-    def __init__(self, robot: Robot, keyboard: WishSource, halts: bool = True) -> None:
+    def __init__(self, robot: Robot, keyboard: InputDevice, halts: bool = True) -> None:
         self._robot = robot if halts and isinstance(robot, Haltable) else None
         self._keyboard = keyboard if isinstance(keyboard, StopsAtOnce) else None
         self.bears = 0

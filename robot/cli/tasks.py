@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robot.cli.screen import print_json, screen
 from robot.cli.verbs import Arguments
-from sim.tasks import GENERAL, INSTRUCTIONS, RESERVED, SEEN, TUNING, UNSEEN
+from sim.tasks import GROUPS, INSTRUCTIONS
 
 
 def run(arguments: Arguments) -> int:
@@ -14,7 +14,7 @@ def run(arguments: Arguments) -> int:
         print_json(rows)
         return 0
     console = screen(False)
-    order = {name: place for place, (name, _) in enumerate(GROUPS)}
+    order = {name: place for place, name in enumerate(GROUPS)}
     ordered = sorted(rows, key=lambda row: (order[row["split"]], row["task"]))
     cells = [(row["task"], row["instruction"], row["split"]) for row in ordered]
     console.table(("task", "instruction", "split"), cells, left=3)
@@ -32,9 +32,8 @@ LEGEND = (
     "reserved: shown to no planner.",
     "Any of them can be improved at: sail improve task=NAME",
 )
-GROUPS = (("seen", SEEN), ("unseen", UNSEEN), ("tuning", TUNING), ("general", GENERAL), ("reserved", RESERVED))
 
 
 def split_of(task: str) -> str:
     """Return "seen", "unseen", "tuning" (which is general too), "general" or "reserved"."""
-    return next(name for name, members in GROUPS if task in members)
+    return next(name for name, members in GROUPS.items() if task in members)

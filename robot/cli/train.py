@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -13,7 +15,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from planners.autoencoder import FrameAutoencoder, train_autoencoder
+from planners.autoencoder import FrameAutoencoder
+from planners.autoencoder_training import train_autoencoder
 from planners.diffusion import DiffusionSettings
 from planners.diffusion_training import train_adapters, train_planner
 from planners.latent_video import LatentVideoPlanner
@@ -29,13 +32,13 @@ from robot.cli.compose import build, compose, plain
 from robot.cli.provenance import hardware
 from robot.cli.recorded import (
     Alike,
-    camera_matrix,
     check_acts,
     check_camera,
     check_poses,
     check_rate,
     check_recorded,
     check_size,
+    simulated_matrix,
     squared,
     step_s,
 )
@@ -50,11 +53,13 @@ from robot.cli.selection import (
 )
 from robot.cli.verbs import VERBS, Arguments
 from robot.cli.wording import listed
-from robot.core.checkpoints import write_aside
 from robot.core.data import Episode, SamplerSettings
 from robot.core.errors import SailError
+from robot.core.files import FolderLock, write_whole
 from robot.core.provenance.revision import program_revision
+from robot.core.rates import steps_per_frame
 from robot.core.training import STATE
+from robot.episodes.frame_cache import FrameCache
 from robot.episodes.store import StoredEpisodes
 from robot.recipes import general
 from robot.recipes.starter import make_starter, requests
@@ -63,6 +68,8 @@ TASKS = {"autoencoder": "all", "planner": "seen", "inverse_dynamics": "seen"}
 """Whose recorded episodes each model learns from where nobody says it."""
 EPISODES = "episodes.json"
 """Beside a training's state: which episodes of a store it is on."""
+FRAME_SIDE = 64
+"""Pixels a side of the pictures that inverse dynamics learns from."""
 FIT = "square=true takes the middle square of larger ones and shrinks it, as robot=arm does"
 Check = Callable[[Episode], None]
 """Raises SailError for an episode that cannot be learnt from."""
@@ -90,8 +97,10 @@ def run(arguments: Arguments) -> int:
         "seed": int(config.seed),
     }
     console = screen(arguments.as_json)
-    store = _store(config, arguments, console)
-    metrics = dict(trainers[arguments.subject](config, card, store))
+    with _held(Path(config.output)):
+        store = _store(config, arguments, console)
+        with meter(console):
+            metrics = dict(trainers[arguments.subject](config, card, store))
     left = {} if store is None else store.left
     if arguments.as_json:
         print_json({"output": str(config.output), "metrics": metrics, "left_out": left})
@@ -100,6 +109,12 @@ def run(arguments: Arguments) -> int:
         console.print(bold(config.output), f": {told}", sep="")
     show_left_out(console, left)
     return EXIT_LEFT_OUT if left else 0
+
+
+def _held(output: Path) -> AbstractContextManager[object]:
+    """Return what holds the folder of a model; of the processes of an `accelerate launch` the first does."""
+    is_first = os.environ.get("RANK", "0") == "0"
+    return FolderLock(output, "name another folder with output=…") if is_first else nullcontext()
 
 
 def _store(config: DictConfig, arguments: Arguments, console: Screen) -> StoreEpisodes | None:
@@ -129,7 +144,7 @@ def _go_on(output: Path, meant: str) -> None:
             "or name another folder with output=… ."
         )
     if meant:
-        write_aside(noted, meant.encode())
+        write_whole(noted, meant.encode())
     else:
         noted.unlink(missing_ok=True)
 
@@ -144,10 +159,11 @@ def refuse_what_is_kept(pairs: Sequence[str]) -> None:
 
 
 def _make_starter(config: DictConfig, as_json: bool) -> int:
-    with meter(screen(as_json), every=50) as progress:
+    with meter(screen(as_json)) as progress:
         settings = build(config)
         progress.begin("recording episodes", sum(map(len, requests(settings).values())))
-        make_starter(settings, lambda done, _: progress.reach(done))
+        with _held(Path(settings.out)):
+            make_starter(settings, lambda done, _: progress.reach(done))
     if as_json:
         print_json({"output": settings.out})
     return 0
@@ -155,10 +171,11 @@ def _make_starter(config: DictConfig, as_json: bool) -> int:
 
 def _make_general(config: DictConfig, as_json: bool) -> int:
     console = screen(as_json)
-    with meter(console, every=50) as progress:
+    with meter(console) as progress:
         settings = build(config)
         progress.begin("recording episodes", sum(map(len, general.requests(settings).values())))
-        finished = general.make_general(settings, lambda done, _: progress.reach(done))
+        with _held(Path(settings.out)):
+            finished = general.make_general(settings, lambda done, _: progress.reach(done))
     if not finished:
         console.print("Time is up: the same command goes on from here.")
     if as_json:
@@ -197,7 +214,8 @@ def _train_planner(config: DictConfig, card: Mapping[str, Any], store: StoreEpis
     episodes = _shown_to_planner(config, autoencoder, text, store)
     cache = LatentCache(autoencoder, config.camera, Path(config.data) / "latents")
     frames = int(config.denoiser.frames) if base is None else base.denoiser.frames
-    windows = WindowSampler([Source(cache.get_all(episodes))], frames, int(config.stride), float(config.text_drop))
+    shown = cache.get_all(episodes) if isinstance(episodes, StoredEpisodes) else list(episodes.taken(cache.get))
+    windows = WindowSampler([Source(shown)], frames, int(config.stride), float(config.text_drop))
     planner = _fresh_planner(config, windows, autoencoder, text) if base is None else base
     _check_stride(config, planner)
     _look_through(config, planner)
@@ -241,11 +259,14 @@ def _prepared(config: DictConfig, side: int | None, checks: Sequence[Check], epi
 
 
 def _check_stride(config: DictConfig, planner: LatentVideoPlanner) -> None:
-    stride_s = float(config.stride) / float(config.rate_hz)
-    if abs(planner.stride_s - stride_s) > 1e-6:
+    try:
+        stride = steps_per_frame(planner.stride_s, float(config.rate_hz))
+    except ValueError as problem:
+        raise SailError(f"The planner in {config['from']} does not fit rate_hz={config.rate_hz}: {problem}") from None
+    if stride != int(config.stride):
         raise SailError(
             f"The planner in {config['from']} imagines frames {planner.stride_s:g} s apart and stride={config.stride} "
-            f"gives {stride_s:g} s: set stride={planner.stride_s * float(config.rate_hz):g}."
+            f"gives {float(config.stride) / float(config.rate_hz):g} s: set stride={stride}."
         )
 
 
@@ -349,16 +370,31 @@ def _frames_of_store(
 
 
 def _gathered(
-    config: DictConfig, episodes: Iterable[Episode], autoencoder: FrameAutoencoder | None, posed: bool = True
+    config: DictConfig,
+    episodes: StoredEpisodes | StoreEpisodes,
+    autoencoder: FrameAutoencoder | None,
+    posed: bool = True,
 ) -> FrameSet:
+    """Return the frames of episodes; where none passes through an autoencoder, they are decoded once for all time."""
+    cache = FrameCache(Path(config.data) / "frames", config.camera, FRAME_SIDE) if autoencoder is None else None
+
+    def found(episode: Episode) -> Episode:
+        if cache is None:
+            episode.frames[config.camera]  # decoded here, so that one that is damaged is left out
+        else:
+            cache.of(episode)
+        return episode
+
     return gather_frames(
-        episodes,
+        episodes.taken(found) if isinstance(episodes, StoreEpisodes) else episodes,
         camera=config.camera,
-        world_to_image=partial(camera_matrix, camera=config.camera),
+        size=FRAME_SIDE,
+        world_to_image=partial(simulated_matrix, camera=config.camera),
         reconstruct=None if autoencoder is None else reconstruction(autoencoder),
         reconstructed_share=float(config.reconstructed_share),
         seed=int(config.seed),
         posed=posed,
+        shrunk=None if cache is None else cache.of,
     )
 
 

@@ -28,7 +28,8 @@ class Verb:
     `subjects` maps a subject to its summary; a verb without any takes none. `configs` maps a subject ("" where there
     is none) to the root YAML file that holds its keys. `flags` maps a flag to what it does. `words` maps a subject to
     the key that a bare word after it is taken for. `aliases` maps a subject to other names of its keys.
-    `tasks_are_ours`: `task=` must name one of the fifty, unless the robot takes any words.
+    `tasks_are_ours`: `task=` must name one of the fifty, unless the robot takes any words. `asks`: what to say where
+    neither a task nor an instruction is given; empty where the verb does without.
     """
 
     name: str
@@ -40,12 +41,19 @@ class Verb:
     words: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     tasks_are_ours: bool = True
+    asks: str = ""
 
     def run(self, arguments: Arguments) -> int:
         """Import the verb's module and carry it out; return the exit code."""
         module = importlib.import_module(f"robot.cli.{self.name}")
         return cast(Callable[[Arguments], int], module.run)(arguments)
 
+
+_START = (
+    ("sail improve task=drawer-close", "improve at closing a drawer: three rounds, a quarter of an hour, and a report"),
+    ("sail improve experiment=quick", "the same, small: under five minutes"),
+    ("sail tasks", "the fifty tasks there are"),
+)
 
 _VERBS = (
     Verb(
@@ -57,6 +65,7 @@ _VERBS = (
             ("sail improve task=door-close learner.exploration.share=0", "without borrowing other instructions"),
         ),
         configs={"": "improve"},
+        asks="Say what to improve at: sail improve task=NAME. To begin with:",
     ),
     Verb(
         "evaluate",
@@ -215,14 +224,14 @@ _VERBS = (
     ),
     Verb(
         "report",
-        "draw the report of a run again, or the page of results",
+        "draw the report of a run again, or the pages of results",
         (
             ("sail report run=runs/drawer-close-seed0-…", "curve, GIFs and the HTML page of a run"),
-            ("sail report results", "docs/results.md from docs/results/*.json"),
+            ("sail report results", "docs/results.md and docs/results/*.md from docs/results/*.json"),
         ),
-        subjects={"results": "write docs/results.md from docs/results/*.json"},
+        subjects={"results": "write docs/results.md, and a page a topic, from docs/results/*.json"},
         configs={"": "report", "results": "report"},
-        flags={"--check": "with `results`: only say whether docs/results.md is up to date"},
+        flags={"--check": "with `results`: only say whether these pages are up to date"},
     ),
     Verb("tasks", "list the fifty tasks with their instructions", (("sail tasks", "which can be improved at"),)),
     Verb("doctor", "check that this machine can render, train and show", (("sail doctor", "what is missing, if any"),)),
@@ -254,6 +263,13 @@ def overview() -> str:
         "a run that was stopped goes on when the same command is given again.",
     ]
     return "\n".join(lines)
+
+
+def question(verb: Verb) -> str:
+    """Return what a verb asks where it is not said what to do, with the commands to begin with."""
+    return "\n".join(
+        [verb.asks, "", *_columns(list(_START)), "", f"`sail {verb.name} --help` lists every setting with its default."]
+    )
 
 
 def usage(verb: Verb, subject: str = "", overrides: Sequence[str] = ()) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from robot.cli.compose import named
 from robot.core.errors import SailError, UnknownNameError
 from robot.core.protocols import TakesAnyWords
 from robot.episodes.catalogue import Catalogue, Entry
@@ -24,17 +24,8 @@ def takes_any_words(config: DictConfig) -> bool:
 
     What the configuration names is imported for that. Raises SailError where it cannot be.
     """
-    robot = config.get("robot")
-    target = str(robot.get("_target_", "")) if isinstance(robot, DictConfig) else ""
-    if not target:
-        return False
-    try:
-        named = pkgutil.resolve_name(target)
-    except Exception as problem:
-        raise SailError(
-            f"There is no {target} to be made ({problem}): is its package installed, and its name right?"
-        ) from problem
-    return isinstance(named, TakesAnyWords) and named.takes_any_words is True
+    robot = named(config.get("robot"))
+    return isinstance(robot, TakesAnyWords) and robot.takes_any_words is True
 
 
 def told(task: str, instruction: str) -> tuple[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from robot.core.errors import CheckpointError, SailError
+from robot.core.errors import CheckpointError
+from robot.core.files import write_whole
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 
@@ -43,27 +43,6 @@ def identity_of(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:12]
 
 
-def write_aside(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that at every moment either the old or the new file is whole.
-
-    Raises SailError when the disk is full or the folder cannot be written; the old file then survives.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as problem:
-        aside.unlink(missing_ok=True)
-        raise SailError(
-            f"Could not write {path}: {problem.strerror or problem}; what was there before is untouched. "
-            "Free some space or choose another folder, then run the same command again."
-        ) from None
-
-
 def save_model(
     folder: str | Path,
     kind: str,
@@ -86,8 +65,8 @@ def save_model(
     }
     identity = identity_of(stored)
     about = {"kind": kind, "identity": identity, "config": dict(config), "card": dict(card or {})}
-    write_aside(folder / WEIGHTS, save(stored, metadata={"identity": identity}))
-    write_aside(folder / ABOUT, json.dumps(about, indent=2).encode())
+    write_whole(folder / WEIGHTS, save(stored, metadata={"identity": identity}))
+    write_whole(folder / ABOUT, json.dumps(about, indent=2))
     return identity
 
 

@@ -7,8 +7,10 @@ deep-learning library. Everything is a frozen dataclass and validates itself whe
 from __future__ import annotations
 
 import enum
+import hashlib
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,7 @@ class ActionSpec:
     """Describe an action vector: one name, unit, lower and upper bound per entry, and the rate it is sent at.
 
     `low` and `high` are float32 (Da,) in the units named; `rate_hz` is how often a robot expects a new action.
+    `is_relative`: an action says how far to go from here, a gripper's command (`grip`) aside, and not where.
     """
 
     names: tuple[str, ...]
@@ -36,6 +39,7 @@ class ActionSpec:
     low: FloatArray
     high: FloatArray
     rate_hz: float
+    is_relative: bool = False
 
     def __post_init__(self) -> None:
         size = len(self.names)
@@ -116,8 +120,8 @@ class SamplerSettings:
     """
 
     sampler: str = "ddim"
-    steps: int = 8
-    guidance_scale: float = 1.5
+    steps: int = 4
+    guidance_scale: float = 2.0
     negative_prompt: str = ""
 
 
@@ -147,6 +151,39 @@ class VideoPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """Say what a planner looks at and how its plans are paced; None stands for anything.
+
+    `image_size`: (H, W) in pixels of the pictures of `camera`. `frames` of a plan, `stride_s` seconds apart.
+    """
+
+    camera: str | None = None
+    image_size: tuple[int, int] | None = None
+    stride_s: float | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Hold what a policy means to do from the observation it was asked about on.
+
+    `steps`: robot steps after which it wants to be asked anew, 1 or more. `horizon`: for how many it can be acted on at
+    all, such as while the next intent is being made; 0 stands for `steps`. `plan`: what it imagined, where it imagines.
+    `handle`: the policy's own. Raises ValueError for numbers that make no sense.
+    """
+
+    steps: int
+    horizon: int = 0
+    plan: VideoPlan | None = None
+    handle: object = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "horizon", self.horizon or self.steps)
+        if not 1 <= self.steps <= self.horizon:
+            raise ValueError(f"An intent holds for 1 step or more of its {self.horizon}, got {self.steps}.")
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Hold one transition as it was recorded: what was seen, what was asked for and what was really sent."""
 
@@ -167,6 +204,13 @@ class Feedback:
     success: bool | None = None
 
 
+class Beginning(enum.StrEnum):
+    """Say how an episode began: its robot was reset with the episode's seed, or went on from where it was."""
+
+    SEED = "seed"
+    CONTINUED = "where the last one ended"
+
+
 class Outcome(enum.StrEnum):
     """Say how an episode ended. A judge's opinion of it is a `Verdict`, kept apart."""
 
@@ -185,18 +229,38 @@ class PlacedPlan:
     plan: VideoPlan
 
 
+class RecordedFrames(Mapping[str, NDArray[np.uint8]]):
+    """Hold pictures that stay where they lie until they are asked for, by camera: uint8 (T+1, H, W, 3) RGB.
+
+    Those of a camera are read once, and raise SailError where they cannot be.
+    """
+
+    @abstractmethod
+    def shape(self, camera: str) -> tuple[int, ...]:
+        """Return (T+1, H, W, 3) of a camera's pictures without reading them; raise KeyError for another camera."""
+
+    @abstractmethod
+    def mark(self, camera: str) -> str:
+        """Return what names a camera's pictures without reading them: other pictures have another mark."""
+
+    def __contains__(self, camera: object) -> bool:
+        return camera in tuple(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """Hold one whole attempt: T+1 observations and T actions.
 
-    `frames`: camera name → uint8 (T+1, H, W, 3) RGB. `proprio`: float32 (T+1, Dq). `requested` and `sent`: float32
+    `frames`: camera name → uint8 (T+1, H, W, 3) RGB, `RecordedFrames` where they are still on the disk. `proprio`:
+    float32 (T+1, Dq). `requested` and `sent`: float32
     (T, Da), before and after clipping and limits. `times_s`: float64 (T+1,). `states`: float64 (T+1, Ds) full
     simulator states where there are any, else None. `success`: bool (T,), the simulator's ground truth after each
     action where there is one, else None; `reward`: float32 (T,), likewise. `instruction` is what the task is; `spoken`
     is what the planner was told, which differs only when exploration borrowed another instruction. `spec` describes the
     robot, where whoever recorded the episode knew it. `intervention`: bool (T,), whether a person gave the action
-    instead of the policy, where somebody could, else None. `reversed_of`: the episode that this one is, played
-    backwards (`robot.episodes.reversal`), empty where it happened as it is shown.
+    instead of the policy, where somebody could, else None. `begins`: how it began; one that was `continued` has a seed
+    too, of what its policy drew. `reversed_of`: the episode that this one is, played backwards
+    (`robot.episodes.reversal`), empty where it happened as it is shown.
     """
 
     task: str
@@ -218,11 +282,12 @@ class Episode:
     reward: FloatArray | None = None
     spec: RobotSpec | None = None
     intervention: NDArray[np.bool_] | None = None
+    begins: Beginning = Beginning.SEED
     reversed_of: str = ""
 
     def __post_init__(self) -> None:
         steps = len(self.sent)
-        lengths = {f"frames[{name}]": len(value) for name, value in self.frames.items()}
+        lengths = {f"frames[{name}]": self.shape(name)[0] for name in self.frames}
         lengths |= {"proprio": len(self.proprio), "times_s": len(self.times_s)}
         if self.states is not None:
             lengths["states"] = len(self.states)
@@ -238,11 +303,37 @@ class Episode:
         """Return T, the number of actions."""
         return len(self.sent)
 
+    def without_truth(self) -> Episode:
+        """Return the episode without what a simulator knows: success, reward, states, and that it ended by success."""
+        known = self.success is not None and self.outcome in (Outcome.SUCCESS, Outcome.FAILURE)
+        return replace(
+            self,
+            success=None,
+            reward=None,
+            states=None,
+            outcome=Outcome.TIMEOUT if known else self.outcome,
+        )
+
     def observation(self, step: int) -> Observation:
         """Return the observation before action `step` (0 … T; T is the last one)."""
         images = {name: frames[step] for name, frames in self.frames.items()}
         state = None if self.states is None else self.states[step]
         return Observation(images, self.proprio[step], float(self.times_s[step]), state)
+
+    def shape(self, camera: str) -> tuple[int, ...]:
+        """Return (T+1, H, W, 3) of a camera's pictures, which are not read for it."""
+        return self.frames.shape(camera) if isinstance(self.frames, RecordedFrames) else self.frames[camera].shape
+
+    def mark(self, camera: str) -> str:
+        """Return what names a camera's pictures: of recorded ones without reading them, of others a hash of them."""
+        if isinstance(self.frames, RecordedFrames):
+            return self.frames.mark(camera)
+        frames = np.ascontiguousarray(self.frames[camera])
+        return f"{hashlib.sha256(frames.data).hexdigest()} {frames.shape}"
+
+    def camera_matrix(self, camera: str) -> NDArray[np.float64] | None:
+        """Return world_to_image, float64 (3, 4), of a camera, see `RobotSpec`; None where nobody knew it."""
+        return None if self.spec is None else self.spec.camera_matrices.get(camera)
 
 
 @dataclass(frozen=True, slots=True)

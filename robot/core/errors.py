@@ -18,6 +18,10 @@ class NameTakenError(SailError):
     """Say that what is to be stored has the name of something that is there already."""
 
 
+class HeldError(SailError):
+    """Say that another process works in a folder, and which."""
+
+
 class CheckpointError(SailError):
     """Say that stored weights are missing, truncated, or belong to another architecture."""
 

@@ -52,6 +52,11 @@ class ArmDescription:
             raise ValueError(f"The home position of arm {self.name!r} lies outside its limits.")
 
     @property
+    def identity(self) -> str:
+        """Return what tells one arm from all others."""
+        return f"{self.name}#{self.serial}" if self.serial else self.name
+
+    @property
     def size(self) -> int:
         """Return J, the number of joints, the gripper included."""
         return len(self.joint_names)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from robot.core.data import (
     Action,
     Episode,
     Feedback,
     Image,
+    Intent,
     Observation,
     Outcome,
     RobotSpec,
     SamplerSettings,
     Verdict,
     VideoPlan,
+    View,
 )
 from robot.core.joints import ArmDescription, Joints, JointState
 
@@ -93,6 +95,15 @@ class KnowsSuccess(Protocol):
 
 
 @runtime_checkable
+class CountsAnew(Protocol):
+    """What a `Robot` that knows its success has beside, where an attempt may begin without a reset."""
+
+    def count_anew(self) -> None:
+        """Let success count from now on, and not from the last reset; nothing that is sensed changes."""
+        ...
+
+
+@runtime_checkable
 class SaysCondition(Protocol):
     """What a `Robot` has beside that can say what state it is in."""
 
@@ -114,7 +125,10 @@ class TakesAnyWords(Protocol):
 
 @runtime_checkable
 class RobotPool(Protocol):
-    """Several robots of one kind that act at the same time, such as simulators in worker processes."""
+    """Several robots of one kind that act at the same time, such as simulators in worker processes.
+
+    It has all that a `Robot` has by name, for several at once, and `size`: ask whether something is a pool first.
+    """
 
     @property
     def spec(self) -> RobotSpec:
@@ -128,6 +142,13 @@ class RobotPool(Protocol):
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
         """Reset the robots named, each with its seed, and return what they observe."""
+        ...
+
+    def observe(self, robots: Collection[int]) -> dict[int, Observation]:
+        """Return what the robots named observe where they are, for attempts that begin there: nothing is reset.
+
+        What was done before no longer counts as success. A robot that has broken down is missing from the answer.
+        """
         ...
 
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
@@ -195,6 +216,32 @@ class Recoverable(Protocol):
 
 
 @runtime_checkable
+class Resettable(Protocol):
+    """What an `ArmDriver` has beside, whose arm stands in a simulated scene."""
+
+    def reset(self, seed: int) -> None:
+        """Have the scene drawn anew from a seed."""
+        ...
+
+
+@runtime_checkable
+class SaysWhoStopped(Protocol):
+    """What an error of a robot has beside that knows whether somebody asked for the stop."""
+
+    @property
+    def by_operator(self) -> bool:
+        """Return whether somebody did, and so nothing is broken."""
+        ...
+
+
+@runtime_checkable
+class SaysNote(Protocol):
+    """What somebody who takes over has beside, who is to be told something while the robot moves."""
+
+    note: str
+
+
+@runtime_checkable
 class Camera(Protocol):
     """One camera. It is read by a thread of its own and never by the control loop."""
 
@@ -240,6 +287,48 @@ class DescribedCamera(Camera, Protocol):
 
 
 @runtime_checkable
+class Policy(Protocol):
+    """Choose what robots do, told in words what is wanted: observe, intend, act for some steps, intend anew.
+
+    It needs no plan: an intent holds whatever the policy has to know later, and `act` sees the newest observation. One
+    that looks at every step may intend for as long as it likes.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Return a short name of the weights and of what decides how they are used; a run is not resumed by another."""
+        ...
+
+    def begin(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        seeds: Sequence[int],
+        settings: Sequence[SamplerSettings] | None = None,
+    ) -> list[Intent]:
+        """Return what is intended from each observation on, in one batch.
+
+        `seeds` fix what is drawn for each, independently of its place in the batch. `settings` says per intent how to
+        sample, to a policy that samples (exploration does that). Raises ValueError for lengths that differ.
+        """
+        ...
+
+    def act(self, observations: Sequence[Observation], intents: Sequence[Intent], steps: Sequence[int]) -> list[Action]:
+        """Return one action per observation, `steps[i]` (0, 1, … `horizon` − 1) robot steps after intent i began."""
+        ...
+
+
+@runtime_checkable
+class MadeOfModels(Protocol):
+    """What a `Policy` has beside that is made of models with names of their own."""
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Return each model's identity by what it is, such as `planner` and `inverse_dynamics`."""
+        ...
+
+
+@runtime_checkable
 class Planner(Protocol):
     """Imagine the next seconds of a task as video."""
 
@@ -264,8 +353,70 @@ class Planner(Protocol):
 
 
 @runtime_checkable
+class NeedsView(Protocol):
+    """What a `Planner`, or a `Policy`, has beside that cannot look through any camera or plan at any pace."""
+
+    @property
+    def view(self) -> View:
+        """Return what it looks at and how its plans are paced."""
+        ...
+
+
+@runtime_checkable
+class ReadsState(Protocol):
+    """A `Planner`, or a `Policy`, that says whether it reads the simulator's state; no other is shown it.
+
+    The state holds everything, whether the task has been done too.
+    """
+
+    @property
+    def reads_state(self) -> bool:
+        """Return whether it does."""
+        ...
+
+
+@runtime_checkable
+class Adapted(Protocol):
+    """What a `Planner` has beside that is made of several models, of which it can take one, or some of each."""
+
+    @property
+    def adaptation(self) -> str:
+        """Return which models plans come from, `general` where none come from the one that is fine-tuned."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Planner, Protocol):
+    """A planner with a part that is fine-tuned on successes, be it the whole of it."""
+
+    @property
+    def in_domain(self) -> Planner | None:
+        """Return that part; None where there is none after all."""
+        ...
+
+    def with_in_domain(self, planner: Any) -> Planner:
+        """Return the planner that is in force once that part has been fine-tuned to this one."""
+        ...
+
+
+@runtime_checkable
+class SaysMethod(Protocol):
+    """A policy, a planner or an inverse dynamics, or its class, that says what tables of results call it.
+
+    `{inverse_dynamics}` in a planner's stands for what its inverse dynamics is called.
+    """
+
+    method: str
+
+
+@runtime_checkable
 class InverseDynamics(Protocol):
     """Find the action that makes an imagined frame come true, looking at where the robot is now."""
+
+    @property
+    def identity(self) -> str:
+        """Return a short hash of the weights."""
+        ...
 
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         """Digest plans in one batch, each with the observation it starts from; `act` takes the handles returned."""
@@ -328,8 +479,45 @@ class Recording(Protocol):
 class RewardModel(Protocol):
     """Say whether episodes did what their instruction asks."""
 
+    @property
+    def source(self) -> str:
+        """Return who says so, as its verdicts do: `truth`, `person`, `classifier`, … or `none`."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Return what says so, with a short hash of its weights where it has any; a run is not resumed by another."""
+        ...
+
     def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
         """Return one verdict an episode."""
+        ...
+
+
+@runtime_checkable
+class ReadsTruth(Protocol):
+    """A `RewardModel` that says whether it reads the simulator's own word, as no other does.
+
+    Where it is true, attempts end when the simulator says success, and episodes bear its word. No other judge sees it.
+    """
+
+    reads_truth: bool
+
+
+@runtime_checkable
+class SuccessDetector(Protocol):
+    """What a `RewardModel` has beside that can say, while attempts run, whether they have worked."""
+
+    def success(
+        self,
+        frames: Sequence[Mapping[str, Image]],
+        first: Sequence[Mapping[str, Image]],
+        instructions: Sequence[str],
+    ) -> list[bool]:
+        """Return for each attempt whether its instruction is done, in one batch.
+
+        `frames` are what its cameras see now, by name, uint8 (H, W, 3), and `first` what they saw when it began.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +24,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from robot.core.checkpoints import write_aside
 from robot.core.errors import CheckpointError, NotFiniteError, SailError
+from robot.core.files import FolderLock, write_whole
+from robot.core.progress import meter
 
 Batch = Mapping[str, Tensor]
 BatchSource = Callable[[np.random.Generator], Mapping[str, Any]]
@@ -46,7 +48,7 @@ class TrainingSettings:
     steps: int
     batch_size: int = 32
     learning_rate: float = 3e-4
-    warmup_steps: int = 50
+    warmup_steps: int = 100
     final_learning_rate: float = 0.0
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
@@ -130,13 +132,21 @@ def train(
 
     `batch` draws a batch of arrays or tensors from a NumPy generator; `loss` returns a scalar and figures to log. The
     state lives in `folder`/training.safetensors: a call on a folder that holds one continues it, and a finished one
-    returns at once. Ctrl-C loses the steps since the last checkpoint, as a kill does: a save in the middle of a step
-    would not continue exactly. Raises NotFiniteError, keeping the last good checkpoint, when batch, loss or gradient is
-    not finite; CheckpointError when the folder's state belongs to another network or other settings.
+    returns at once. One process works in it at a time. Ctrl-C loses the steps since the last checkpoint, as a kill
+    does: a save in the middle of a step would not continue exactly. Raises NotFiniteError, keeping the last good
+    checkpoint, when batch, loss or gradient is not finite; CheckpointError when the folder's state belongs to another
+    network or other settings; HeldError when another process trains in the folder.
     """
     run = _Run(module, loss, Path(folder), settings, description)
-    run.resume()
-    show = progress or _bar(description, settings.steps, run.step)
+    with run.held():
+        run.resume()
+        if progress is None:
+            run.meter.begin(description, settings.steps, run.step)
+        return _carry_through(run, batch, progress or run.show)
+
+
+def _carry_through(run: _Run, batch: BatchSource, show: Progress) -> TrainingResult:
+    settings = run.settings
     began, metrics = time.monotonic(), {"loss": math.nan}
     try:
         while run.step < settings.steps:
@@ -152,7 +162,6 @@ def train(
                 break
     finally:
         run.finish()
-        getattr(show, "close", lambda: None)()
     return TrainingResult(run.average_tensors(), run.recent or metrics, run.step, run.seconds())
 
 
@@ -165,6 +174,7 @@ class _Run:
         self.recent: dict[str, float] = {}
         self.accelerator = Accelerator(log_with=settings.tracker or None, project_dir=str(folder))
         self.device = self.accelerator.device
+        self.meter = meter()
         self.bf16 = resolve_precision(settings.precision, self.device)
         optimiser = torch.optim.AdamW(
             [p for p in module.parameters() if p.requires_grad],
@@ -179,6 +189,10 @@ class _Run:
         self.average = {n: t.detach().clone().float() for n, t in module.state_dict().items() if t.is_floating_point()}
         if settings.tracker:
             self.accelerator.init_trackers(name.replace(" ", "-"))
+
+    def held(self) -> AbstractContextManager[object]:
+        """Return what holds the folder while training runs; of several processes that train together the first does."""
+        return FolderLock(self.folder) if self.accelerator.is_main_process else nullcontext()
 
     def seconds(self) -> float:
         """Return how long this training has taken, in this call and in those before up to their last checkpoint."""
@@ -232,7 +246,11 @@ class _Run:
         own = self.raw.state_dict()
         return {n: self.average[n].detach().cpu() if n in self.average else own[n].detach().cpu() for n in own}
 
+    def show(self, step: int, _: int, metrics: Mapping[str, float]) -> None:
+        self.meter.reach(step, f"loss {metrics.get('loss', math.nan):.4f}")
+
     def finish(self) -> None:
+        self.meter.end()
         if self.settings.tracker:
             self.accelerator.end_training()
 
@@ -252,7 +270,7 @@ class _Run:
         stored = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
         about = {"step": str(self.step), "recent": json.dumps(self.recent), "fingerprint": self.fingerprint()}
         about["seconds"] = str(self.seconds())
-        write_aside(self.folder / STATE, save_tensors(stored, metadata=about))
+        write_whole(self.folder / STATE, save_tensors(stored, metadata=about))
 
     def resume(self) -> None:
         path = self.folder / STATE
@@ -292,19 +310,6 @@ def _laid_out_as(own: Tensor, stored: Tensor) -> Tensor:
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _bar(description: str, total: int, done: int) -> Progress:
-    from tqdm.auto import tqdm
-
-    bar = tqdm(total=total, initial=done, desc=description, unit="step", dynamic_ncols=True, mininterval=1.0)
-
-    def show(step: int, _: int, metrics: Mapping[str, float]) -> None:
-        bar.update(step - bar.n)
-        bar.set_postfix({"loss": f"{metrics.get('loss', math.nan):.4f}"})
-
-    show.close = bar.close  # type: ignore[attr-defined]
-    return show
 
 
 __all__ = ["SailError", "TrainingResult", "TrainingSettings", "has_fast_bf16", "resolve_precision", "train"]

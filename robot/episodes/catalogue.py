@@ -18,9 +18,9 @@ from pathlib import Path
 from robot.core.data import Outcome
 from robot.core.errors import SailError
 from robot.core.text import visible
+from robot.episodes.arbitration import settled
 from robot.episodes.description import ABOUT, read_about
-from robot.episodes.labels import read_labels, verdicts_of
-from robot.episodes.verdicts import settled, signature
+from robot.episodes.labels import read_labels, signature, verdicts_of
 
 FILE = ".catalogue.sqlite"
 VERSION = 2
@@ -203,8 +203,8 @@ class Catalogue:
     def _read(self, name: str) -> Entry:
         try:
             about = read_about(self.folder, name)
-            verdicts = verdicts_of(read_labels(self.folder / name))
-            counted = settled(verdicts)
+            labels = read_labels(self.folder / name)
+            counted = settled(labels)
             origin = about.get("origin") or {}
             cameras = {str(name): _size(facts) for name, facts in dict(about.get("cameras", {})).items()}
             entry = Entry(
@@ -221,7 +221,7 @@ class Catalogue:
                 recorded=str(about.get("recorded", "")),
                 run=str(origin.get("run", "")),
                 iteration=-1 if origin.get("iteration") is None else int(origin["iteration"]),
-                judges=" ".join(dict.fromkeys(verdict.source for verdict in verdicts)),
+                judges=" ".join(dict.fromkeys(verdict.source for verdict in verdicts_of(labels))),
                 judge=counted.source if counted else "",
                 probability=counted.probability if counted else -1.0,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -72,6 +73,11 @@ def _write_mp4(path: Path, pictures: Sequence[Image], rate_hz: float) -> None:
 
 class Window:
     """Show pictures in a window of OpenCV, whose keys control the replay."""
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Return whether OpenCV is installed; without it what is shown is saved."""
+        return importlib.util.find_spec("cv2") is not None
 
     def __init__(self, title: str) -> None:
         import cv2

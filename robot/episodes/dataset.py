@@ -1,4 +1,4 @@
-"""Read a store as PyTorch data sets: windows for a planner, pairs for inverse dynamics, transitions, end frames.
+"""Read a store as PyTorch data sets: transitions for critics, the last frames of episodes for judges.
 
 Each takes one index and gives one sample, or takes several and gives a batch in one go, which is many times faster and
 what `batches` does. Frames are decoded once (`robot.episodes.frame_cache`) and come as uint8 (…, S, S, 3); numbers are
@@ -7,6 +7,7 @@ float32. Axes: B samples, F frames, S side, Dq proprioception, Da action.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
-from robot.core.data import Episode
-from robot.episodes.frame_cache import CachedFrames, FrameCache
+from robot.core.data import Episode, Outcome
+from robot.episodes.arbitration import settled, worked_at
+from robot.episodes.frame_cache import FOLDER, CachedFrames, FrameCache
 from robot.episodes.store import EpisodeStore
-from robot.episodes.verdicts import settled
 
 Sample = dict[str, Tensor]
 Indices = NDArray[np.int64]
@@ -37,6 +38,8 @@ class Recordings:
     episodes: tuple[Episode, ...]
     judged: NDArray[np.float32]
     """float32 (E,): the probability of success by the verdict that counts, NaN where nobody has judged."""
+    worked: tuple[NDArray[np.bool_] | None, ...]
+    """Of each episode bool (T,): whether the task was done after each action, see `worked_at`; None: not known."""
 
     @classmethod
     def gather(
@@ -54,11 +57,14 @@ class Recordings:
         names = tuple(store.ids() if ids is None else ids)
         if not names:
             raise ValueError(f"There are no episodes in {store.folder} to train on.")
-        cached = FrameCache(store, camera, size, cache).get(names)
-        episodes = tuple(store.load(name, plans=False, cameras=()) for name in names)
-        verdicts = [settled(store.verdicts(name)) for name in names]
+        read = tuple(store.load(name, plans=False, at_once=False) for name in names)
+        cached = FrameCache(store.folder / FOLDER if cache is None else cache, camera, size).get(read)
+        episodes = tuple(dataclasses.replace(episode, frames={}) for episode in read)
+        labels = [store.labels(name) for name in names]
+        verdicts = [settled(said) for said in labels]
         judged = np.array([np.nan if one is None else one.probability for one in verdicts], np.float32)
-        return cls(names, cached, episodes, judged)
+        done = tuple(worked_at(episode, said) for episode, said in zip(episodes, labels, strict=True))
+        return cls(names, cached, episodes, judged, done)
 
 
 class _Steps(Dataset[Sample]):  # type: ignore[misc]
@@ -101,66 +107,25 @@ class _Steps(Dataset[Sample]):  # type: ignore[misc]
         return np.asarray(rows, np.float32)
 
 
-class FrameWindows(_Steps):
-    """Windows of `frames` frames, `stride` steps apart, beginning at every step: what a planner learns from.
-
-    A sample: `frames`, uint8 (F, S, S, 3); `known`, bool (F,); `episode` and `step`, int64, where it begins. Past an
-    episode's end its last frame repeats and is marked as not known: an episode stops at success, and a planner that
-    took that for the world standing still would learn to imagine robots that rest.
-    """
-
-    def __init__(self, recordings: Recordings, frames: int = 9, stride: int = 2) -> None:
-        if frames < 1 or stride < 1:
-            raise ValueError(f"Windows need frames ≥ 1 and stride ≥ 1, got {frames} and {stride}.")
-        super().__init__(recordings, recordings.cached.count)
-        self._offsets = np.arange(frames, dtype=np.int64) * stride
-
-    def _batch(self, episodes: Indices, steps: Indices) -> dict[str, NDArray[Any]]:
-        wanted = steps[:, None] + self._offsets
-        known = wanted < self.recordings.cached.count[episodes][:, None]
-        return {"frames": self._frames(episodes, wanted), "known": known, "episode": episodes, "step": steps}
-
-
-class FramePairs(_Steps):
-    """Two frames `ahead` steps apart and what was done after the first: what inverse dynamics learns from.
-
-    A sample: `before` and `after`, uint8 (S, S, 3); `proprio` and `proprio_after`, float32 (Dq,); `action`, float32
-    (Da,), as sent.
-    """
-
-    def __init__(self, recordings: Recordings, ahead: int = 2) -> None:
-        if ahead < 1:
-            raise ValueError(f"A pair needs ahead ≥ 1, got {ahead}.")
-        super().__init__(recordings, recordings.cached.count - ahead)
-        self._ahead = ahead
-
-    def _batch(self, episodes: Indices, steps: Indices) -> dict[str, NDArray[Any]]:
-        both = self._frames(episodes, np.stack([steps, steps + self._ahead], axis=1))
-        return {
-            "before": both[:, 0],
-            "after": both[:, 1],
-            "proprio": self._numbers("proprio", episodes, steps),
-            "proprio_after": self._numbers("proprio", episodes, steps + self._ahead),
-            "action": self._numbers("sent", episodes, steps),
-        }
-
-
 class Transitions(_Steps):
     """Single steps with their reward: what Cal-QL learns from.
 
     A sample: `frame`, `next_frame`, uint8 (S, S, 3); `proprio`, `next_proprio`, float32 (Dq,); `action`, float32 (Da,);
     `reward`, float32: the recorded one, or else 1 from the first success on and 0 before, or, where nobody knows, 0;
     `done`, float32: 1 once it has succeeded (running out of time is no end), and 1 at the last step of a failure;
-    `to_go`, float32: the sum of the rewards from here on, each a step later counting `discount` of the one before.
+    `to_go`, float32: the return, which is the sum of the rewards from here to the first step that is done, each a step
+    later counting `discount` of the one before. What is recorded after a success is beyond the end: of rewards of 0
+    and 1 the return is 1 at the first success, and never more.
     """
 
     def __init__(self, recordings: Recordings, discount: float = 0.99) -> None:
         if not 0.0 <= discount <= 1.0:
             raise ValueError(f"The discount must lie in 0–1, got {discount}.")
         super().__init__(recordings, [len(episode) for episode in recordings.episodes])
-        self._rewards = [_rewards(episode) for episode in recordings.episodes]
-        self._done = [_done(episode) for episode in recordings.episodes]
-        self._to_go = [_to_go(rewards, discount) for rewards in self._rewards]
+        known = list(zip(recordings.episodes, recordings.worked, strict=True))
+        self._rewards = [_rewards(episode, worked) for episode, worked in known]
+        self._done = [_done(episode, worked) for episode, worked in known]
+        self._to_go = [_to_go(*steps, discount) for steps in zip(self._rewards, self._done, strict=True)]
 
     def _batch(self, episodes: Indices, steps: Indices) -> dict[str, NDArray[Any]]:
         both = self._frames(episodes, np.stack([steps, steps + 1], axis=1))
@@ -206,26 +171,26 @@ def batches(dataset: _Steps, size: int, seed: int = 0, workers: int = 0) -> Data
     return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=workers)
 
 
-def _rewards(episode: Episode) -> NDArray[np.float32]:
+def _rewards(episode: Episode, worked: NDArray[np.bool_] | None) -> NDArray[np.float32]:
     if episode.reward is not None:
         return np.asarray(episode.reward, np.float32)
-    if episode.success is not None:
-        return np.maximum.accumulate(episode.success).astype(np.float32)
+    if worked is not None:
+        return np.maximum.accumulate(worked).astype(np.float32)
     return np.zeros(len(episode), np.float32)
 
 
-def _done(episode: Episode) -> NDArray[np.float32]:
+def _done(episode: Episode, worked: NDArray[np.bool_] | None) -> NDArray[np.float32]:
     done = np.zeros(len(episode), np.float32)
-    if episode.success is not None:
-        done = np.maximum.accumulate(episode.success).astype(np.float32)
-    if len(done) and episode.outcome.value == "failure":
-        done[-1] = 1.0
+    if worked is not None:
+        done = np.maximum.accumulate(worked).astype(np.float32)
+    if episode.outcome is Outcome.FAILURE:
+        done[-1:] = 1.0
     return done
 
 
-def _to_go(rewards: NDArray[np.float32], discount: float) -> NDArray[np.float32]:
+def _to_go(rewards: NDArray[np.float32], done: NDArray[np.float32], discount: float) -> NDArray[np.float32]:
     total, sums = 0.0, np.zeros(len(rewards), np.float32)
     for step in range(len(rewards) - 1, -1, -1):
-        total = float(rewards[step]) + discount * total
+        total = float(rewards[step]) + discount * total * (1.0 - float(done[step]))
         sums[step] = total
     return sums

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot.core.data import ActionSpec, Episode, PlacedPlan, RobotSpec, SamplerSettings, VideoPlan
+from robot.core.data import ActionSpec, Beginning, Episode, PlacedPlan, RobotSpec, SamplerSettings, VideoPlan
 from robot.core.errors import SailError
 
 SCHEMA = 2
@@ -47,6 +47,7 @@ class Heading:
     spec: RobotSpec | None = None
     reversed_of: str = ""
     origin: Origin = Origin()
+    begins: Beginning = Beginning.SEED
 
     @classmethod
     def of(cls, episode: Episode, origin: Origin = Origin()) -> Heading:
@@ -72,7 +73,13 @@ class Heading:
         """Return the heading that `as_json` wrote, which may lie among other keys."""
         texts = {name: row[name] for name in ("task", "instruction", "robot", "seed", "spoken", "config_hash")}
         texts["reversed_of"] = row.get("reversed_of", "")
-        return cls(**texts, spec=spec_from_json(row["spec"]), origin=Origin(**row["origin"]))
+        begins = begins_from_json(row)
+        return cls(**texts, spec=spec_from_json(row["spec"]), origin=Origin(**row["origin"]), begins=begins)
+
+
+def begins_from_json(row: Mapping[str, Any]) -> Beginning:
+    """Return how an episode began; before one could begin without a reset, nobody said it."""
+    return Beginning(row.get("begins", Beginning.SEED))
 
 
 def check_id(name: str) -> str:
@@ -150,6 +157,7 @@ def spec_as_json(spec: RobotSpec) -> dict[str, Any]:
             "low": action.low.tolist(),
             "high": action.high.tolist(),
             "rate_hz": action.rate_hz,
+            "is_relative": action.is_relative,
         },
         "proprio_names": list(spec.proprio_names),
         "proprio_units": list(spec.proprio_units),
@@ -171,12 +179,18 @@ def spec_from_json(row: Mapping[str, Any] | None) -> RobotSpec | None:
             low=np.asarray(action["low"], np.float32),
             high=np.asarray(action["high"], np.float32),
             rate_hz=action["rate_hz"],
+            is_relative=bool(action.get("is_relative", _were_relative(action["names"]))),
         ),
         proprio_names=tuple(row["proprio_names"]),
         proprio_units=tuple(row["proprio_units"]),
         cameras={name: (size[0], size[1]) for name, size in row["cameras"].items()},
         camera_matrices={name: np.asarray(matrix, np.float64) for name, matrix in row["camera_matrices"].items()},
     )
+
+
+def _were_relative(names: Sequence[str]) -> bool:
+    """Return whether actions of these names were relative, where a description is from before it said so."""
+    return all(name == "grip" or name.startswith("d") for name in names)
 
 
 def calibration_hash(spec: RobotSpec) -> str:

@@ -18,7 +18,7 @@ from robot.core.data import Action, Image, Observation
 from robot.core.errors import NameTakenError, SailError
 from robot.episodes.arrival import Arrival, Pictures, UnfitError
 from robot.episodes.description import Heading
-from robot.episodes.steps import DONE, STEPS, read_steps
+from robot.episodes.steps import DONE, read_steps, table_in
 from robot.episodes.store import EpisodeStore
 from robot.episodes.video import CAMERA, LOSSLESS, Quality
 from robot.episodes.writer import LARGE, EpisodeWriter
@@ -82,7 +82,7 @@ def _is_same(store: EpisodeStore, name: str, arrival: Arrival, content: str) -> 
         if CONTENT in about:
             same = bool(about[CONTENT] == content)
         else:  # recorded here, and come back: a set of theirs has no place for its last step
-            rows = read_steps(store.path(name) / STEPS)
+            rows = read_steps(table_in(store.path(name)))
             same = all(_begins(rows[key], getattr(arrival.bare, key)) for key in ("proprio", "sent"))
     except (SailError, KeyError) as problem:
         raise UnfitError(f"{name} is in the store, damaged: `sail episodes doctor` says more") from problem

@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import hashlib
 import json
+import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ import numpy as np
 
 from robot.core.data import Verdict
 from robot.core.errors import SailError
-from robot.episodes.appending import append_lines, whole_lines
+from robot.core.files import append_lines, whole_lines
 
 SCHEMA = 1
 FILE, OLD_FILE = "labels.jsonl", "verdicts.jsonl"
@@ -159,26 +160,6 @@ def in_force(labels: Iterable[Label]) -> list[Label]:
     return [label for label in labels if label.field is not Field.RETRACTION and label.label_id not in gone]
 
 
-def rank(label: Label) -> int:
-    """Return how much a label counts by its source."""
-    return source_rank(label.source)
-
-
-def source_rank(source: str) -> int:
-    """Return how much a source counts: a person 3, the simulator 2, a model 1, a judge without opinion 0."""
-    return {PERSON: 3, SIMULATOR: 2, NOBODY: 0}.get(source, 1)
-
-
-def current(labels: Iterable[Label], field: Field) -> Label | None:
-    """Return the label that settles a field of the whole episode, or None where nobody has said anything.
-
-    A person outranks the simulator, the simulator outranks models; of one rank, the label written last counts, whoever
-    gave it. What was retracted does not count. A person's unsure is an answer, so it too outranks the simulator.
-    """
-    said = [label for label in in_force(labels) if label.field is field and label.span is None and rank(label)]
-    return max(reversed(said), key=rank, default=None)
-
-
 def verdict_labels(verdict: Verdict) -> list[Label]:
     """Return a judge's verdict as labels: success and, where there is one, progress said with it."""
     first = Label(
@@ -196,21 +177,29 @@ def verdict_labels(verdict: Verdict) -> list[Label]:
     return [first, Label(Field.PROGRESS, values, verdict.source, model=verdict.model, said_with=first.label_id)]
 
 
+def verdict_of(label: Label, labels: Iterable[Label]) -> Verdict:
+    """Return a success label as the verdict that it is, with the progress among `labels` that was said with it."""
+    said_with = (one for one in in_force(labels) if one.field is Field.PROGRESS and one.said_with == label.label_id)
+    progress = next((np.asarray(one.value, np.float32) for one in said_with), None) if label.label_id else None
+    return Verdict(float(label.value), label.source, label.model, progress, label.rationale)  # type: ignore[arg-type]
+
+
 def verdicts_of(labels: Iterable[Label]) -> list[Verdict]:
     """Return the verdicts on whole episodes among the labels in force, oldest first."""
     standing = in_force(labels)
-    progress = {label.said_with: label.value for label in standing if label.field is Field.PROGRESS}
-    return [
-        Verdict(
-            float(label.value),  # type: ignore[arg-type]
-            label.source,
-            label.model,
-            np.asarray(progress[label.label_id], np.float32) if label.label_id in progress else None,
-            label.rationale,
-        )
-        for label in standing
-        if label.field is Field.SUCCESS and label.span is None
-    ]
+    return [verdict_of(one, standing) for one in standing if one.field is Field.SUCCESS and one.span is None]
+
+
+def signature(folder: str) -> str:
+    """Return what changes when something is said about the episode in `folder`; empty where nothing was."""
+    found = []
+    for name in (OLD_FILE, FILE):
+        try:
+            facts = os.stat(f"{folder}/{name}")
+        except OSError:
+            continue
+        found.append(f"{facts.st_mtime_ns}:{facts.st_size}")
+    return " ".join(found)
 
 
 def snapshot_hash(labels: Mapping[str, Iterable[Label]]) -> str:

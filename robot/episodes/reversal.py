@@ -7,11 +7,12 @@ made so says so for ever (`Episode.reversed_of`), and is refused where it would 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import numpy as np
+from numpy.typing import NDArray
 
-from robot.core.data import ActionSpec, Episode, FloatArray, Outcome
+from robot.core.data import Episode, FloatArray, Outcome
 from robot.core.errors import SailError
 
 GRIPPER = "gripper"
@@ -71,7 +72,7 @@ def reversed_episode(
     )
 
 
-def _actions(episode: Episode, order: np.ndarray) -> FloatArray:
+def _actions(episode: Episode, order: NDArray[np.int64]) -> FloatArray:
     """Return the actions, float32 (N − 1, Da), that would have led from each observation of `order` to the next.
 
     An entry whose name proprioception has, too, goes where it was next: there itself, or, where entries are
@@ -80,7 +81,7 @@ def _actions(episode: Episode, order: np.ndarray) -> FloatArray:
     """
     spec = episode.spec
     before = np.maximum(order[1:] - 1, 0)
-    actions = episode.sent[before].astype(np.float32)
+    actions: FloatArray = episode.sent[before].astype(np.float32)
     if spec is None:
         return actions
     for entry, name in enumerate(spec.action.names):
@@ -92,10 +93,11 @@ def _actions(episode: Episode, order: np.ndarray) -> FloatArray:
             actions[:, entry] = np.diff(place[order]) / scale if scale else -episode.sent[order[1:], entry]
         else:
             actions[:, entry] = place[order[1:]]
-    return np.clip(actions, spec.action.low, spec.action.high)
+    clipped: FloatArray = np.clip(actions, spec.action.low, spec.action.high)
+    return clipped
 
 
-def _moved_per_unit(place: np.ndarray, sent: np.ndarray) -> float:
+def _moved_per_unit(place: NDArray[np.float64], sent: FloatArray) -> float:
     """Return how far an entry moves for one unit of its action, by least squares through 0; 0 where it never moved."""
     weight = float(np.square(sent, dtype=np.float64).sum())
     return float((np.diff(place) * sent).sum()) / weight if weight > 0 else 0.0

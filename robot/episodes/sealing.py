@@ -13,7 +13,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from robot.core.errors import SailError
+from robot.core.files import synchronise
 
 OPEN_PREFIX = ".open-"
 SET_ASIDE = ".set-aside"
@@ -95,15 +95,6 @@ def seal(folder: Path, target: Path) -> bool:
     return True
 
 
-def synchronise(path: Path) -> None:
-    """Return once a file's content, or a folder's list of names, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def set_aside(path: Path, store: Path) -> Path:
     """Move a file or folder of a store out of the way, to where nothing is deleted, and return its new place."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
@@ -114,22 +105,3 @@ def set_aside(path: Path, store: Path) -> Path:
     with contextlib.suppress(OSError):
         synchronise(target.parent)
     return target
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one and nothing between.
-
-    Raises SailError where it cannot be written; the old file is then still there.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(2)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as problem:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise SailError(f"{path} could not be written ({problem.strerror or problem}).") from problem

@@ -1,118 +1,104 @@
-"""Keep what happened at each step as one Parquet table, and as a growing Arrow stream while it is being recorded.
+"""Keep what happened at each step as one table, and as a growing stream while it is being recorded.
 
-Row i holds observation i and, but for the last row, action i. A Parquet file can be read only once it is finished; a
-stream can be read up to where it was cut off.
+Row i holds observation i and, but for the last row, action i. A table can be read only once it is finished; a stream
+can be read up to where it was cut off. The table is a Parquet file, or, on a machine without pyarrow, which takes more
+room than all that an arm's machine needs beside it, an archive of NumPy arrays. Where there is pyarrow both are read.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, BinaryIO, Final, Protocol
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robot.core.errors import SailError
+from robot.episodes import archive
 
 SEEN = ("time_s", "proprio", "state")
 """Columns of an observation; `state` is there where there is a simulator."""
 DONE = ("requested", "sent", "success", "reward", "intervention")
 """Columns of an action, empty in the last row; the last three are there where somebody knew."""
-STEPS, STREAM = "steps.parquet", "steps.arrows"
+TABLES: Final = ("steps.parquet", "steps.npz")
+STREAMS: Final = ("steps.arrows", "steps.npzs")
+"""What the two are called: with pyarrow and without."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def table_of(arrays: Arrays) -> pa.Table:
-    """Return columns as a table. A column, (N,) or (N, D) of any number type, may be one row shorter than the first."""
-    rows = len(arrays["time_s"])
-    return pa.table({name: _column(values, rows) for name, values in arrays.items()})
-
-
-def write_steps(path: Path, arrays: Arrays) -> None:
-    """Write columns as a Parquet file; raises OSError when it cannot be written."""
-    pq.write_table(
-        table_of(arrays),
-        path,
-        compression="zstd",
-        use_dictionary=False,  # numbers that never repeat: a dictionary or statistics cost time and save nothing
-        write_statistics=False,
-        write_page_checksum=True,
-    )
-
-
-def read_steps(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the columns of a Parquet file; raise SailError where it is missing or damaged."""
-    try:
-        table = pq.read_table(path, use_threads=False, page_checksum_verification=True)
-        return {name: _array(table, name, len(table) - (name in DONE)) for name in table.column_names}
-    except FileNotFoundError:
-        raise SailError(f"{path} is missing.") from None
-    except (OSError, pa.ArrowException, ValueError) as problem:
-        said = str(problem).splitlines()[0].replace(f"Could not open Parquet input source '{path}': ", "").rstrip(".")
-        raise SailError(f"{path} is damaged ({said}).") from None
-
-
-class StepStream:
-    """Append rows to an Arrow stream; what was appended is in the system's hands when `append` returns."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb", buffering=0)
-        self._writer: pa.RecordBatchStreamWriter | None = None
+class StepStream(Protocol):
+    """What rows are appended to while an episode is recorded."""
 
     def append(self, arrays: Arrays) -> None:
         """Append rows, complete in every column; raises OSError when they cannot be written."""
-        table = table_of(arrays)
-        if self._writer is None:
-            self._writer = pa.ipc.new_stream(self._file, table.schema)
-        self._writer.write_table(table)
+        ...
 
     def close(self) -> None:
         """Let go of the file; closing twice is allowed."""
-        writer, self._writer = self._writer, None
-        try:
-            if writer is not None:
-                writer.close()
-        finally:
-            self._file.close()
+        ...
+
+
+def has_pyarrow() -> bool:
+    """Return whether this machine reads and writes Parquet."""
+    return importlib.util.find_spec("pyarrow") is not None
+
+
+def table_in(folder: Path) -> Path:
+    """Return the table of an episode's folder; where there is none, the one that this machine would write."""
+    return _there_or_ours(folder, TABLES)
+
+
+def stream_in(folder: Path) -> Path:
+    """Return the stream of an open episode's folder; where there is none, the one that this machine would write."""
+    return _there_or_ours(folder, STREAMS)
+
+
+def needs_pyarrow(folder: Path) -> bool:
+    """Return whether what an episode's folder holds of its steps can be read on other machines alone."""
+    return not has_pyarrow() and any((folder / names[0]).exists() for names in (TABLES, STREAMS))
+
+
+def write_steps(path: Path, arrays: Arrays, target: BinaryIO | None = None) -> None:
+    """Write columns as the table that `path` names, to `target` where that is given.
+
+    A column, (N,) or (N, D) of any number type, may be one row shorter than the first. Raises OSError when they cannot
+    be written.
+    """
+    _form_of(path).write(target or path, arrays)
+
+
+def read_steps(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the columns of a table; raise SailError where it is missing or damaged, or needs pyarrow."""
+    columns: dict[str, NDArray[Any]] = _form_of(path).read(path, DONE)
+    return columns
+
+
+def open_stream(path: Path) -> StepStream:
+    """Begin a stream; raises OSError where it cannot be written."""
+    stream: StepStream = _form_of(path).Stream(path)
+    return stream
 
 
 def read_stream(path: Path) -> dict[str, NDArray[Any]]:
     """Return the rows of a stream up to where it was cut off, every column of the same length; empty without any."""
-    batches: list[pa.RecordBatch] = []
-    try:
-        with path.open("rb") as file, pa.ipc.open_stream(file) as reader:
-            for batch in reader:
-                batches.append(batch)
-    except (OSError, pa.ArrowException):
-        pass  # what comes after the damage is lost, what came before is whole
-    if not batches:
-        return {}
-    table = pa.Table.from_batches(batches)
-    return {name: _array(table, name, len(table)) for name in table.column_names}
+    columns: dict[str, NDArray[Any]] = _form_of(path).read_stream(path)
+    return columns
 
 
-def _column(values: NDArray[Any], rows: int) -> pa.Array:
-    """Return an array as an Arrow column of `rows` rows, empty where there is no value."""
-    kind = pa.from_numpy_dtype(values.dtype)
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1), kind)
-    if values.ndim == 2:
-        column: pa.Array = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    else:
-        column = flat
-    missing = rows - len(values)
-    return pa.concat_arrays([column, pa.nulls(missing, column.type)]) if missing else column
+def _there_or_ours(folder: Path, names: tuple[str, str]) -> Path:
+    ours = names[not has_pyarrow()]
+    return folder / next((name for name in names if (folder / name).exists()), ours)
 
 
-def _array(table: pa.Table, name: str, rows: int) -> NDArray[Any]:
-    """Return the first `rows` rows of a column, (N,) or (N, D), for the reader to keep; raise ValueError for a gap."""
-    column = table.column(name).slice(0, max(rows, 0)).combine_chunks()
-    if column.null_count:
-        raise ValueError(f"its column {name} has gaps")
-    if pa.types.is_fixed_size_list(column.type):
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        return np.array(flat).reshape(len(column), column.type.list_size)
-    return np.array(column.to_numpy(zero_copy_only=False))
+def _form_of(path: Path) -> ModuleType:
+    """Return the module that reads and writes a file, by its name."""
+    if path.name in (TABLES[1], STREAMS[1]):
+        return archive
+    if not has_pyarrow():
+        raise SailError(f'{path} needs pyarrow, which is not installed: pip install "sail-stack[parquet]"')
+    from robot.episodes import parquet
+
+    return parquet

@@ -1,7 +1,7 @@
 """Keep episodes on disk: one folder an episode, made aside and then renamed, so that a kill leaves no half episode.
 
-A sealed folder holds `episode.json` (what and how), `steps.parquet` (numbers of every step), a video a camera, the
-imagined frames of the plans in `plans.mkv`, and `labels.jsonl` (appended, never rewritten).
+A sealed folder holds `episode.json` (what and how), `steps.parquet` or `steps.npz` (numbers of every step), a video a
+camera, the imagined frames of the plans in `plans.mkv`, and `labels.jsonl` (appended, never rewritten).
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
-from robot.core.data import Action, Episode, Outcome, PlacedPlan, Verdict
+from robot.core.data import Action, Episode, Outcome, PlacedPlan, RecordedFrames, Verdict
 from robot.core.errors import SailError
 from robot.episodes.description import (
     ABOUT,
     FIRST_SCHEMA,
     Heading,
     Origin,
+    begins_from_json,
     check_id,
     measured_rate_hz,
     plan_from_json,
@@ -31,7 +33,7 @@ from robot.episodes.description import (
 from robot.episodes.first_format import read_first_format
 from robot.episodes.labels import Label, append_labels, read_labels, verdict_labels, verdicts_of
 from robot.episodes.sealing import left_open, set_aside
-from robot.episodes.steps import DONE, STEPS, read_steps
+from robot.episodes.steps import DONE, read_steps, table_in
 from robot.episodes.video import Quality, VideoFacts, read_video
 from robot.episodes.writer import FLUSH_EVERY, USUAL_RATE_HZ, EpisodeWriter
 
@@ -101,20 +103,23 @@ class EpisodeStore:
         """Return an episode's description without reading its arrays."""
         return read_about(self.folder, name)
 
-    def load(self, name: str, plans: bool = True, cameras: Collection[str] | None = None) -> Episode:
+    def load(
+        self, name: str, plans: bool = True, cameras: Collection[str] | None = None, at_once: bool = True
+    ) -> Episode:
         """Return an episode; raises SailError when it is missing or damaged.
 
         Decoding is what takes time: without `plans`, and with the pictures of the `cameras` named alone, it is less.
+        Unless `at_once`, pictures are decoded when they are asked for (`RecordedFrames`), and found damaged then.
         """
-        return read_episode(self.path(name), self.about(name), plans, cameras)
+        return read_episode(self.path(name), self.about(name), plans, cameras, at_once)
 
     def verdicts(self, name: str) -> list[Verdict]:
         """Return an episode's verdicts, oldest first."""
         return verdicts_of(self.labels(name))
 
-    def append_verdict(self, name: str, verdict: Verdict) -> None:
-        """Append a verdict to an episode."""
-        self.append_labels(name, verdict_labels(verdict))
+    def append_verdict(self, name: str, verdict: Verdict) -> Label:
+        """Append a verdict to an episode and return the label of success that it became."""
+        return self.append_labels(name, verdict_labels(verdict))[0]
 
     def labels(self, name: str) -> list[Label]:
         """Return all that was ever said about an episode, oldest first; see `robot.episodes.labels`."""
@@ -130,11 +135,17 @@ class EpisodeStore:
 
 
 class StoredEpisodes(Sequence[Episode]):
-    """Present stored episodes as a sequence that reads each from disk when asked: a run's do not fit into memory."""
+    """Present stored episodes as a sequence that reads each when asked, without plans: all do not fit into memory.
 
-    def __init__(self, store: EpisodeStore, ids: Sequence[str]) -> None:
+    This is what everything here learns from. An episode comes with its numbers; its pictures are decoded when they are
+    asked for, so that what is cached by their mark (`Episode.mark`) is found without decoding. `with_truth`: with what
+    a simulator knew of them, or without.
+    """
+
+    def __init__(self, store: EpisodeStore, ids: Sequence[str], with_truth: bool = True) -> None:
         self.store = store
         self.ids = tuple(ids)
+        self.with_truth = with_truth
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -142,32 +153,77 @@ class StoredEpisodes(Sequence[Episode]):
     @overload
     def __getitem__(self, index: int) -> Episode: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Episode]: ...
-    def __getitem__(self, index: int | slice) -> Episode | Sequence[Episode]:
+    def __getitem__(self, index: slice) -> StoredEpisodes: ...
+    def __getitem__(self, index: int | slice) -> Episode | StoredEpisodes:
         if isinstance(index, slice):
-            return StoredEpisodes(self.store, self.ids[index])
-        return self.store.load(self.ids[index])
+            return StoredEpisodes(self.store, self.ids[index], self.with_truth)
+        return self._read(self.ids[index])
 
     def __iter__(self) -> Iterator[Episode]:
-        return (self.store.load(episode_id) for episode_id in self.ids)
+        return map(self._read, self.ids)
+
+    def _read(self, name: str) -> Episode:
+        episode = self.store.load(name, plans=False, at_once=False)
+        return episode if self.with_truth else episode.without_truth()
+
+
+class VideosOfEpisode(RecordedFrames):
+    """Decode the videos of a sealed episode when they are asked for."""
+
+    def __init__(self, folder: Path, facts: Mapping[str, VideoFacts]) -> None:
+        self._folder = folder
+        self._facts = dict(facts)
+        self._read: dict[str, NDArray[np.uint8]] = {}
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._facts)
+
+    def __getitem__(self, camera: str) -> NDArray[np.uint8]:
+        if camera not in self._read:
+            self._read[camera] = read_video(self._folder, self._facts[camera])
+        return self._read[camera]
+
+    def shape(self, camera: str) -> tuple[int, ...]:
+        """Return (T+1, H, W, 3) as the episode's description says."""
+        facts = self._facts[camera]
+        return facts.frames, facts.height, facts.width, 3
+
+    def mark(self, camera: str) -> str:
+        """Return the episode's id, the checksum of what was recorded, how it is kept, and the size of the file."""
+        facts = self._facts[camera]
+        path = self._folder / facts.file
+        try:
+            size = path.stat().st_size
+        except OSError:
+            raise SailError(f"{path} is missing.") from None
+        kept = (facts.crc32, facts.frames, facts.height, facts.width, facts.codec, facts.crf, size)
+        return f"{self._folder.name} {' '.join(map(str, kept))}"
 
 
 def read_episode(
-    folder: Path, about: Mapping[str, Any], plans: bool = True, cameras: Collection[str] | None = None
+    folder: Path,
+    about: Mapping[str, Any],
+    plans: bool = True,
+    cameras: Collection[str] | None = None,
+    at_once: bool = True,
 ) -> Episode:
     """Return the episode in `folder` that `about` describes; see `EpisodeStore.load`."""
     if about["schema"] == FIRST_SCHEMA:
         return read_first_format(folder, about, plans)
     try:
-        rows = read_steps(folder / STEPS)
+        rows = read_steps(table_in(folder))
         wanted = {
             camera: _inside(VideoFacts.from_json(facts))
             for camera, facts in about["cameras"].items()
             if cameras is None or camera in cameras
         }
+        videos = VideosOfEpisode(folder, wanted)
         return Episode(
             **{key: about[key] for key in TEXTS},
-            frames={camera: read_video(folder, facts) for camera, facts in wanted.items()},
+            frames=dict(videos) if at_once else videos,
             proprio=rows["proprio"],
             requested=rows["requested"],
             sent=rows["sent"],
@@ -179,6 +235,8 @@ def read_episode(
             plans=_read_plans(folder, about) if plans else (),
             outcome=Outcome(about["outcome"]),
             spec=spec_from_json(about["spec"]),
+            begins=begins_from_json(about),
+            reversed_of=str(about.get("reversed_of", "")),
         )
     except (KeyError, TypeError, ValueError, IndexError) as problem:
         raise SailError(f"The episode in {folder} is damaged: its parts do not fit ({problem}).") from None

@@ -1,8 +1,8 @@
 """Record an episode while it runs, so that a kill loses at most what has not been flushed of the open one.
 
-While it is open, an episode is a hidden folder with the videos so far, `steps.arrows` (rows in chunks), `plans.jsonl`,
-`cameras.jsonl` and `opening.json`. Sealing writes `steps.parquet` and `episode.json`, brings all of it to the disk and
-renames it.
+While it is open, an episode is a hidden folder with the videos so far, a stream of rows (`robot.episodes.steps`),
+`plans.jsonl`, `cameras.jsonl` and `opening.json`. Sealing writes the table of steps and `episode.json`, brings all of
+it to the disk and renames it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from robot.core.provenance.revision import program_revision
 from robot.episodes.description import ABOUT, SCHEMA, Heading, check_id, measured_rate_hz, plan_as_json, to_bytes
 from robot.episodes.labels import Label, append_labels, verdict_labels
 from robot.episodes.sealing import OpenFolder, set_aside
-from robot.episodes.steps import STEPS, STREAM, StepStream, write_steps
+from robot.episodes.steps import STREAMS, StepStream, open_stream, stream_in, table_in, write_steps
 from robot.episodes.video import CAMERA, LOSSLESS, Quality, VideoFacts, VideoWriter
 
 OPENING, PLANS, CAMERAS = "opening.json", "plans.jsonl", "cameras.jsonl"
-UNFINISHED = (OPENING, PLANS, CAMERAS, STREAM)
+UNFINISHED = (OPENING, PLANS, CAMERAS, *STREAMS)
 """Files of an open episode whose content the finished ones repeat."""
 LARGE = (480, 640)
 """Rows and columns from which a camera's pictures are not kept bit for bit."""
@@ -175,7 +175,7 @@ class EpisodeWriter:
             return
         with self._told():
             if self._stream is None:
-                self._stream = StepStream(self.folder / STREAM)
+                self._stream = open_stream(stream_in(self.folder))
             # The newest observation waits for its action.
             self._stream.append(
                 {name: np.stack(values[self._flushed : self.steps]) for name, values in self._rows.items()}
@@ -206,7 +206,7 @@ class EpisodeWriter:
             cameras |= self._attached
             if odd := [name for name, facts in self._attached.items() if facts.frames != len(arrays["time_s"])]:
                 raise ValueError(f"The video of camera {odd[0]!r} has another number of frames than the episode.")
-            write_steps(self.folder / STEPS, arrays)
+            write_steps(table_in(self.folder), arrays)
             for said in filter(None, (*map(verdict_labels, verdicts), labels)):
                 append_labels(self.folder, said, len(arrays["sent"]))
             about = self._about(outcome, arrays, cameras, imagined) | dict(more or {})

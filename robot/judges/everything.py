@@ -12,6 +12,7 @@ class KeepEverything:
 
     source = "none"
     model = ""
+    identity = source
 
     def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
         """Return a verdict of probability 1 for each episode."""

@@ -25,6 +25,7 @@ class Person:
 
     source = "person"
     model = ""
+    identity = source
 
     def __init__(self, ask: Asker | None = None) -> None:
         self._ask = ask if ask is not None else ask_at_terminal

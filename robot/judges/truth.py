@@ -27,6 +27,8 @@ class GroundTruth:
 
     source = "truth"
     model = ""
+    identity = source
+    reads_truth = True
 
     def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
         """Return one verdict an episode; raise SailError for an episode without ground truth."""

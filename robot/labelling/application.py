@@ -33,7 +33,7 @@ MOST_LABELS = 100
 LABEL_ID = re.compile(r"[0-9a-f]{16}")
 
 
-class Desk:
+class LabellingSession:
     """Hold the store a person labels, the person's name and the views made last.
 
     `ids`: the episodes offered, but for links that lead out of the store.
@@ -96,7 +96,7 @@ class Desk:
         return (self.store.folder / name).resolve().is_relative_to(self.store.folder.resolve())
 
 
-def make_application(desk: Desk, token: str, port: int) -> ASGIApp:
+def make_application(session: LabellingSession, token: str, port: int) -> ASGIApp:
     """Return the ASGI application, guarded by the token and bound to the port of its own address."""
     routes = [
         Route("/", lambda request: _page(request, "index.html")),
@@ -112,13 +112,13 @@ def make_application(desk: Desk, token: str, port: int) -> ASGIApp:
         routes=[Mount(f"/{token}", routes=routes)],
         exception_handlers={SailError: _refuse, ValueError: _refuse, HTTPException: _missing},
     )
-    application.state.desk = desk
+    application.state.session = session
     return Guard(application, token, port)
 
 
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+def _session(request: Request) -> LabellingSession:
+    session: LabellingSession = request.app.state.session
+    return session
 
 
 def _page(request: Request, name: str) -> Response:
@@ -130,47 +130,47 @@ def _page(request: Request, name: str) -> Response:
 
 
 def _queue(request: Request) -> Response:
-    desk = _desk(request)
-    waiting, problems = queue(desk.store, desk.ids)
+    session = _session(request)
+    waiting, problems = queue(session.store, session.ids)
     rows = [
         {"id": one.episode_id, "doubt": one.doubt.total, "why": one.doubt.why, "labelled": one.labelled}
         for one in waiting
     ]
-    about = {"store": str(desk.store.folder), "person": desk.person, "failure_kinds": FAILURE_KINDS}
+    about = {"store": str(session.store.folder), "person": session.person, "failure_kinds": FAILURE_KINDS}
     return JSONResponse({**about, "episodes": rows, "problems": problems})
 
 
 def _episode(request: Request) -> Response:
-    desk, name = _desk(request), request.path_params["name"]
-    return JSONResponse({**desk.view(name).about, "labels": _shown(desk, name)})
+    session, name = _session(request), request.path_params["name"]
+    return JSONResponse({**session.view(name).about, "labels": _shown(session, name)})
 
 
 def _executed(request: Request) -> Response:
-    view, camera = _desk(request).view(request.path_params["name"]), request.path_params["camera"]
+    view, camera = _session(request).view(request.path_params["name"]), request.path_params["camera"]
     if camera not in view.executed:
         raise SailError(f"The episode has no camera {camera!r}: it has {', '.join(view.executed)}.")
     return Response(view.executed[camera].jpeg, media_type="image/jpeg")
 
 
 def _imagined(request: Request) -> Response:
-    view = _desk(request).view(request.path_params["name"])
+    view = _session(request).view(request.path_params["name"])
     if view.imagined is None:
         raise SailError("The episode has no plans.")
     return Response(view.imagined.jpeg, media_type="image/jpeg")
 
 
 async def _say(request: Request) -> Response:
-    desk, name = _desk(request), request.path_params["name"]
+    session, name = _session(request), request.path_params["name"]
     rows = await _list(request)
-    await run_in_threadpool(desk.say, name, [_label(row, desk.person) for row in rows])
-    return JSONResponse({"labels": await run_in_threadpool(_shown, desk, name)})
+    await run_in_threadpool(session.say, name, [_label(row, session.person) for row in rows])
+    return JSONResponse({"labels": await run_in_threadpool(_shown, session, name)})
 
 
 async def _take_back(request: Request) -> Response:
-    desk, name = _desk(request), request.path_params["name"]
+    session, name = _session(request), request.path_params["name"]
     ids = [str(one) for one in await _list(request)]
-    await run_in_threadpool(desk.take_back, name, ids)
-    return JSONResponse({"labels": await run_in_threadpool(_shown, desk, name)})
+    await run_in_threadpool(session.take_back, name, ids)
+    return JSONResponse({"labels": await run_in_threadpool(_shown, session, name)})
 
 
 async def _list(request: Request) -> list[Any]:
@@ -212,7 +212,7 @@ def _label(row: Any, person: str) -> Label:
     return Label(Field(row["field"]), value, PERSON, person, span=span, confidence=confidence, label_id=name)
 
 
-def _shown(desk: Desk, name: str) -> list[dict[str, Any]]:
+def _shown(session: LabellingSession, name: str) -> list[dict[str, Any]]:
     return [
         {
             "id": label.label_id,
@@ -224,7 +224,7 @@ def _shown(desk: Desk, name: str) -> list[dict[str, Any]]:
             "span": label.span,
             "rationale": label.rationale,
         }
-        for label in desk.labels(name)
+        for label in session.labels(name)
     ]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from robot.core.errors import SailError
-from robot.episodes.labels import PERSON, Field, Label, in_force, rank
+from robot.episodes.arbitration import current, rank
+from robot.episodes.labels import PERSON, Field, Label, in_force
 from robot.episodes.store import EpisodeStore
 
 
@@ -70,7 +71,8 @@ def queue(store: EpisodeStore, ids: Sequence[str]) -> tuple[list[Waiting], list[
         except SailError as problem:
             problems.append(str(problem))
             continue
-        labelled = any(label.field is Field.SUCCESS and label.source == PERSON for label in labels)
+        counts = current(labels, Field.SUCCESS)
+        labelled = counts is not None and counts.source == PERSON
         waiting.append(Waiting(name, task, doubt_of(labels), labelled))
     return sorted(waiting, key=_place), problems
 

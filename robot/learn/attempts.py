@@ -28,7 +28,7 @@ class Exploration:
     """
 
     bandit: InstructionBandit
-    start_share: float = 2 / 3
+    start_share: float = 0.67
     target: float = 0.5
     minimum_true: int = 10
     wave: int = 5

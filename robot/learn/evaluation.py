@@ -1,15 +1,17 @@
-"""Measure how often a planner and an inverse dynamics succeed at a task, over stated seeds."""
+"""Measure how often a policy succeeds at a task, over stated seeds."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TypedDict
 
 from robot.core.data import Outcome, SamplerSettings
-from robot.core.protocols import InverseDynamics, Planner, RewardModel, RobotPool
+from robot.core.protocols import Policy, RewardModel, RobotPool, SuccessDetector
+from robot.judges.asking import judged
 from robot.judges.truth import GroundTruth
 from robot.reports.statistics import wilson_interval
-from robot.rollouts.rollout import Attempt, OnEpisode, RolloutSettings, RolloutTimings, rollout
+from robot.rollouts.rollout import Attempt, OnEpisode, RolloutSettings, RolloutTimings, ending_by, rollout
 
 
 class EvaluationRecord(TypedDict):
@@ -35,8 +37,7 @@ class EvaluationRecord(TypedDict):
 
 def evaluate(
     pool: RobotPool,
-    planner: Planner,
-    inverse_dynamics: InverseDynamics,
+    policy: Policy,
     task: str,
     instruction: str,
     seeds: Sequence[int],
@@ -51,15 +52,19 @@ def evaluate(
     """Attempt a task once per seed, with its true instruction, and return what came of it.
 
     `seed` and `iteration` name the run that made the models; `seeds` are the starts. `judge` is ground truth unless
-    given. Raises SailError when the judge cannot tell, ValueError for no seeds.
+    given, and says who ends attempts, whatever `settings` do (see `ending_by`). Raises SailError when the judge cannot
+    tell, ValueError for no seeds.
     """
     if not seeds:
         raise ValueError(f"There are no seeds to evaluate task {task!r} on.")
     timings = RolloutTimings()
+    judge = judge or GroundTruth()
+    settings = dataclasses.replace(settings or RolloutSettings(), ends_by=ending_by(judge))
+    detector = judge if isinstance(judge, SuccessDetector) else None
     requests = [Attempt(start, task, instruction, sampler=sampler) for start in seeds]
-    episodes = rollout(pool, planner, inverse_dynamics, requests, settings, on_episode, timings=timings)
+    episodes = rollout(pool, policy, requests, settings, on_episode, timings=timings, detector=detector)
     sound = [number for number, one in enumerate(episodes) if one.outcome is not Outcome.INFRASTRUCTURE_FAULT]
-    verdicts = (judge or GroundTruth()).judge([episodes[number] for number in sound])
+    verdicts = judged(judge, [episodes[number] for number in sound])
     succeeded: list[bool | None] = [None] * len(seeds)
     for number, verdict in zip(sound, verdicts, strict=True):
         succeeded[number] = verdict.success

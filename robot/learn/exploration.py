@@ -72,7 +72,7 @@ def negative_prompts(instruction: str, seen: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def exploration_share(successes: int, rollouts: int, start_share: float = 2 / 3, target: float = 0.5) -> float:
+def exploration_share(successes: int, rollouts: int, start_share: float, target: float) -> float:
     """Return the share of an iteration's rollouts, 0 … `start_share`, that explore.
 
     The rule: share = start_share · max(0, 1 − rate / target), where rate is the success rate so far of this

@@ -6,11 +6,10 @@ put in force at once: `PlannerInForce` and `InverseDynamicsInForce` are what the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,8 +20,8 @@ from planners.latent_video import LatentVideoPlanner
 from planners.tempo import typical_change, unhesitating
 from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler
 from policies.frame_set import FrameSet, FrameSource, gather_frames
-from robot.core.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan
-from robot.core.protocols import InverseDynamics, Metrics, Planner
+from robot.core.data import Action, Episode, Observation, SamplerSettings, Verdict, VideoPlan, View
+from robot.core.protocols import InverseDynamics, Metrics, NeedsView, Planner, ReadsState, Trainable
 from robot.core.training import TrainingSettings
 
 Episodes = Callable[[], Sequence[Episode]]
@@ -35,23 +34,10 @@ def kept(episodes: Sequence[Episode], verdicts: Sequence[Verdict], above: float)
     return (episodes[number] for number in chosen)
 
 
-@runtime_checkable
-class Trainable(Planner, Protocol):
-    """A planner with a part that is fine-tuned on successes, be it the whole of it."""
-
-    @property
-    def in_domain(self) -> LatentVideoPlanner | None:
-        """Return that part; None where there is none after all."""
-        ...
-
-    def with_in_domain(self, planner: LatentVideoPlanner) -> Planner:
-        """Return the planner that is in force once that part has been fine-tuned to this one."""
-        ...
-
-
 def trained_part(planner: Planner) -> LatentVideoPlanner | None:
     """Return the part of a planner that is fine-tuned, or None where there is nothing to train."""
-    return planner.in_domain if isinstance(planner, Trainable) else None
+    part = planner.in_domain if isinstance(planner, Trainable) else None
+    return cast("LatentVideoPlanner | None", part)  # the only kind there is that `train_planner` trains
 
 
 def drawn(episodes: Sequence[Episode], numbers: Sequence[int], most_frames: float, seed: int) -> Iterator[Episode]:
@@ -76,6 +62,16 @@ class PlannerInForce:
         """Return the identity of the planner in force."""
         return self.current.identity
 
+    @property
+    def view(self) -> View:
+        """Return what the planner in force needs."""
+        return self.current.view if isinstance(self.current, NeedsView) else View()
+
+    @property
+    def reads_state(self) -> bool:
+        """Return whether the planner in force reads the simulator's state."""
+        return isinstance(self.current, ReadsState) and self.current.reads_state
+
     def plan(
         self,
         observations: Sequence[Observation],
@@ -92,6 +88,11 @@ class InverseDynamicsInForce:
 
     def __init__(self, inverse_dynamics: InverseDynamics) -> None:
         self.current = inverse_dynamics
+
+    @property
+    def identity(self) -> str:
+        """Return the identity of the inverse dynamics in force."""
+        return self.current.identity
 
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         """Digest plans with the inverse dynamics in force."""
@@ -111,11 +112,11 @@ class PlannerLearner:
     `seen_share` of every batch comes from them. `stride` (steps) lies between two frames of a window. With
     `unhesitating` a success is shown at the tempo of the demonstrations and without what led nowhere (see
     `planners.tempo`); without demonstrations at all, as it went.
-    `half_life` (steps): see `planners.windows.Source`. `attempted_share` of every batch is whatever was attempted,
-    failures too, without a text: what guidance then steers away from is what the arm does anyway, and what it steers
-    towards is what worked (Frans et al. 2025, Diffusion guidance is a controllable policy improvement operator, §4:
-    the stronger the guidance, the larger the step of policy improvement). `latents`: a folder in which encoded
-    demonstrations are kept between runs.
+    `half_life` (steps; as `stride`, by default for 40 steps a second): see `planners.windows.Source`.
+    `attempted_share` of every batch is whatever was attempted, failures too, without a text: what guidance then steers
+    away from is what the arm does anyway, and what it steers towards is what worked (Frans et al. 2025, Diffusion
+    guidance is a controllable policy improvement operator, §4: the stronger the guidance, the larger the step of policy
+    improvement). `latents`: a folder in which encoded demonstrations are kept between runs.
     """
 
     def __init__(
@@ -124,14 +125,14 @@ class PlannerLearner:
         load: Callable[[Path], LatentVideoPlanner],
         seen: Episodes,
         settings: TrainingSettings,
-        seen_share: float = 0.5,
+        seen_share: float = 0.25,
         stride: int = 2,
-        unhesitating: bool = False,
-        half_life: float = math.inf,
+        unhesitating: bool = True,
+        half_life: float = 40.0,
         text_drop: float = 0.1,
         latents: Path | None = None,
         keep_above: float = 0.5,
-        attempted_share: float = 0.0,
+        attempted_share: float = 0.25,
     ) -> None:
         part = trained_part(planner.current)
         if part is None:
@@ -220,11 +221,38 @@ class FinetuneFrames(Protocol):
         ...
 
 
+@runtime_checkable
+class LearnsFromFrames(InverseDynamics, Protocol):
+    """An inverse dynamics that says how it is fine-tuned: on frames of its camera, from the folder of its weights."""
+
+    finetune: FinetuneFrames
+
+    @property
+    def camera(self) -> str:
+        """Return the camera that it looks through."""
+        ...
+
+    @property
+    def frame_size(self) -> int:
+        """Return the side, in pixels, of the squares that it looks at."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """Return where its weights were loaded from; None where they come from no folder."""
+        ...
+
+    def loaded_from(self, folder: Path) -> InverseDynamics:
+        """Return the same with the weights that `finetune` wrote to another folder."""
+        ...
+
+
 @dataclass(frozen=True)
 class FrameOptions:
     """Say how frames are read from episodes: which camera, at what size, and where the gripper appears.
 
-    `world_to_image`: float64 (3, 4), see `RobotSpec.camera_matrices`. `reconstruct` passes frames through the
+    `world_to_image`: float64 (3, 4), see `RobotSpec.camera_matrices`, of episodes that do not say it themselves, as
+    those of before they did. `reconstruct` passes frames through the
     autoencoder, as imagined ones have been; `reconstructed_share` of the frames are.
     """
 
@@ -268,7 +296,7 @@ class InverseDynamicsLearner:
         seen_share: float = 0.5,
         learn_from: Literal["rollouts", "successes"] = "rollouts",
         keep_above: float = 0.5,
-        most_frames: float = math.inf,
+        most_frames: float = 6000,
     ) -> None:
         if not most_frames > 0:
             raise ValueError(f"Inverse dynamics needs some frames to learn from: most_frames is {most_frames}.")

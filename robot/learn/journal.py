@@ -9,12 +9,12 @@ synchronised; one torn by a kill is ignored when read.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from robot.core.errors import SailError
+from robot.core.files import append_lines, write_whole
 from robot.learn.exploration import BanditState
 
 
@@ -49,6 +49,7 @@ class AttemptRecord(TypedDict):
 
     `explored`: whether it borrowed words. `truth`: the simulator's ground truth, None where there is none. `kept` and
     `probability` are the judge's; absent until it has spoken, and for an attempt ended by an infrastructure fault.
+    `label`: the id of what it said among the episode's labels; runs of earlier versions noted none.
     """
 
     index: int
@@ -64,6 +65,7 @@ class AttemptRecord(TypedDict):
     truth: bool | None
     kept: NotRequired[bool]
     probability: NotRequired[float]
+    label: NotRequired[str]
 
 
 class Session(TypedDict):
@@ -71,26 +73,6 @@ class Session(TypedDict):
 
     command: str
     revision: str
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by `text` so that a reader, or a kill, sees the old one or the new one and nothing between.
-
-    Raises SailError when it cannot be written (a full disk, say); the old file is then still there.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as problem:
-        part.unlink(missing_ok=True)
-        raise SailError(
-            f"{path} could not be written ({problem.strerror}); what was there before is kept."
-        ) from problem
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -110,22 +92,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError as problem:
             raise SailError(f"Line {number} of {path} is damaged ({problem.msg}).") from problem
     return found
-
-
-def _append_line(path: Path, values: Mapping[str, object]) -> None:
-    """Append one object to a JSON-lines file, first cutting off what a kill left of a torn last line."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
-            file.seek(0)
-            content = file.read()
-            if content and not content.endswith(b"\n"):
-                file.truncate(content.rfind(b"\n") + 1)
-            file.write((json.dumps(values) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as problem:
-        raise SailError(f"{path} could not be written ({problem.strerror}); the run can be resumed.") from problem
 
 
 class Journal:
@@ -154,7 +120,7 @@ class Journal:
 
     def save(self, state: RunState) -> None:
         """Replace `state.json`."""
-        write_atomically(self.folder / "state.json", json.dumps(state, indent=1))
+        write_whole(self.folder / "state.json", json.dumps(state, indent=1))
 
     def sessions(self) -> list[Session]:
         """Return who has worked at the run, the one that began it first; none for a run of an earlier version."""
@@ -162,7 +128,7 @@ class Journal:
 
     def add_session(self, session: Session) -> None:
         """Write down that a session begins to work at the run."""
-        _append_line(self.folder / "sessions.jsonl", session)
+        append_lines(self.folder / "sessions.jsonl", [json.dumps(session)])
 
     def attempts(self, iteration: int) -> list[AttemptRecord]:
         """Return the finished attempts of an iteration in the order of their indices, with verdicts where given."""
@@ -173,12 +139,12 @@ class Journal:
 
     def add_attempt(self, iteration: int, record: AttemptRecord) -> None:
         """Write down an attempt whose episode has just been stored."""
-        _append_line(self.iteration_folder(iteration) / "attempts.jsonl", record)
+        append_lines(self.iteration_folder(iteration) / "attempts.jsonl", [json.dumps(record)])
 
-    def add_verdict(self, iteration: int, index: int, kept: bool, probability: float) -> None:
-        """Write down what the judge said of an attempt."""
-        line = {"index": index, "kept": kept, "probability": probability}
-        _append_line(self.iteration_folder(iteration) / "attempts.jsonl", line)
+    def add_verdict(self, iteration: int, index: int, kept: bool, probability: float, label: str) -> None:
+        """Write down what the judge said of an attempt, and the id of the label that this is in the store."""
+        line = {"index": index, "kept": kept, "probability": probability, "label": label}
+        append_lines(self.iteration_folder(iteration) / "attempts.jsonl", [json.dumps(line)])
 
     def iterations(self) -> list[dict[str, Any]]:
         """Return the records of the finished iterations."""
@@ -188,4 +154,4 @@ class Journal:
         """Write down a finished iteration, in place of what was written down of it before."""
         records = [known for known in self.iterations() if known["iteration"] != record["iteration"]]
         text = "".join(json.dumps(known) + "\n" for known in [*records, record])
-        write_atomically(self.folder / "iterations.jsonl", text)
+        write_whole(self.folder / "iterations.jsonl", text)

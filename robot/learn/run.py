@@ -15,20 +15,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from robot.core.errors import SailError
+from robot.core.files import FolderLock
 from robot.core.provenance.memory import MemoryWatch, own_peak_bytes
 from robot.learn.journal import Journal, RunState
 from robot.learn.numbers import added
 
 RECORD, DONE = "record", "done"
 """What the journal calls the end of a round and the end of a run; no stage is called so."""
+ANOTHER_RUN = "begin another run with another seed="
+"""What somebody may do who finds a run in use."""
 
 
 @dataclass(frozen=True)
 class LoopEvent:
     """Tell what just happened, for whoever prints or draws it.
 
-    `kind`: `run_started` (data: resumed, run), `iteration_finished` (the whole record), `run_finished`, and those that
-    the stages tell: see each.
+    `kind`: `run_started` (data: resumed, run; done, where nothing is left to do), `iteration_finished` (the whole
+    record), `run_finished`, and those that the stages tell: see each.
     """
 
     kind: str
@@ -114,11 +117,16 @@ class Run:
         """Carry the run through to its end and return the record of every round.
 
         A run that has ended goes on where more `iterations` are asked for, beginning with what its last round left
-        out. Raises SailError when the folder holds a run with other settings or cannot be written. A KeyboardInterrupt
-        goes through and leaves a state that `run` takes up again.
+        out. Raises SailError when the folder holds a run with other settings or cannot be written, and HeldError where
+        another process works at it. A KeyboardInterrupt goes through and leaves a state that `run` takes up again.
         """
+        with FolderLock(self.journal.folder, ANOTHER_RUN):
+            return self._run()
+
+    def _run(self) -> list[dict[str, Any]]:
         resumed = self._open()
-        self.emit("run_started", {"resumed": resumed, "run": self.state["run"]})
+        done = self.state["phase"] == DONE
+        self.emit("run_started", {"resumed": resumed, "run": self.state["run"], "done": done})
         with self.memory:
             for stage in self.stages:
                 stage.resume(self)
@@ -181,7 +189,7 @@ class Run:
             self.journal.save(self._state)
             return False
         self._state = state
-        self._refuse_another()
+        state["settings"] = self._settings_of(state)
         state.setdefault("peak_memory_bytes", 0)
         state.setdefault("share", 0.0)
         if state["phase"] == DONE and state["iteration"] < self.iterations:
@@ -190,14 +198,20 @@ class Run:
             state["settings"]["iterations"] = self.iterations
         return True
 
-    def _refuse_another(self) -> None:
-        known = self.state["settings"]
+    def in_todays_terms(self, written: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what was written down of a run as this version describes one."""
+        return dict(written)
+
+    def _settings_of(self, state: RunState) -> dict[str, Any]:
+        """Return a run's settings in today's terms; raise SailError unless it is the run that was asked for."""
+        known = self.in_todays_terms(state["settings"], self._described)
         for name in sorted((self._described.keys() | known) - {"iterations"}):
             if self._described.get(name) != known.get(name):
                 raise SailError(
                     f"{self.journal.folder} holds a run with another {name} ({known.get(name)}): take another folder, "
                     "or the same settings to resume."
                 )
+        return self._described | {"iterations": known["iterations"]}
 
     def _new(self) -> RunState:
         return RunState(

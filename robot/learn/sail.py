@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from robot.core.data import SamplerSettings
-from robot.core.protocols import InverseDynamics, Learner, Planner, RewardModel, RobotPool
+from robot.core.protocols import Learner, Policy, RewardModel, RobotPool
 from robot.episodes.store import EpisodeStore
+from robot.judges.asking import reads_truth
 from robot.learn.attempts import Exploration, IterationPlan
 from robot.learn.book import Book
 from robot.learn.exploration import InstructionBandit
 from robot.learn.journal import Journal, RunState
 from robot.learn.numbers import describe_attempts
 from robot.learn.run import OnEvent, Run
-from robot.learn.stages import Collect, Train
-from robot.rollouts.rollout import RolloutSettings
+from robot.learn.stages import Collect, Train, planner_of
+from robot.rollouts.rollout import RolloutSettings, ending_by
 
 LEARNERS = ("planner", "inverse_dynamics")
 """What SAIL fine-tunes, in this order."""
@@ -52,8 +53,8 @@ class SailSettings:
     rollouts: int = 30
     seed: int = 0
     accumulate: bool = True
-    finetune_from: Literal["previous", "best", "starter"] = "previous"
-    enough: float = 2.0
+    finetune_from: Literal["previous", "best", "starter"] = "starter"
+    enough: float = 0.9
     keep_above: float = 0.5
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
@@ -74,8 +75,9 @@ class SailSettings:
 class SailLoop(Run):
     """SAIL as a list of stages: collect, then fine-tune the planner, then the inverse dynamics.
 
-    `make_pool` opens the robots for the rollouts of an iteration; they are closed while models train. A learner that
-    is None leaves its model as it is. `exploration` None: every attempt uses the true instruction.
+    `make_pool` opens the robots for the rollouts of an iteration; they are closed while models train. `policy` acts,
+    and the learners put new models in force inside it; one that is None leaves its model as it is. `exploration` None:
+    every attempt uses the true instruction.
     """
 
     def __init__(
@@ -83,8 +85,7 @@ class SailLoop(Run):
         folder: Path,
         settings: SailSettings,
         make_pool: Callable[[], RobotPool],
-        planner: Planner,
-        inverse_dynamics: InverseDynamics,
+        policy: Policy,
         judge: RewardModel,
         store: EpisodeStore,
         planner_learner: Learner | None = None,
@@ -92,22 +93,33 @@ class SailLoop(Run):
         exploration: Exploration | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
+        settings = dataclasses.replace(
+            settings, rollout=dataclasses.replace(settings.rollout, ends_by=ending_by(judge))
+        )
         self.settings, self.store = settings, store
         learners = dict(zip(LEARNERS, (planner_learner, inverse_dynamics_learner), strict=True))
-        book = Book(Journal(Path(folder)), store, settings.keep_above)
-        collect = Collect(
-            book, judge, make_pool, planner, inverse_dynamics, self._lay_out, settings.rollout, exploration
-        )
+        self.book = book = Book(Journal(Path(folder)), store, settings.keep_above, reads_truth(judge))
+        collect = Collect(book, judge, make_pool, policy, self._lay_out, settings.rollout, exploration)
         training = [
             Train(name, learner, book, settings.seed, settings.accumulate, settings.finetune_from, settings.enough)
             for name, learner in learners.items()
         ]
-        described = _describe_run(settings, planner, judge, learners, exploration)
+        described = _describe_run(settings, policy, judge, learners, exploration)
         super().__init__(folder, [collect, *training], settings.iterations, described, self._describe_round, on_event)
+        self._judge = judge
 
     def _lay_out(self, iteration: int, exploration: Exploration | None) -> IterationPlan:
         one = self.settings
         return IterationPlan(one.task, one.instruction, one.seed, iteration, one.rollouts, one.sampler, exploration)
+
+    def in_todays_terms(self, written: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what an earlier version wrote down of a run; what it did not say is as it is now."""
+        if "policy" in written:
+            return dict(written)
+        named = written["judge"] == type(self._judge).__name__  # what the judge is, and not yet which
+        rollout = {name: written["rollout"].get(name, value) for name, value in described["rollout"].items()}
+        known = {"judge": self._judge.identity if named else written["judge"], "rollout": rollout}
+        return {**described, **written, **known}
 
     def _describe_round(self, state: RunState) -> dict[str, Any]:
         """Return what a round was and how its attempts went."""
@@ -118,15 +130,16 @@ class SailLoop(Run):
 
 def _describe_run(
     settings: SailSettings,
-    planner: Planner,
+    policy: Policy,
     judge: RewardModel,
     learners: Mapping[str, Learner | None],
     exploration: Exploration | None,
 ) -> dict[str, Any]:
     """Return, as JSON holds it, everything that decides what a run does."""
     described = dataclasses.asdict(settings)
-    described["judge"] = type(judge).__name__
-    described["starter planner"] = planner.identity
+    described["judge"] = judge.identity
+    described["policy"] = policy.identity
+    described["starter planner"] = planner_of(policy)
     described["learns"] = [name for name, learner in learners.items() if learner is not None]
     described["exploration"] = None
     if exploration is not None:

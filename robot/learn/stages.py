@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from robot.core.data import Episode
-from robot.core.protocols import InverseDynamics, Learner, Planner, RewardModel, RobotPool
+from robot.core.protocols import Learner, MadeOfModels, Policy, RewardModel, RobotPool, SuccessDetector
 from robot.episodes.description import Origin
 from robot.episodes.labels import snapshot_hash
-from robot.episodes.store import StoredEpisodes
+from robot.judges.asking import judged
 from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts, training_seed
 from robot.learn.book import Book
 from robot.learn.journal import AttemptRecord
@@ -38,14 +38,12 @@ class Collect:
         book: Book,
         judge: RewardModel,
         make_pool: Callable[[], RobotPool],
-        planner: Planner,
-        inverse_dynamics: InverseDynamics,
+        policy: Policy,
         layout: Layout,
         settings: RolloutSettings,
         exploration: Exploration | None = None,
     ) -> None:
-        self.book, self.judge, self.make_pool = book, judge, make_pool
-        self.planner, self.inverse_dynamics = planner, inverse_dynamics
+        self.book, self.judge, self.make_pool, self.policy = book, judge, make_pool, policy
         self.layout, self.settings, self.exploration = layout, settings, exploration
 
     def resume(self, run: Run) -> None:
@@ -65,7 +63,7 @@ class Collect:
         state = run.state
         plan = self._plan(run)
         run.emit("iteration_started", {"rollouts": plan.rollouts})
-        state["planner"] = self.planner.identity  # who acts, before it is trained
+        state["planner"] = planner_of(self.policy)  # who acts, before it is trained
         state["acted"][state["iteration"] :] = [dict(state["models"])]
 
         def measure() -> Mapping[str, float]:
@@ -142,14 +140,14 @@ class Collect:
 
         rollout(
             pool,
-            self.planner,
-            self.inverse_dynamics,
+            self.policy,
             [item.attempt for item in missing],
             self.settings,
             finished,
             name,
             timings,
             recorder(self.book.store, ids, pool.spec, name, Origin(name, run.iteration)),
+            self.judge if isinstance(self.judge, SuccessDetector) else None,
         )
         return fresh
 
@@ -175,13 +173,11 @@ class Collect:
         if not unjudged:
             return
         names = [record["episode"] for record in unjudged]
-        verdicts = self.judge.judge([fresh[name] if name in fresh else store.load(name) for name in names])
+        verdicts = judged(self.judge, [fresh[name] if name in fresh else store.load(name) for name in names])
         for record, verdict in zip(unjudged, verdicts, strict=True):
-            known = store.verdicts(record["episode"])
-            if all((one.source, one.model) != (verdict.source, verdict.model) for one in known):
-                store.append_verdict(record["episode"], verdict)
+            label = self.book.say(record["episode"], verdict).label_id
             kept = verdict.probability > self.book.keep_above
-            run.journal.add_verdict(run.iteration, record["index"], kept, verdict.probability)
+            run.journal.add_verdict(run.iteration, record["index"], kept, verdict.probability, label)
 
 
 class Train:
@@ -230,7 +226,7 @@ class Train:
         run.emit("training_started", {"learner": self.name, "successes": kept, "rollouts": len(records)})
         learner.restore(self._base(run))
         folder = run.journal.iteration_folder(run.iteration) / self.name
-        episodes = StoredEpisodes(self.book.store, [record["episode"] for record in records])
+        episodes = self.book.episodes(records)
         seed = training_seed(self.seed, run.iteration, self.name)
         state["labels"][self.name] = snapshot_hash({one: self.book.store.labels(one) for one in episodes.ids})
         began, timing = time.perf_counter(), f"{self.name}_training_s"
@@ -255,6 +251,12 @@ class Train:
             best = max(range(run.iteration + 1), key=lambda iteration: (self.book.rate(iteration), iteration))
             chosen = run.state["acted"][best]
         return _folder(run, chosen[self.name])
+
+
+def planner_of(policy: Policy) -> str:
+    """Return the identity of the planner in force, or of the policy where it has none."""
+    models = policy.models if isinstance(policy, MadeOfModels) else {}
+    return models.get("planner", policy.identity)
 
 
 def _folder(run: Run, relative: str | None) -> Path | None:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot.core.checkpoints import ABOUT, write_aside
+from robot.core.checkpoints import ABOUT
 from robot.core.data import Episode, Outcome
 from robot.core.errors import SailError
+from robot.core.files import write_whole
+from robot.core.rates import steps_per_frame
 from robot.core.training import TrainingSettings, steps_done
 from robot.episodes.store import EpisodeStore
-from robot.recipes.starter import DEMONSTRATIONS, PLAY, card, collect_missing, name_of, plain_request
+from robot.recipes.starter import DEMONSTRATIONS, PLAY, card, collect_missing, name_of
 from sim.appearance import Appearance
 from sim.collect import DataKind, Request
 from sim.metaworld import PHYSICS_HZ
@@ -154,7 +156,7 @@ def make_general(settings: GeneralSettings, progress: Callable[[int, int], None]
     facts = general_card(settings, began, figures, counts)
     import torch
 
-    write_aside(out / "README.md", readme(facts, size_mib(trained)).encode())  # first: with the weights all is done
+    write_whole(out / "README.md", readme(facts, size_mib(trained)).encode())  # first: with the weights all is done
     trained.save(out / "planner", facts, torch.float16)
     return True
 
@@ -230,7 +232,7 @@ def _windows(
             Source(retold, part * (1.0 - play) * settings.retold_share),
             Source(played[view], part * play, silent=True),
         ]
-    stride = round(planner.stride_s * PHYSICS_HZ / wanted[DEMONSTRATIONS][0].action_repeat)
+    stride = steps_per_frame(planner.stride_s, PHYSICS_HZ / wanted[DEMONSTRATIONS][0].action_repeat)
     return WindowSampler([source for source in sources if source.share > 0], planner.denoiser.frames, stride), counts
 
 
@@ -242,9 +244,9 @@ def _stored(settings: GeneralSettings, name: str, wanted: list[Request]) -> Iter
     """
     store = EpisodeStore(Path(settings.data) / name)
     for request in wanted:
-        episode = store.load(name_of(request))
+        episode = store.load(name_of(request), plans=False, at_once=False)
         failed = name == DEMONSTRATIONS and episode.outcome is not Outcome.SUCCESS
-        asked = store.about(name_of(request)).get("request") == plain_request(request)
+        asked = store.about(name_of(request)).get("request") == request.as_json()
         if failed or not asked or episode.task != request.task:
             raise SailError(
                 f"{name_of(request)} in {store.folder} was recorded with other settings than these: give those, or "

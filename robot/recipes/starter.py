@@ -8,20 +8,20 @@ stage continues where it was killed and is skipped once its result exists.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robot.core.checkpoints import ABOUT, WEIGHTS, write_aside
-from robot.core.data import Episode, SamplerSettings
+from robot.core.checkpoints import ABOUT, WEIGHTS
+from robot.core.data import Episode
+from robot.core.files import write_whole
 from robot.core.training import TrainingSettings
-from robot.episodes.store import EpisodeStore
-from sim.collect import Request, collect
+from robot.episodes.store import EpisodeStore, StoredEpisodes
+from sim.collect import Request, missing_of, record_missing
 from sim.tasks import INSTRUCTIONS, PARAPHRASES, SEEN
 
 DEMONSTRATIONS, PLAY, SCENES = "demonstrations", "play", "scenes"
@@ -29,7 +29,11 @@ DEMONSTRATIONS, PLAY, SCENES = "demonstrations", "play", "scenes"
 
 @dataclass(frozen=True, slots=True)
 class StarterSettings:
-    """Choose how much to collect and how long to train each of the networks."""
+    """Choose how much to collect and how long to train each of the networks.
+
+    `reversed_share`, 0 … 1: the part of the planner's batches that is demonstrations played backwards, under the words
+    for what undoes them. Raises ValueError outside that.
+    """
 
     data: str = "data/starter"
     work: str = "runs/starter"
@@ -46,8 +50,13 @@ class StarterSettings:
     widths: tuple[int, ...] = (128, 192, 224)
     planner_steps: int = 3600
     play_share: float = 0.25
+    reversed_share: float = 0.0
     inverse_dynamics_steps: int = 1600
     frame_pair_steps: int = 1600
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.reversed_share < 1.0:
+            raise ValueError(f"reversed_share must lie in 0 … 1 and be below 1, got {self.reversed_share}.")
 
 
 def requests(settings: StarterSettings) -> dict[str, list[Request]]:
@@ -80,21 +89,20 @@ def collect_missing(
 
     It is not where `out_of_time` said so, which is asked before every episode.
     """
-    total = sum(len(rows) for rows in wanted.values())
-    done = 0
+    total, done = sum(len(rows) for rows in wanted.values()), 0
+
+    def recorded(*_: object) -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
     for name, rows in wanted.items():
-        store = EpisodeStore(Path(data) / name)
-        stored = set(store.ids())
-        missing = [row for row in rows if name_of(row) not in stored]
-        done += len(rows) - len(missing)
-        with contextlib.closing(collect(missing)) as episodes:
-            for row in missing:
-                if out_of_time():
-                    return False
-                store.add(next(episodes), episode_id=name_of(row), more={"request": plain_request(row)})
-                done += 1
-                if progress:
-                    progress(done, total)
+        store, named = EpisodeStore(Path(data) / name), {name_of(row): row for row in rows}
+        done += len(named) - len(missing_of(store, named))
+        record_missing(store, named, recorded=recorded, out_of_time=out_of_time)
+        if missing_of(store, named):
+            return False
     return True
 
 
@@ -103,16 +111,10 @@ def name_of(request: Request) -> str:
     return f"{request.task}-{request.seed:06d}"
 
 
-def plain_request(request: Request) -> dict[str, Any]:
-    """Return what was asked for as JSON has it; it is kept in the episode's description."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(request)))
-    return plain
-
-
 def load_all(settings: StarterSettings, *names: str) -> list[Episode]:
-    """Return the episodes of the stores named."""
+    """Return the episodes of the stores named, whose pictures are read when they are asked for."""
     stores = [EpisodeStore(Path(settings.data) / name) for name in names]
-    return [store.load(episode_id) for store in stores for episode_id in store.ids()]
+    return [episode for store in stores for episode in StoredEpisodes(store, store.ids())]
 
 
 def card(seed: int, began: float, metrics: Mapping[str, float], data: str) -> dict[str, Any]:
@@ -143,7 +145,8 @@ def cores() -> int:
 
 def make_autoencoder(settings: StarterSettings) -> None:
     """Train the autoencoder on every scene."""
-    from planners.autoencoder import FrameAutoencoder, train_autoencoder
+    from planners.autoencoder import FrameAutoencoder
+    from planners.autoencoder_training import train_autoencoder
 
     out = Path(settings.out) / "autoencoder"
     if (out / "model.json").exists():
@@ -180,6 +183,7 @@ def make_planner(settings: StarterSettings) -> None:
     import torch
 
     from planners.autoencoder import FrameAutoencoder
+    from planners.backwards import backwards
     from planners.denoisers import StackedUNet
     from planners.diffusion import DiffusionSettings
     from planners.diffusion_training import train_planner
@@ -198,14 +202,20 @@ def make_planner(settings: StarterSettings) -> None:
     retold = [LatentEpisode(episode.latents, words[episode.instruction]) for episode in told]
     played = cache.get_all(load_all(settings, PLAY))
     shown = 1.0 - settings.play_share
-    windows = WindowSampler(
-        [Source(told, 0.8 * shown), Source(retold, 0.2 * shown), Source(played, settings.play_share, silent=True)]
-    )
+    forwards = 1.0 - settings.reversed_share
+    sources = [
+        Source(told, 0.8 * shown * forwards),
+        Source(retold, 0.2 * shown * forwards),
+        Source(played, settings.play_share * forwards, silent=True),
+    ]
+    if settings.reversed_share > 0:
+        usual, otherwise = backwards(told)
+        sources += [Source(usual, 0.8 * settings.reversed_share), Source(otherwise, 0.2 * settings.reversed_share)]
+    windows = WindowSampler(sources)
     diffusion = DiffusionSettings("cosine", "v", scale=1.0 / clip_spread(windows))
     torch.manual_seed(settings.seed)
     denoiser = StackedUNet(settings.widths, latent_channels=settings.latent_channels)
-    sampling = SamplerSettings(steps=4, guidance_scale=2.0)
-    planner = LatentVideoPlanner(denoiser, autoencoder, MiniLM(), diffusion, settings.camera, settings=sampling)
+    planner = LatentVideoPlanner(denoiser, autoencoder, MiniLM(), diffusion, settings.camera)
     training = TrainingSettings(
         steps=settings.planner_steps,
         batch_size=24,
@@ -218,6 +228,9 @@ def make_planner(settings: StarterSettings) -> None:
     )
     planner, metrics = train_planner(planner, windows, Path(settings.work) / "planner", training)
     data = "25 scripted demonstrations and 40 play episodes (without text) of each of the eight seen tasks"
+    if settings.reversed_share > 0:
+        turned = sorted({one.instruction for one in usual})
+        data += f", and of the demonstrations that can be undone, played backwards as {', '.join(turned)}"
     planner.save(out, card(settings.seed, began, metrics, data), torch.float16)
 
 
@@ -231,7 +244,6 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
     from planners.autoencoder import FrameAutoencoder, precision_context
     from policies.frame_set import FrameSource, gather_frames
     from policies.frame_training import train_frame_pair, train_pose_network
-    from sim.metaworld import MetaWorldRobot
 
     folder = Path(settings.out) / {"pose_tracking": "inverse_dynamics", "frame_pair": "frame_pair"}[kind]
     if (folder / "model.json").exists():
@@ -243,15 +255,10 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
         with precision_context(autoencoder, "auto"):
             return autoencoder.reconstruct(torch.as_tensor(frames)).numpy()
 
-    robot = MetaWorldRobot(SEEN[0], (settings.camera,))
-    matrix = robot.spec.camera_matrices[settings.camera]
-    robot.close()
     sources = []
     for name, share in ((DEMONSTRATIONS, 0.5), (PLAY, 0.5)):
         episodes = load_all(settings, name)
-        frames = gather_frames(
-            episodes, camera=settings.camera, world_to_image=matrix, reconstruct=reconstruct, seed=settings.seed
-        )
+        frames = gather_frames(episodes, camera=settings.camera, reconstruct=reconstruct, seed=settings.seed)
         sources.append(FrameSource(name, frames, share))
     training = TrainingSettings(
         steps=settings.inverse_dynamics_steps if kind == "pose_tracking" else settings.frame_pair_steps,
@@ -273,8 +280,8 @@ def make_inverse_dynamics(settings: StarterSettings, kind: str = "pose_tracking"
 def write_card(trained: Path, folder: Path, facts: Mapping[str, Any]) -> None:
     """Copy a trained model, but not its training state, to `folder` with its card."""
     about = json.loads((trained / ABOUT).read_text())
-    write_aside(folder / WEIGHTS, (trained / WEIGHTS).read_bytes())
-    write_aside(folder / ABOUT, json.dumps(about | {"card": dict(facts)}, indent=2).encode())
+    write_whole(folder / WEIGHTS, (trained / WEIGHTS).read_bytes())
+    write_whole(folder / ABOUT, json.dumps(about | {"card": dict(facts)}, indent=2).encode())
 
 
 def make_starter(settings: StarterSettings, progress: Callable[[int, int], None] | None = None) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from robot.core.errors import SailError
+from robot.core.files import write_whole
 
 FIELDS = ("method", "iteration", "task", "seed", "successes", "rollouts")
 ORIGIN = ("command", "revision", "hardware", "wall_time_s")
@@ -85,14 +86,11 @@ def add_results(path: Path, records: Sequence[Mapping[str, object]], what: str, 
         runs = [runs[number] for number in used]
         for record in kept.values():
             record["run"] = used.index(int(record["run"]))
-    path.parent.mkdir(parents=True, exist_ok=True)
     ordered = sorted(kept.values(), key=lambda record: tuple(str(part).zfill(6) for part in _key(record)))
     lines = ",\n".join(f"  {json.dumps(record)}" for record in ordered)
     meta = {**old.meta, **run, "runs": runs}
     text = f'{{"meta": {json.dumps(meta, indent=1, ensure_ascii=False)},\n"records": [\n{lines}\n]}}\n'
-    aside = path.with_name(f".{path.name}.aside")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_whole(path, text)
 
 
 def _same_run(run: Mapping[str, object]) -> tuple[object, ...]:

@@ -1,8 +1,9 @@
 """Deploy a policy on one robot: plan in the background, act at the robot's rate, let a person take over, record it all.
 
-The robot is never kept waiting for a plan. While one is being made, it goes on with the rest of the last; where that
-has run out, it holds. A new plan is aligned in time to the observation it was made from: of its frames, those for the
-moves that were made meanwhile are dropped. While the robot holds the world holds too, and no frame passes.
+The robot is never kept waiting for a plan, which is what the policy intends, imagined as video or not. While one is
+being made, it goes on with the rest of the last, up to its horizon; where that has run out, it holds. A new plan is
+aligned in time to the observation it was made from: its steps for the moves that were made meanwhile are dropped, and
+so are its frames. While the robot holds the world holds too, and no frame passes.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Protocol
 
 import numpy as np
 
-from robot.core.data import Action, Observation, Outcome, RobotSpec, VideoPlan
-from robot.core.protocols import InverseDynamics, KnowsSuccess, Planner, Recording, Robot
-from robot.rollouts.planning_ahead import PlanningThread, Question, ReadyPlan
-from robot.rollouts.rollout import FAULTS, Attempt, plan_seed, steps_per_frame
+from robot.core.data import Action, Intent, Observation, Outcome, RobotSpec, VideoPlan
+from robot.core.protocols import KnowsSuccess, Policy, Recording, Robot, SaysWhoStopped
+from robot.core.rates import steps_per_frame
+from robot.rollouts.planning_ahead import PlanningThread, Question, ReadyIntent
+from robot.rollouts.rollout import FAULTS, Attempt, Ending, plan_seed, shown
 
 STOPPED = "the operator stopped it"
 PERSON, POLICY, NOBODY = "person", "policy", "nobody"
@@ -74,15 +76,15 @@ class Chooser(Protocol):
 class DeploySettings:
     """Say how an episode is carried out.
 
-    `max_steps`: actions before it times out. `replan_frames`: how many frames of a plan are left at least when the next
-    is asked for; more where planning takes longer. `stop_on_success`: end as soon as the robot's scene says success.
-    `patience_s`: how long one plan may take. `dry_run`: choose actions and send none. Raises ValueError for numbers
-    that make no sense.
+    `max_steps`: actions before it times out. `replan_frames`: how many frames of a plan, or steps of one that shows no
+    frames, are left at least when the next is asked for; more where planning takes longer. `ends_by`: `truth`
+    where it ends as soon as the robot's scene says success. `patience_s`: how long one plan may take. `dry_run`: choose
+    actions and send none. Raises ValueError for numbers that make no sense.
     """
 
     max_steps: int = 600
     replan_frames: int = 2
-    stop_on_success: bool = True
+    ends_by: Ending = "time"
     patience_s: float = 60.0
     dry_run: bool = False
 
@@ -139,16 +141,20 @@ class Deployed:
 
 @dataclass(slots=True)
 class _Course:
-    """Hold the plan in force: the handle, its next step, and how many steps it has."""
+    """Hold the intent in force and its next step."""
 
-    handle: object
+    intent: Intent
     step: int
-    steps: int
+
+    @property
+    def steps(self) -> int:
+        """Return for how many steps it can be acted on."""
+        return self.intent.horizon
 
 
 @dataclass(slots=True)
 class Deployment:
-    """Carry out one episode on one robot. `planner` None: a person drives, and every action is the person's.
+    """Carry out one episode on one robot. `policy` None: a person drives, and every action is the person's.
 
     `recording`: where it is written down; None for a dry run. `takeover`: lets a person take over. `is_stopped` is
     asked at every step, and true is the operator's stop; so is whatever breaks once it is true, as a robot that was
@@ -157,8 +163,7 @@ class Deployment:
     """
 
     robot: Robot
-    planner: Planner | None
-    inverse_dynamics: InverseDynamics | None
+    policy: Policy | None
     settings: DeploySettings = DeploySettings()
     recording: Recording | None = None
     takeover: Chooser | None = None
@@ -178,10 +183,8 @@ class Deployment:
     _adopted: VideoPlan | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if self.planner is None and self.takeover is None:
-            raise ValueError("Without a planner somebody must drive: give a takeover.")
-        if (self.planner is None) != (self.inverse_dynamics is None):
-            raise ValueError("A planner needs an inverse dynamics, and the reverse.")
+        if self.policy is None and self.takeover is None:
+            raise ValueError("Without a policy somebody must drive: give a takeover.")
 
     @property
     def has_begun(self) -> bool:
@@ -191,13 +194,13 @@ class Deployment:
     def run(self, attempt: Attempt, first: Observation) -> Deployed:
         """Carry out an attempt from the first observation on, until it ends, one way or another.
 
-        What breaks on the way, be it the robot, the wire, a camera, a person's device or the planner, ends it as an
+        What breaks on the way, be it the robot, the wire, a camera, a person's device or the policy, ends it as an
         infrastructure fault. An error that is a defect of the program goes through. Bringing the robot to rest and
         sealing the recording is the caller's.
         """
         began_s = time.monotonic()
-        if self.planner is not None and self.inverse_dynamics is not None:
-            self._planning = PlanningThread(self.planner, self.inverse_dynamics)
+        if self.policy is not None:
+            self._planning = PlanningThread(self.policy)
         observation = first
         try:
             while True:
@@ -211,7 +214,7 @@ class Deployment:
             self._measure(began_s, observation)
             if self.is_stopped():
                 return self._ended(Outcome.OPERATOR_STOP, STOPPED)
-            stopped = bool(getattr(problem, "by_operator", False))
+            stopped = isinstance(problem, SaysWhoStopped) and problem.by_operator
             outcome = Outcome.OPERATOR_STOP if stopped else Outcome.INFRASTRUCTURE_FAULT
             return self._ended(outcome, str(problem))
         finally:
@@ -227,11 +230,11 @@ class Deployment:
         if self.telemetry.steps >= self.settings.max_steps:
             return self._ended(Outcome.TIMEOUT, f"{self.settings.max_steps} steps are over")
         self._plan(attempt, observation)
-        policy = self._policy(observation)
-        starved = self.planner is not None and policy is None
+        chosen = self._chosen(observation)
+        starved = self.policy is not None and chosen is None
         person = False
         if self.takeover is not None:
-            choice = self.takeover.choose(policy)
+            choice = self.takeover.choose(chosen)
             if choice.drop_plan:
                 self._drop()
             if choice.word == "stop":
@@ -239,18 +242,18 @@ class Deployment:
             if choice.word in ENDING_WORDS:
                 return self._ended(ENDING_WORDS[choice.word], f"a person said {choice.word}", choice.word)
             person = choice.intervention
-            if person or self.planner is None:
+            if person or self.policy is None:
                 action: Action | None = choice.action
                 starved = False
                 if not person and not self._began:
                     action = None  # a demonstration begins with the first motion
             else:
-                action = policy
+                action = chosen
         else:
-            action = policy
+            action = chosen
         moving = action is not None
         if person or moving:
-            self.telemetry.driver = PERSON if person else POLICY if self.planner is not None else NOBODY
+            self.telemetry.driver = PERSON if person else POLICY if self.policy is not None else NOBODY
         if action is None and self._began:
             action = self._resting(observation)
         if starved and self._began:
@@ -274,7 +277,7 @@ class Deployment:
         if self.takeover is not None:
             self.takeover.sent(sent)
         self.telemetry.interventions += person
-        self._pending = (action, sent, person or self.planner is None)
+        self._pending = (action, sent, person or self.policy is None)
         return None
 
     def _sense(self, before: Observation) -> tuple[Observation, Deployed | None]:
@@ -287,7 +290,7 @@ class Deployment:
         if self.recording is not None:
             intervention = person if self.takeover is not None else None
             self.recording.step(asked, sent, observation, success, intervention=intervention)
-        if success and self.settings.stop_on_success:
+        if success and self.settings.ends_by == "truth":
             return observation, self._ended(Outcome.SUCCESS, "the scene says success")
         return observation, None
 
@@ -305,7 +308,7 @@ class Deployment:
             raise TimeoutError(f"The planner has given no plan for {self.settings.patience_s:g} s.")
         if not planning.is_busy and self._is_time_to_ask(planning):
             seed = plan_seed(attempt.seed, self._questions)
-            if planning.ask(Question(observation, attempt.words, seed, self._moves)):
+            if planning.ask(Question(shown(planning.policy, observation), attempt.words, seed, self._moves)):
                 self._questions += 1
 
     def _is_time_to_ask(self, planning: PlanningThread) -> bool:
@@ -324,30 +327,32 @@ class Deployment:
         kept = self.settings.replan_frames * self._steps_a_frame
         return left <= min(max(needed, kept), course.steps // 2)
 
-    def _adopt(self, ready: ReadyPlan) -> None:
-        """Put a plan in force from the frame that is due now on."""
-        self._steps_a_frame = steps_per_frame(ready.plan.stride_s, self.robot.spec.action.rate_hz)
-        steps = len(ready.plan) * self._steps_a_frame
+    def _adopt(self, ready: ReadyIntent) -> None:
+        """Put a plan in force from the step that is due now on."""
+        intent, plan = ready.intent, ready.intent.plan
+        rate_hz = self.robot.spec.action.rate_hz
+        self._steps_a_frame = 1 if plan is None else steps_per_frame(plan.stride_s, rate_hz)
         made = self._moves - ready.question.moves
         self.telemetry.plans += 1
-        if made >= steps:
+        if made >= intent.horizon:
             self.telemetry.late_plans += 1
+            return
+        self._course = _Course(intent, made)
+        self._adopted = None
+        if plan is None:
             return
         dropped = made // self._steps_a_frame
         self.telemetry.dropped_frames += dropped
-        self._course = _Course(ready.handle, made, steps)
-        self._adopted = dataclasses.replace(ready.plan, frames=ready.plan.frames[dropped:])
+        self._adopted = dataclasses.replace(plan, frames=plan.frames[dropped:])
         if self._began and self.recording is not None:
             self.recording.plan(self._adopted)
 
-    def _policy(self, observation: Observation) -> Action | None:
-        """Return what the plan in force asks for, None where there is none or it has run out."""
+    def _chosen(self, observation: Observation) -> Action | None:
+        """Return what the policy does by the plan in force, None where there is none or it has run out."""
         course = self._course
-        if course is None or self.inverse_dynamics is None:
+        if course is None or self.policy is None or course.step >= course.steps:
             return None
-        if course.step >= course.steps:
-            return None
-        return self.inverse_dynamics.act([observation], [course.handle], [course.step])[0]
+        return self.policy.act([shown(self.policy, observation)], [course.intent], [course.step])[0]
 
     def _drop(self) -> None:
         """Let what was planned, and what is being planned, come to nothing."""
@@ -402,7 +407,7 @@ def resting(spec: RobotSpec, observation: Observation, last: Action | None) -> A
     positions that it senses, where it was sent last, or is.
     """
     names = spec.action.names
-    if all(name == GRIP or name.startswith("d") for name in names):
+    if spec.action.is_relative:
         grip = OPEN if last is None else float(last.values[names.index(GRIP)]) if GRIP in names else OPEN
         return Action(np.array([grip if name == GRIP else 0.0 for name in names], np.float32))
     if last is not None and set(names) <= set(spec.proprio_names):

@@ -1,4 +1,4 @@
-"""Plan in a thread of its own, while the arm goes on with the rest of the last plan."""
+"""Intend in a thread of its own, while the arm goes on with the rest of the last intent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from robot.core.data import Observation, VideoPlan
-from robot.core.protocols import InverseDynamics, Planner
+from robot.core.data import Intent, Observation
+from robot.core.protocols import Policy
 
 REMEMBERED = 200
 """Latencies kept for their percentiles."""
@@ -18,7 +18,7 @@ REMEMBERED = 200
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Ask for a plan: the observation to plan from, and how many `moves` the arm had made by then."""
+    """Ask for an intent: the observation to begin from, and how many `moves` the arm had made by then."""
 
     observation: Observation
     instruction: str
@@ -27,25 +27,22 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadyPlan:
-    """Hold a plan, what inverse dynamics made of it, the question it answers, and how long it took, in s."""
+class ReadyIntent:
+    """Hold an intent, the question it answers, and how long it took, in s."""
 
-    plan: VideoPlan
-    handle: object
+    intent: Intent
     question: Question
     latency_s: float
 
 
 class PlanningThread:
-    """Answer one question at a time with a plan, digested by inverse dynamics, from a thread of its own."""
+    """Answer one question at a time with what a policy intends, from a thread of its own."""
 
-    def __init__(
-        self, planner: Planner, inverse_dynamics: InverseDynamics, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._planner, self._inverse_dynamics, self._clock = planner, inverse_dynamics, clock
+    def __init__(self, policy: Policy, clock: Callable[[], float] = time.monotonic) -> None:
+        self.policy, self._clock = policy, clock
         self._news = threading.Condition()
         self._question: Question | None = None
-        self._answer: ReadyPlan | BaseException | None = None
+        self._answer: ReadyIntent | BaseException | None = None
         self._forgotten: Question | None = None
         self._asked_s = clock()
         self._ended = False
@@ -72,7 +69,7 @@ class PlanningThread:
         return statistics.median(latest) if latest else 0.0
 
     def ask(self, question: Question) -> bool:
-        """Ask for a plan; return whether the question was taken, which it is not while another is being answered."""
+        """Ask for an intent; return whether the question was taken, which it is not while another is being answered."""
         with self._news:
             if self._question is not None or self._answer is not None or self._ended:
                 return False
@@ -88,8 +85,8 @@ class PlanningThread:
                 self._answer = None
             self._news.notify_all()
 
-    def take(self, timeout_s: float = 0.0) -> ReadyPlan | None:
-        """Return the plan that has become ready, waiting up to `timeout_s` for one; raise what planning raised."""
+    def take(self, timeout_s: float = 0.0) -> ReadyIntent | None:
+        """Return the intent that has become ready, waiting up to `timeout_s` for one; raise what the policy raised."""
         with self._news:
             if self._answer is None and timeout_s > 0:
                 self._news.wait_for(lambda: self._answer is not None, timeout_s)
@@ -99,7 +96,7 @@ class PlanningThread:
         return answer
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """End the thread after the plan it is at; closing twice is allowed."""
+        """End the thread after the intent it is at; closing twice is allowed."""
         with self._news:
             self._ended = True
             self._news.notify_all()
@@ -113,7 +110,7 @@ class PlanningThread:
                     return
                 question = self._question
             assert question is not None
-            answer: ReadyPlan | BaseException
+            answer: ReadyIntent | BaseException
             try:
                 answer = self._plan(question)
             except Exception as problem:
@@ -126,10 +123,9 @@ class PlanningThread:
                 self._answer = answer
                 self._news.notify_all()
 
-    def _plan(self, question: Question) -> ReadyPlan:
+    def _plan(self, question: Question) -> ReadyIntent:
         began_s = self._clock()
-        plan = self._planner.plan([question.observation], [question.instruction], [question.seed])[0]
-        handle = self._inverse_dynamics.begin([question.observation], [plan])[0]
+        intent = self.policy.begin([question.observation], [question.instruction], [question.seed])[0]
         latency_s = self._clock() - began_s
         self.latencies_s.append(latency_s)
-        return ReadyPlan(plan, handle, question, latency_s)
+        return ReadyIntent(intent, question, latency_s)

@@ -30,6 +30,7 @@ def recorder(
             config_hash=config_hash,
             spec=spec,
             origin=origin,
+            begins=attempt.begins,
         )
         return store.record(heading, ids[number])
 

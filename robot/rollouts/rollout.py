@@ -1,9 +1,10 @@
-"""Observe, plan, act: run attempts over a pool of robots in receding horizon and give back episodes.
+"""Observe, intend, act: run attempts over a pool of robots in receding horizon and give back episodes.
 
-All robots that are busy plan together in one batch, carry out the first frames of their plans side by side, and plan
+All robots that are busy are intended for together in one batch, act on their intents side by side, and are intended for
 again. There may be more attempts than robots: a robot that has finished takes the next attempt when a round starts.
-What an episode becomes depends on its attempt alone, not on how many robots there are: a plan's seed is derived from
-the attempt's seed and the plan's number, never from its place in a batch.
+What an episode becomes depends on its attempt alone, not on how many robots there are: an intent's seed is derived from
+the attempt's seed and the intent's number, never from its place in a batch. One that goes on where another ended
+depends on that one too.
 """
 
 from __future__ import annotations
@@ -11,37 +12,54 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
 from robot.core.data import (
     Action,
+    Beginning,
     Episode,
     Feedback,
+    Intent,
     Observation,
     Outcome,
     PlacedPlan,
     RobotSpec,
     SamplerSettings,
-    VideoPlan,
 )
 from robot.core.errors import SailError
-from robot.core.protocols import InverseDynamics, KnowsSuccess, Planner, Recording, Robot, RobotPool
+from robot.core.protocols import (
+    CountsAnew,
+    KnowsSuccess,
+    Policy,
+    ReadsState,
+    Recording,
+    RewardModel,
+    Robot,
+    RobotPool,
+    SuccessDetector,
+)
+from robot.judges.asking import reads_truth
 
 FAULTS = (OSError, EOFError, RuntimeError, SailError)
 """What a pool may raise when a robot breaks. A ValueError is a bad action, the caller's mistake, and goes through."""
+
+
+Ending = Literal["truth", "detector", "time"]
+"""Who ends an attempt before its time is over: the simulator that knows success, who detects it, or nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """Ask for one episode of a task.
 
-    `seed` fixes the start and the noise of every plan. `instruction` is what the task is; `spoken` is what the planner
-    is told, when exploration borrows other words (empty: the instruction itself). `sampler` overrides the planner's
-    own settings. Raises ValueError for an empty instruction or a negative seed.
+    `seed` fixes the start and the noise of every intent. `instruction` is what the task is; `spoken` is what the policy
+    is told, when exploration borrows other words (empty: the instruction itself). `sampler` overrides the policy's
+    own settings. `continues`: the number of the robot that goes on from where its last attempt ended, and is not reset;
+    None: any robot, reset with the seed. Raises ValueError for an empty instruction or a negative number.
     """
 
     seed: int
@@ -49,46 +67,60 @@ class Attempt:
     instruction: str
     spoken: str = ""
     sampler: SamplerSettings | None = None
+    continues: int | None = None
 
     def __post_init__(self) -> None:
         if not self.instruction.strip():
             raise ValueError(f"The instruction of task {self.task!r} is empty: say in words what the robot should do.")
         if self.seed < 0:
             raise ValueError(f"The seed of an attempt must not be negative, got {self.seed}.")
+        if self.continues is not None and self.continues < 0:
+            raise ValueError(f"Robots are numbered from 0 on, got {self.continues}.")
 
     @property
     def words(self) -> str:
-        """Return what the planner is told."""
+        """Return what the policy is told."""
         return self.spoken or self.instruction
+
+    @property
+    def begins(self) -> Beginning:
+        """Return how it begins."""
+        return Beginning.SEED if self.continues is None else Beginning.CONTINUED
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutSettings:
     """Say how an attempt is carried out.
 
-    `max_steps`: actions before an episode times out. `execute_frames`: frames of each plan to carry out before
-    planning again. `plan_batch`: the most plans asked of the planner at once. `stop_on_success`: end an episode when
-    the pool reports success. `retries`: how often an attempt is begun again, from the same seed, when it ended by an
-    infrastructure fault. Raises ValueError when a number is not positive (`retries` may be 0).
+    `max_steps`: actions before an episode times out. `plan_batch`: the most intents asked of the policy at once.
+    `ends_by`: see `Ending`; by a detector after so many steps `in_a_row` at which it sees success. `retries`: how often
+    an attempt is begun again, from the same seed, when it ended by an infrastructure fault. Raises ValueError when a
+    number is not positive (`retries` may be 0).
     """
 
     max_steps: int = 200
-    execute_frames: int = 6
     plan_batch: int = 16
-    stop_on_success: bool = True
+    ends_by: Ending = "time"
+    in_a_row: int = 1
     retries: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "execute_frames", "plan_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name, number in (
+            ("max_steps", self.max_steps),
+            ("plan_batch", self.plan_batch),
+            ("in_a_row", self.in_a_row),
+        ):
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}.")
         if self.retries < 0:
             raise ValueError(f"retries must not be negative, got {self.retries}.")
+        if self.ends_by not in get_args(Ending):
+            raise ValueError(f"Attempts end by {', '.join(get_args(Ending))}, not by {self.ends_by!r}.")
 
 
 @dataclass(slots=True)
 class RolloutTimings:
-    """Add up where the time of rollouts went: `planning_s` (digesting plans included), `acting_s`, and counts."""
+    """Add up where the time of rollouts went: `planning_s` (until intents are there), `acting_s`, and counts."""
 
     planning_s: float = 0.0
     acting_s: float = 0.0
@@ -101,6 +133,23 @@ class RolloutTimings:
 
 Named = TypeVar("Named")
 
+
+def shown(policy: Policy, observation: Observation) -> Observation:
+    """Return what a policy is shown of an observation: the simulator's state only where it says that it reads it."""
+    reads = isinstance(policy, ReadsState) and policy.reads_state
+    return observation if reads or observation.state is None else dataclasses.replace(observation, state=None)
+
+
+def ending_by(judge: RewardModel) -> Ending:
+    """Return who ends attempts that a judge is to judge: the simulator where it reads the truth, itself if it can.
+
+    Were another judge's attempts to end when the simulator says so, the moment alone would tell it nearly everything.
+    """
+    if reads_truth(judge):
+        return "truth"
+    return "detector" if isinstance(judge, SuccessDetector) else "time"
+
+
 OnEpisode = Callable[[int, Attempt, Episode], None]
 """Called as each episode ends with its attempt's index among the requests."""
 
@@ -109,20 +158,9 @@ Record = Callable[[int, Attempt], Recording]
 
 
 def plan_seed(attempt_seed: int, index: int) -> int:
-    """Return the seed of plan `index` (0, 1, …) of the attempt with this seed: 0 … 2⁶³ − 1, the same everywhere."""
+    """Return the seed of intent `index` (0, 1, …) of the attempt with this seed: 0 … 2⁶³ − 1, the same everywhere."""
     word = np.random.SeedSequence([attempt_seed, index]).generate_state(1, np.uint64)[0]
     return int(word) >> 1
-
-
-def steps_per_frame(stride_s: float, rate_hz: float) -> int:
-    """Return how many robot steps pass between two frames of a plan; raise ValueError unless it is a whole number."""
-    steps = round(stride_s * rate_hz)
-    if steps < 1 or abs(steps - stride_s * rate_hz) > 1e-3 * steps:
-        raise ValueError(
-            f"A plan's stride of {stride_s} s is {stride_s * rate_hz:.3f} steps of a robot at {rate_hz} Hz; "
-            "it must be a whole number of steps."
-        )
-    return steps
 
 
 class SingleRobot:
@@ -133,6 +171,7 @@ class SingleRobot:
 
     def __init__(self, robot: Robot) -> None:
         self._robot = robot
+        self._is_spent = False  # it has succeeded since its reset, and cannot say so of what came since
 
     @property
     def spec(self) -> RobotSpec:
@@ -146,7 +185,12 @@ class SingleRobot:
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Observation]:
         """Reset the robot if it is named (number 0)."""
+        self._is_spent = False if seeds else self._is_spent
         return {robot: self._robot.reset(seed) for robot, seed in self._known(seeds)}
+
+    def observe(self, robots: Collection[int]) -> dict[int, Observation]:
+        """Observe where the robot is, if it is named; one that cannot count success anew knows it no longer."""
+        return {robot: self._here() for robot, _ in self._known(dict.fromkeys(robots))}
 
     def act(self, actions: Mapping[int, Action]) -> dict[int, Feedback]:
         """Act, then observe."""
@@ -156,11 +200,20 @@ class SingleRobot:
         """Close the robot."""
         self._robot.close()
 
+    def _here(self) -> Observation:
+        if isinstance(self._robot, CountsAnew):
+            self._robot.count_anew()
+        self._is_spent = self._knows() is True
+        return self._robot.observe()
+
     def _answer(self, action: Action) -> Feedback:
         sent = self._robot.act(action)
         observation = self._robot.observe()
+        return Feedback(sent, observation, None if self._is_spent else self._knows())
+
+    def _knows(self) -> bool | None:
         knows = self._robot.succeeded() if isinstance(self._robot, KnowsSuccess) else None
-        return Feedback(sent, observation, None if knows is None else bool(knows))
+        return None if knows is None else bool(knows)
 
     @staticmethod
     def _known(named: Mapping[int, Named]) -> Iterator[tuple[int, Named]]:
@@ -182,33 +235,38 @@ class _Running:
     success: list[bool | None] = field(default_factory=list)
     plans: list[PlacedPlan] = field(default_factory=list)
     recording: Recording | None = None
-    handle: object = None
-    round_steps: int = 0
+    intents: int = 0
+    intent: Intent | None = None
+    detected: int = 0
     outcome: Outcome | None = None
 
-    def record(self, requested: Action, feedback: Feedback, settings: RolloutSettings) -> None:
+    def record(self, requested: Action, feedback: Feedback) -> None:
         self.requested.append(requested)
         self.sent.append(feedback.sent)
         self.observations.append(feedback.observation)
         self.success.append(feedback.success)
         if self.recording is not None:
             self.recording.step(requested, feedback.sent, feedback.observation, feedback.success)
-        if feedback.success and settings.stop_on_success:
+
+    def settle(self, settings: RolloutSettings) -> None:
+        """Decide whether the attempt ends here, by whoever ends it or by time."""
+        done = {"truth": bool(self.success[-1]), "detector": self.detected >= settings.in_a_row, "time": False}
+        if done[settings.ends_by]:
             self.outcome = Outcome.SUCCESS
         elif len(self.sent) >= settings.max_steps:
-            self.outcome = Outcome.SUCCESS if any(self.success) else Outcome.TIMEOUT
+            self.outcome = Outcome.TIMEOUT
 
 
 def rollout(
     pool: RobotPool,
-    planner: Planner,
-    inverse_dynamics: InverseDynamics,
+    policy: Policy,
     requests: Sequence[Attempt],
     settings: RolloutSettings | None = None,
     on_episode: OnEpisode | None = None,
     config_hash: str = "",
     timings: RolloutTimings | None = None,
     record: Record | None = None,
+    detector: SuccessDetector | None = None,
 ) -> list[Episode]:
     """Carry out every attempt and return its episode, in the order of `requests`.
 
@@ -216,22 +274,23 @@ def rollout(
     episode ends, which then bears the id it was sealed under, set aside when the attempt is begun again after a fault,
     and left as it is when an exception ends the rollout.
     `on_episode` is called the moment an episode has ended, and been sealed, so that nothing finished is lost when the
-    process dies. `timings`, where given, is added to.
+    process dies. `timings`, where given, is added to. `detector` is asked after every step where attempts end by it.
 
     A robot that breaks in the middle (see `FAULTS`, or a robot missing from the pool's answer) costs its attempt
     another try, `settings.retries` times, and then leaves an episode with the outcome `infrastructure fault`; the
-    others go on. A robot that cannot be reset is left out and its attempt goes to another.
-    Raises SailError when no robot is left, ValueError when an action or a plan's stride does not fit the robot.
+    others go on. A robot that cannot be reset is left out and its attempt goes to another. An attempt that cannot go on
+    where its robot is, or met a fault there, is begun from its seed instead, and its episode says so.
+    Raises SailError when no robot is left, ValueError when an action or a plan does not fit the robot.
     """
     crew = _Crew(
         pool,
-        planner,
-        inverse_dynamics,
+        policy,
         settings or RolloutSettings(),
         on_episode,
         config_hash,
         timings if timings is not None else RolloutTimings(),
         record,
+        detector,
     )
     return crew.run(requests)
 
@@ -242,22 +301,24 @@ class _Crew:
     def __init__(
         self,
         pool: RobotPool,
-        planner: Planner,
-        inverse_dynamics: InverseDynamics,
+        policy: Policy,
         settings: RolloutSettings,
         on_episode: OnEpisode | None,
         config_hash: str,
         timings: RolloutTimings,
         record: Record | None,
+        detector: SuccessDetector | None,
     ) -> None:
+        if (settings or RolloutSettings()).ends_by == "detector" and detector is None:
+            raise ValueError("Attempts that end by a detector need one.")
         self.pool = pool
-        self.planner = planner
-        self.inverse_dynamics = inverse_dynamics
+        self.policy = policy
         self.settings = settings
         self.on_episode = on_episode
         self.config_hash = config_hash
         self.timings = timings
         self.record = record
+        self.detector = detector
         self.running: dict[int, _Running] = {}
         self.fit = list(range(pool.size))
         self.episodes: dict[int, Episode] = {}
@@ -265,11 +326,14 @@ class _Crew:
         self.faults: Counter[int] = Counter()
 
     def run(self, requests: Sequence[Attempt]) -> list[Episode]:
-        self.waiting.extend(enumerate(requests))
+        for index, attempt in enumerate(requests):
+            if (attempt.continues or 0) >= self.pool.size:
+                raise ValueError(f"There is no robot {attempt.continues} of {self.pool.size} to go on where it is.")
+            self.waiting.append((index, attempt))
         try:
             while self.waiting or self.running:
-                self._start(self.waiting)
-                self._plan()
+                self._start()
+                self._intend()
                 self._act()
                 self.timings.rounds += 1
         finally:
@@ -278,24 +342,41 @@ class _Crew:
                     running.recording.leave()
         return [self.episodes[index] for index in range(len(requests))]
 
-    def _start(self, waiting: deque[tuple[int, Attempt]]) -> None:
-        """Give idle robots the next attempts; put the attempt of a robot that cannot be reset back in the queue."""
+    def _start(self) -> None:
+        """Give idle robots the next attempts; put the attempt of a robot that cannot begin it back in the queue."""
         began = time.perf_counter()
-        while waiting:
-            idle = [robot for robot in self.fit if robot not in self.running]
-            taken = {robot: waiting.popleft() for robot in idle[: len(waiting)]}
-            if not taken:
-                break
-            first, problem = self._reset({robot: attempt.seed for robot, (_, attempt) in taken.items()})
+        while taken := self._assigned():
+            anew = {robot: attempt.seed for robot, (_, attempt) in taken.items() if attempt.continues is None}
+            first, problem = self._ask(self.pool.reset, anew)
+            first |= self._ask(self.pool.observe, dict.fromkeys(taken.keys() - anew.keys(), 0))[0]
             for robot, (index, attempt) in reversed(taken.items()):
                 if robot in first:
                     self._begin(robot, index, attempt, first[robot])
-                else:
-                    waiting.appendleft((index, attempt))
+                    continue
+                self.waiting.appendleft((index, dataclasses.replace(attempt, continues=None)))
+                if robot in anew:
                     self.fit.remove(robot)
             if not self.fit:
                 raise SailError(f"No robot of {self.pool.spec.name!r} can be reset any more: {problem}") from problem
         self.timings.resetting_s += time.perf_counter() - began
+
+    def _assigned(self) -> dict[int, tuple[int, Attempt]]:
+        """Take the next attempts out of the queue, each with an idle robot; one that goes on somewhere waits for it."""
+        idle = [robot for robot in self.fit if robot not in self.running]
+        taken: dict[int, tuple[int, Attempt]] = {}
+        left: deque[tuple[int, Attempt]] = deque()
+        while self.waiting:
+            index, attempt = self.waiting.popleft()
+            if attempt.continues is not None and attempt.continues not in self.fit:
+                attempt = dataclasses.replace(attempt, continues=None)
+            robot = next((one for one in idle if attempt.continues in (None, one)), None)
+            if robot is None:
+                left.append((index, attempt))
+            else:
+                idle.remove(robot)
+                taken[robot] = (index, attempt)
+        self.waiting = left
+        return taken
 
     def _begin(self, robot: int, index: int, attempt: Attempt, first: Observation) -> None:
         running = self.running[robot] = _Running(index, attempt, [first])
@@ -303,63 +384,67 @@ class _Crew:
             running.recording = self.record(index, attempt)
             running.recording.observe(first)
 
-    def _reset(self, seeds: Mapping[int, int]) -> tuple[dict[int, Observation], Exception | None]:
-        """Reset together; where that fails, one by one, so that a broken robot takes no other with it."""
+    @staticmethod
+    def _ask(
+        ask: Callable[[dict[int, int]], dict[int, Observation]], named: dict[int, int]
+    ) -> tuple[dict[int, Observation], Exception | None]:
+        """Ask robots for a first observation together; where that fails, one by one: none takes another with it."""
+        if not named:
+            return {}, None
         try:
-            return self.pool.reset(seeds), None
+            return ask(named), None
         except FAULTS as problem:
-            if len(seeds) == 1:
+            if len(named) == 1:
                 return {}, problem
         first: dict[int, Observation] = {}
         last: Exception | None = None
-        for robot, seed in seeds.items():
+        for robot, value in named.items():
             try:
-                first |= self.pool.reset({robot: seed})
+                first |= ask({robot: value})
             except FAULTS as problem:
                 last = problem
         return first, last
 
-    def _plan(self) -> None:
-        """Plan for every busy robot, in as few batches as `plan_batch` allows, and digest the plans."""
+    def _intend(self) -> None:
+        """Ask the policy what it intends for every busy robot, in as few batches as `plan_batch` allows."""
         began = time.perf_counter()
         plain = [running for _, running in sorted(self.running.items()) if running.attempt.sampler is None]
         special = [running for _, running in sorted(self.running.items()) if running.attempt.sampler is not None]
         size = self.settings.plan_batch
         for group in (plain, special):
             for start in range(0, len(group), size):
-                self._plan_batch(group[start : start + size])
+                self._intend_batch(group[start : start + size])
         self.timings.planning_s += time.perf_counter() - began
 
-    def _plan_batch(self, batch: list[_Running]) -> None:
-        now = [running.observations[-1] for running in batch]
+    def _intend_batch(self, batch: list[_Running]) -> None:
         samplers = [running.attempt.sampler for running in batch if running.attempt.sampler is not None]
-        plans = self.planner.plan(
-            now,
+        intents = self.policy.begin(
+            [shown(self.policy, running.observations[-1]) for running in batch],
             [running.attempt.words for running in batch],
-            [plan_seed(running.attempt.seed, len(running.plans)) for running in batch],
+            [plan_seed(running.attempt.seed, running.intents) for running in batch],
             samplers or None,
         )
-        handles = self.inverse_dynamics.begin(now, plans)
-        for running, plan, handle in zip(batch, plans, handles, strict=True):
-            running.plans.append(PlacedPlan(len(running.sent), plan))
-            if running.recording is not None:
-                running.recording.plan(plan)
-            running.handle = handle
-            running.round_steps = self._steps(plan)
-        self.timings.plans += len(plans)
-
-    def _steps(self, plan: VideoPlan) -> int:
-        frames = min(self.settings.execute_frames, len(plan))
-        return frames * steps_per_frame(plan.stride_s, self.pool.spec.action.rate_hz)
+        for running, intent in zip(batch, intents, strict=True):
+            running.intents += 1
+            running.intent = intent
+            if intent.plan is not None:
+                self.timings.plans += 1
+                running.plans.append(PlacedPlan(len(running.sent), intent.plan))
+                if running.recording is not None:
+                    running.recording.plan(intent.plan)
 
     def _act(self) -> None:
-        """Carry out one round: each robot the first frames' worth of its plan, until all are through or have ended."""
+        """Carry out one round: each robot its intent for as long as that holds, until all are through or have ended."""
         began = time.perf_counter()
         step = 0
-        while busy := {robot: run for robot, run in sorted(self.running.items()) if step < run.round_steps}:
-            actions = self.inverse_dynamics.act(
-                [running.observations[-1] for running in busy.values()],
-                [running.handle for running in busy.values()],
+        while busy := {
+            robot: (running, running.intent)
+            for robot, running in sorted(self.running.items())
+            if running.intent is not None and step < running.intent.steps
+        }:
+            actions = self.policy.act(
+                [shown(self.policy, running.observations[-1]) for running, _ in busy.values()],
+                [intent for _, intent in busy.values()],
                 [step] * len(busy),
             )
             asked = dict(zip(busy, actions, strict=True))
@@ -367,9 +452,12 @@ class _Crew:
                 answers = self.pool.act(asked)
             except FAULTS:
                 answers = {}
-            for robot, running in busy.items():
+            for robot, answer in answers.items():
+                self.running[robot].record(asked[robot], answer)
+            self._detect([self.running[robot] for robot in answers])
+            for robot, (running, _) in busy.items():
                 if robot in answers:
-                    running.record(asked[robot], answers[robot], self.settings)
+                    running.settle(self.settings)
                 else:
                     running.outcome = Outcome.INFRASTRUCTURE_FAULT
                 if running.outcome is not None:
@@ -378,17 +466,30 @@ class _Crew:
             step += 1
         self.timings.acting_s += time.perf_counter() - began
 
+    def _detect(self, acted: Sequence[_Running]) -> None:
+        """Ask whoever detects success, in one batch, and count for how many steps in a row it has been seen."""
+        if self.settings.ends_by != "detector" or self.detector is None or not acted:
+            return
+        seen = self.detector.success(
+            [running.observations[-1].images for running in acted],
+            [running.observations[0].images for running in acted],
+            [running.attempt.instruction for running in acted],
+        )
+        for running, is_done in zip(acted, seen, strict=True):
+            running.detected = running.detected + 1 if is_done else 0
+
     def _finish(self, robot: int) -> None:
         running = self.running[robot]
         recording = running.recording
         if running.outcome is Outcome.INFRASTRUCTURE_FAULT and self.faults[running.index] < self.settings.retries:
-            # It waits for whichever robot is idle next; its seed makes it the same attempt there.
+            # It waits for whichever robot is idle next; its seed makes it the same attempt there, unless it went on
+            # from where another had ended: that place is lost.
             self.faults[running.index] += 1
             self.timings.retries += 1
             if recording is not None:
                 recording.set_aside()
             del self.running[robot]
-            self.waiting.append((running.index, running.attempt))
+            self.waiting.append((running.index, dataclasses.replace(running.attempt, continues=None)))
             return
         episode = _sealed(running, self.pool.spec, self.config_hash)
         if recording is not None:
@@ -427,4 +528,5 @@ def _sealed(running: _Running, spec: RobotSpec, config_hash: str) -> Episode:
         success=np.array(truth, dtype=np.bool_) if len(truth) == len(running.sent) else None,
         config_hash=config_hash,
         spec=spec,
+        begins=attempt.begins,
     )

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from hardware.arms.kinematic import KinematicArm, PaintedCamera
 from hardware.client.client import ArmClient
-from hardware.server.safety import SafetySettings, State
+from hardware.server.safety import SafetySettings
 from hardware.server.server import ArmServer
 from hardware.server.servo_record import STATES, read_record
 from hardware.wire.clocks import now
+from hardware.wire.states import State
 from robot.core.errors import SailError
 from robot.core.provenance.machine import describe_machine
 from robot.speed.stops import enter_stop, stops_beside
@@ -120,8 +121,8 @@ def _many_commands(client: ArmClient, count: int) -> dict[int, float]:
     for _ in range(count):
         way = _way(client, began_s, now(), 1.0)
         left_s = now()
-        ruling = client.submit(*way, left_s)
-        sent_s[ruling.sequence] = left_s
+        result = client.submit(*way, left_s)
+        sent_s[result.sequence] = left_s
         time.sleep(rng.uniform(0.02, 0.04))
     return sent_s
 

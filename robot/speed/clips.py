@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from planners.autoencoder import Autoencoder
 from planners.latent_video import LatentVideoPlanner
-from planners.windows import Autoencoder, LatentEpisode
+from planners.windows import LatentEpisode
 from robot.core.data import Episode
 
 MEASURES = ("latent_rmse", "pixel_rmse", "gripper_cm")

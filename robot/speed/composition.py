@@ -13,8 +13,8 @@ from torch import Tensor
 
 from planners.adapted import AdaptedPlanner
 from planners.best_of_n import BestOfN, PlanScorer, TextAlignment
-from planners.parametrisation import Parametrisation, Predict
-from planners.scores import VideoScore
+from planners.parametrisation import Parametrisation
+from planners.scores import Predict, VideoScore
 from robot.core.protocols import Planner
 from robot.core.provenance.machine import describe_machine
 from robot.speed.planning import count_parameters, measure_planner

@@ -19,15 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from planners.autoencoder import Autoencoder
 from planners.denoisers import Denoiser
 from planners.diffusion import PREDICTIONS, SCHEDULES, DiffusionSettings
 from planners.diffusion_training import train_planner
 from planners.latent_video import LatentVideoPlanner
 from planners.text import TextEncoder
-from planners.windows import Autoencoder, LatentCache, LatentEpisode, Source, WindowSampler, clip_spread
-from robot.core.checkpoints import identity_of, write_aside
+from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler, clip_spread
+from robot.core.checkpoints import identity_of
 from robot.core.data import Episode, SamplerSettings
 from robot.core.errors import SailError
+from robot.core.files import write_whole
 from robot.core.provenance.machine import describe_machine
 from robot.core.training import TrainingSettings
 from robot.speed.clips import (
@@ -72,7 +74,7 @@ class DiffusionBench:
     """
 
     training: TrainingSettings
-    sampling: SamplerSettings = SamplerSettings(steps=4)  # noqa: RUF009 (frozen)
+    sampling: SamplerSettings = SamplerSettings()  # noqa: RUF009 (frozen)
     camera: str = "corner2"
     frames: int = 8
     stride: int = 2
@@ -215,7 +217,7 @@ def _measured(
         "wall_s": round(metrics["training_s"] + time.monotonic() - began, 1),
         "errors": {name: [round(float(value), 6) for value in values] for name, values in errors.items()},
     }
-    write_aside(kept, json.dumps(result).encode())
+    write_whole(kept, json.dumps(result).encode())
     return result
 
 

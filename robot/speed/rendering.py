@@ -19,7 +19,7 @@ from sim.rendering import choose_backend
 def bench_render(
     task: str = "drawer-close",
     camera: str = "corner2",
-    sizes: Sequence[int] = (64, 128),
+    sizes: Sequence[int] = (64, 96, 128),
     frames: int = 100,
     stock_frames: int = 10,
     rounds: int = 5,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from robot.core.protocols import InverseDynamics, Planner, RobotPool
+from robot.core.protocols import Policy, RobotPool
 from robot.core.provenance.machine import describe_machine, peak_memory_mib
 from robot.rollouts.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
 
 
 def bench_rollouts(
     pool: RobotPool,
-    planner: Planner,
-    inverse_dynamics: InverseDynamics,
+    policy: Policy,
     task: str,
     instruction: str,
     rollouts: int = 30,
@@ -29,11 +28,11 @@ def bench_rollouts(
     """
     if rollouts < 1:
         raise ValueError(f"A rollout benchmark needs at least one rollout, got {rollouts}.")
-    settings = settings or RolloutSettings(stop_on_success=False)
+    settings = settings or RolloutSettings()
     timings = RolloutTimings()
     requests = [Attempt(seed + number, task, instruction) for number in range(rollouts)]
     began = time.perf_counter()
-    episodes = rollout(pool, planner, inverse_dynamics, requests, settings, timings=timings)
+    episodes = rollout(pool, policy, requests, settings, timings=timings)
     wall_s = time.perf_counter() - began
     record = {
         "task": task,

@@ -1,28 +1,44 @@
-"""Measure the store: writing, reading whole, windows for training, listing a large catalogue, and handing on."""
+"""Measure the store: writing, reading, what training draws from it, listing a large catalogue, and handing on.
+
+What training draws is measured where training draws it: windows of latents for a planner, pairs of frames for inverse
+dynamics, transitions for a critic. Where LeRobot is installed, its own reader is measured on the same episodes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler
+from policies.augmentation import AugmentationSettings
+from policies.frame_set import FrameSource, gather_frames
+from policies.frame_training import frame_pair_batches
 from robot.core.data import Action, Episode, PlacedPlan, VideoPlan
 from robot.core.provenance.machine import describe_machine
 from robot.episodes.catalogue import Catalogue
-from robot.episodes.dataset import FrameWindows, Recordings, batches
+from robot.episodes.dataset import Recordings, Transitions, batches
 from robot.episodes.description import Heading
 from robot.episodes.lerobot.exporting import export_lerobot
-from robot.episodes.store import EpisodeStore
+from robot.episodes.store import EpisodeStore, StoredEpisodes
 from sim.collect import Request, collect_one
 
 PLAN_EVERY, PLAN_FRAMES = 12, 8
 """A plan of eight frames every twelve steps, as in a run."""
+ENOUGH = "≥ 2000"
+"""Samples a second with which no network here ever waits."""
 
 
 def bench_store(
@@ -52,44 +68,30 @@ def bench_store(
         size = sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file())
         live_cpu_s = _recording_cpu_s(EpisodeStore(folder / "live"), recorded)
         read_s, _ = _timed(lambda: [store.load(name) for name in store.ids()])
-        first_s, _ = _timed(lambda: Recordings.gather(store, camera=camera, size=window_size))
-        windows = _windows_per_s(store, camera, window_size, frames, batch_size, seconds)
+        learnt = _learnt_from(store, folder / "latents", camera, window_size, frames, batch_size, seconds)
         export_s, _ = _timed(lambda: export_lerobot(map(store.load, store.ids()), folder / "exported"))
+        lerobot = _lerobot_windows_per_s(folder / "exported", camera, frames, batch_size, seconds)
         listing_s, rebuild_s = _listing_s(store, folder / "many", listed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    total = episodes * steps
-    windowed, written = f"windows of {frames} frames at {window_size} px", f"writing, {steps} steps at {image_size} px"
-    records: list[dict[str, Any]] = [
-        {
-            "what": windowed,
-            "value": windows,
-            "unit": "1/s",
-            "target": "≥ 2000",
-        },
-        {"what": f"first epoch: decoding {total} frames", "value": first_s, "unit": "s", "target": ""},
-        {
-            "what": written,
-            "value": episodes / write_s,
-            "unit": "1/s",
-            "target": "",
-        },
-        {"what": "processor time to write one", "value": write_cpu_s / episodes, "unit": "s", "target": "< 1"},
-        {
-            "what": "processor time to record a step while it runs",
-            "value": 1e3 * live_cpu_s,
-            "unit": "ms",
-            "target": "",
-        },
-        {"what": "reading one whole", "value": read_s / episodes, "unit": "s", "target": ""},
-        {"what": "size of one", "value": size / episodes / 2**20, "unit": "MiB", "target": ""},
-        {"what": f"listing {listed} episodes", "value": listing_s, "unit": "s", "target": "< 0.5"},
-        {"what": f"making the catalogue of {listed} anew", "value": rebuild_s, "unit": "s", "target": ""},
-        {"what": "exporting to LeRobot", "value": total / export_s, "unit": "steps/s", "target": ""},
+    theirs = f"LeRobotDataset: windows of {frames} frames of the same episodes"
+    records = [
+        *learnt,
+        *([_figure(theirs, lerobot, "1/s")] if lerobot else []),
+        _figure(f"writing, {steps} steps at {image_size} px", episodes / write_s, "1/s"),
+        _figure("processor time to write one", write_cpu_s / episodes, "s", "< 1"),
+        _figure("processor time to record a step while it runs", 1e3 * live_cpu_s, "ms"),
+        _figure("reading one whole", read_s / episodes, "s"),
+        _figure("size of one", size / episodes / 2**20, "MiB"),
+        _figure(f"listing {listed} episodes", listing_s, "s", "< 0.5"),
+        _figure(f"making the catalogue of {listed} anew", rebuild_s, "s"),
+        _figure("exporting to LeRobot", episodes * steps / export_s, "steps/s"),
     ]
-    for record in records:
-        record["value"] = float(f"{record['value']:.4g}")
     return {"what": "store", "hardware": describe_machine(), "records": records}
+
+
+def _figure(what: str, value: float, unit: str, target: str = "") -> dict[str, Any]:
+    return {"what": what, "value": float(f"{value:.4g}"), "unit": unit, "target": target}
 
 
 def _recorded(task: str, steps: int, image_size: int, seed: int) -> Episode:
@@ -119,19 +121,77 @@ def _recording_cpu_s(store: EpisodeStore, recorded: Sequence[Episode]) -> float:
     return (time.process_time() - began) / steps
 
 
-def _windows_per_s(store: EpisodeStore, camera: str, size: int, frames: int, batch_size: int, seconds: float) -> float:
-    """Return windows a second after the first epoch, in this process alone."""
-    windows = FrameWindows(Recordings.gather(store, camera=camera, size=size), frames)
-    for _ in batches(windows, batch_size):
-        pass
-    count, epoch, began = 0, 1, time.perf_counter()
-    while True:
-        for batch in batches(windows, batch_size, epoch):
-            count += len(batch["step"])
-            elapsed_s = time.perf_counter() - began
-            if elapsed_s >= seconds:
-                return count / elapsed_s
-        epoch += 1
+class _Averaging:
+    """Stand for an autoencoder, with the starter's shape of latents: encoding is no matter of a store."""
+
+    identity = "averaging"
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Return latents, float (N, 8, H / 8, W / 8): means of colours, over and over."""
+        means = functional.avg_pool2d(frames.permute(0, 3, 1, 2).float() / 127.5 - 1.0, 8)
+        return means[:, [0, 1, 2] * 3][:, :8]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Refuse: nothing is imagined here."""
+        raise NotImplementedError
+
+
+def _learnt_from(
+    store: EpisodeStore, latents: Path, camera: str, size: int, frames: int, batch_size: int, seconds: float
+) -> list[dict[str, Any]]:
+    """Return how long what training draws from takes to be made ready, and how many samples a second then come."""
+    episodes = StoredEpisodes(store, store.ids())
+
+    def encoded() -> list[LatentEpisode]:
+        return LatentCache(_Averaging(), camera, latents).get_all(episodes)
+
+    first_s, _ = _timed(encoded)
+    again_s, _ = _timed(encoded)
+    windows = WindowSampler([Source(encoded())], frames - 1)
+    gathering_s, _ = _timed(lambda: gather_frames(episodes, camera=camera, size=size, posed=False))
+    source = FrameSource("bench", gather_frames(episodes, camera=camera, size=size, posed=False))
+    pairs = frame_pair_batches([source], 2, batch_size, AugmentationSettings())
+    caching_s, _ = _timed(lambda: Recordings.gather(store, camera=camera, size=size))
+    steps = Transitions(Recordings.gather(store, camera=camera, size=size))
+    rng, total = np.random.default_rng(0), sum(map(len, episodes)) + len(episodes)
+    epochs = chain.from_iterable(batches(steps, batch_size, epoch) for epoch in count())
+    return [
+        _figure(
+            f"planner: windows of {frames} latents",
+            _per_s(lambda: windows.draw(rng, batch_size), seconds),
+            "1/s",
+            ENOUGH,
+        ),
+        _figure(f"planner: decoding {total} frames, the first time", first_s, "s"),
+        _figure("planner: finding their latents, after that", again_s, "s"),
+        _figure(f"inverse dynamics: pairs at {size} px, augmented", _per_s(lambda: pairs(rng), seconds), "1/s"),
+        _figure(f"inverse dynamics: decoding {total} frames", gathering_s, "s"),
+        _figure(f"critic: transitions at {size} px", _per_s(lambda: next(epochs), seconds), "1/s", ENOUGH),
+        _figure(f"critic: decoding {total} frames, the first time", caching_s, "s"),
+    ]
+
+
+def _per_s(draw: Callable[[], Mapping[str, Any]], seconds: float) -> float:
+    """Return samples a second of what draws a batch, in this process alone."""
+    drawn, began = 0, time.perf_counter()
+    while (elapsed_s := time.perf_counter() - began) < seconds or not drawn:
+        drawn += len(next(iter(draw().values())))
+    return drawn / elapsed_s
+
+
+def _lerobot_windows_per_s(exported: Path, camera: str, frames: int, batch_size: int, seconds: float) -> float:
+    """Return windows a second that LeRobot's own data set gives, in one process; 0 where LeRobot is not installed."""
+    if importlib.util.find_spec("lerobot") is None:
+        return 0.0
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from torch.utils.data import DataLoader
+
+    fps = json.loads((exported / "meta" / "info.json").read_text())["fps"]
+    key = f"observation.images.{camera}"
+    ahead = {key: [2 * number / fps for number in range(frames)]}
+    dataset = LeRobotDataset("sail/bench", root=exported, delta_timestamps=ahead, video_backend="pyav")
+    loader = iter(DataLoader(dataset, batch_size, shuffle=True))
+    return _per_s(lambda: {key: next(loader)[key]}, seconds)
 
 
 def _listing_s(store: EpisodeStore, folder: Path, count: int) -> tuple[float, float]:

@@ -86,16 +86,14 @@ def adapted() -> Case:
         precision="fp32",
         device="cpu",
     )
-    return dataclasses.replace(
-        case, planner=AdaptedPlanner(case.planner, shared.score, "pa", PriorStrength(0.5), "text")
-    )
+    return dataclasses.replace(case, planner=AdaptedPlanner(case.planner, shared, "pa", PriorStrength(0.5), "text"))
 
 
 def general() -> Case:
     case = latent_video()
     assert isinstance(case.planner, LatentVideoPlanner)
     planner = GeneralPlanner(
-        case.planner.score,
+        case.planner,
         case.planner.autoencoder,
         frames=3,
         settings=SamplerSettings(steps=2),

@@ -100,3 +100,14 @@ def test_an_action_that_does_not_fit_is_refused_and_the_pool_goes_on(pool: Robot
         with pytest.raises(ValueError, match="action"):
             pool.act({0: Action(values.astype(np.float32))})
     assert same(pool.reset({0: 1})[0], first)
+
+
+def test_observing_moves_nothing_and_shows_where_the_robots_named_are(pool: RobotPool) -> None:
+    pool.reset(dict.fromkeys(range(pool.size), 7))
+    last = pool.act({0: middling(pool)})[0].observation
+    for _ in range(2):
+        (here,) = pool.observe([0]).values()
+        assert same(here, last) and here.time_s == last.time_s
+    assert set(pool.observe(range(pool.size))) == set(range(pool.size))
+    assert pool.observe([]) == {}
+    assert pool.act({0: middling(pool)})[0].success is not True

@@ -26,6 +26,7 @@ from robot.core.protocols import (
     Ageing,
     ArmDriver,
     Camera,
+    CountsAnew,
     Haltable,
     KnowsSuccess,
     Previewing,
@@ -262,6 +263,19 @@ def test_what_the_robots_can_do_is_what_is_expected_of_them(robot: Robot) -> Non
     everything = {kind.__name__ for kind in kinds}
     assert can == (everything if real_time(robot) or isinstance(robot, OwnRobot) else {"KnowsSuccess"})
     assert isinstance(robot, TakesAnyWords) == ("Haltable" in can)
+
+
+def test_counting_anew_success_is_no_longer_that_of_before_and_nothing_else_changes(robot: Robot) -> None:
+    if not isinstance(robot, CountsAnew):
+        pytest.skip("it counts from its last reset")
+    assert isinstance(robot, KnowsSuccess)
+    robot.reset(0)
+    robot.act(middling(robot))
+    before = robot.observe()
+    robot.count_anew()
+    after = robot.observe()
+    np.testing.assert_array_equal(after.proprio, before.proprio)
+    assert after.time_s == before.time_s and robot.succeeded() is False
 
 
 def test_halted_it_rests_and_takes_no_action_until_the_next_reset(robot: Robot) -> None:

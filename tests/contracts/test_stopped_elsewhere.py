@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from hardware.client.client import ArmClient, ArmRefusedError
-from hardware.server.rulings import Decision
-from hardware.server.safety import SafetySettings, State
+from hardware.server.safety import SafetySettings
 from hardware.server.server import ArmServer
 from hardware.wire.clocks import now
+from hardware.wire.commands import Decision
 from hardware.wire.reasons import Code
+from hardware.wire.states import State
 from robot.core.protocols import Recoverable
 from tests.contracts.test_arm_driver_contract import LATCHED
 from tests.doubles.benches import BENCHES, Bench

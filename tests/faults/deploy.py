@@ -12,7 +12,7 @@ import sys
 import termios
 from typing import Any
 
-from robot.cli import deploy
+from robot.cli import assembly
 from robot.cli.main import main
 from robot.episodes.writer import EpisodeWriter
 from tests.unit.robot.cli.test_deploy import PATIENT, Sideways, Still
@@ -32,18 +32,18 @@ def told(pipe: int) -> None:
 def built(config: Any, **extra: Any) -> Any:
     """Build everything but models, which take seconds to load."""
     target = str(config.get("_target_", ""))
-    if target.startswith(("planners.", "policies.")):
-        return Still() if target.startswith("planners.") else Sideways()
-    return build(config, **extra)
+    if target.startswith("planners."):
+        return Still()
+    return Sideways() if target.startswith("policies.pose_tracking.") else build(config, **extra)
 
 
-build = deploy.build
+build = assembly.build
 
 if __name__ == "__main__":
     address, store, pipe = sys.argv[1:]
     if os.isatty(0):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     told(int(pipe))
-    deploy.build = built
+    assembly.build = built
     words = [f"robot.address={address}", f"store={store}", "robot.image_size=48", *PATIENT]
     sys.exit(main(["deploy", "task=slide it to the right", *words, "deploy.max_steps=100000"]))

@@ -15,10 +15,10 @@ from hardware.client.client import ArmClient
 from hardware.client.stopping import send_stop
 from hardware.server.doorkeeper import MOST_GROWTH_MIB
 from hardware.server.doors import MAX_SUBSCRIPTION_BYTES
-from hardware.server.safety import State
 from hardware.server.servo_record import STATES, read_record
 from hardware.wire.clocks import now
 from hardware.wire.keys import ClientKeys
+from hardware.wire.states import State
 from robot.core.errors import SailError
 from robot.speed.stops import enter_stop
 from tests.faults.arms import on_every_arm

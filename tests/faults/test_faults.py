@@ -17,12 +17,12 @@ import zmq
 
 from hardware.client.client import ArmClient, ArmRefusedError, StoppedError
 from hardware.client.remote import RemoteRobot, StaleError
-from hardware.server.rulings import Decision
-from hardware.server.safety import State
 from hardware.server.servo_record import STATES
 from hardware.wire.clocks import now
+from hardware.wire.commands import Decision
 from hardware.wire.messages import KINDS, Message, pack
 from hardware.wire.reasons import Code
+from hardware.wire.states import State
 from robot.core.data import Action
 from robot.core.errors import SailError
 from tests.faults.arms import on_every_arm
@@ -162,9 +162,9 @@ def test_a_command_that_nobody_can_mean_moves_nothing(arm: str, tmp_path: Path) 
         for absurd in (1e300, -1e300, 1e12, np.inf, np.nan):
             points = np.stack([until(lambda: client.report).sent, np.full(description.size, absurd)])
             for times_s in (now() + np.array([0.2, 0.4]), np.array([-1e300, now() + 0.4]), np.array([now(), 1e300])):
-                ruling = client.submit(times_s, points)
-                moved += ruling.decision is not Decision.REJECT
-                assert ruling.reasons[0].code in (Code.MALFORMED, Code.TOO_FAR), ruling
+                result = client.submit(times_s, points)
+                moved += result.decision is not Decision.REJECT
+                assert result.reasons[0].code in (Code.MALFORMED, Code.TOO_FAR), result
         assert moved == 0 and is_in(client, State.HOLDING)
         # And what can be meant is carried out as before.
         assert client.submit(*sway(client.welcome, description.home, now(), now(), 1.0)).decision is not Decision.REJECT

@@ -11,10 +11,11 @@ from hardware.arms.kinematic import KinematicArm, PaintedCamera
 from hardware.client.actions import Displacement
 from hardware.client.client import ArmClient
 from hardware.client.remote import LONGEST_DELAY_S, RemoteRobot
-from hardware.server.rulings import Decision
-from hardware.server.safety import SafetySettings, State
+from hardware.server.safety import SafetySettings
 from hardware.server.server import ArmServer
 from hardware.wire.clocks import now
+from hardware.wire.commands import Decision
+from hardware.wire.states import State
 from robot.core.data import Action
 from tests.faults.driving import free_ports
 from tests.faults.slow_wire import slow_wire

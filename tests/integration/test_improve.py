@@ -61,8 +61,18 @@ def test_a_run_stopped_in_the_middle_goes_on_and_ends_with_a_report(
     before = EpisodeStore(folder / "episodes").ids()
     assert len(before) == 3
 
-    monkeypatch.setattr(improve.Narrator, "hear", hear)
+    page = folder / "report" / "index.html"
+    assert not page.exists()
+    rounds: list[bool] = []
+
+    def look(self: improve.Narrator, event: LoopEvent) -> None:
+        hear(self, event)
+        if event.kind in ("iteration_started", "iteration_finished"):
+            rounds.append(page.exists())
+
+    monkeypatch.setattr(improve.Narrator, "hear", look)
     assert main([*words, "--json"]) == 0
+    assert rounds == [True, True, True]  # from the end of the first round on, which this one finishes
     told = json.loads(capsys.readouterr().out)
     assert [record["iteration"] for record in told["iterations"]] == [0, 1]
     after = EpisodeStore(folder / "episodes").ids()
@@ -76,9 +86,9 @@ def test_a_run_stopped_in_the_middle_goes_on_and_ends_with_a_report(
     assert planners[0] != planners[1]
     assert set(first["training"]) == {"planner", "inverse_dynamics"}
     assert {record["rollouts"] + record["exploration"]["rollouts"] for record in told["iterations"]} == {3}
-    page = Path(told["report"]).read_text(encoding="utf-8")
-    assert "drawer-close" in page
-    assert "data:image/gif" in page
+    shown = Path(told["report"]).read_text(encoding="utf-8")
+    assert "drawer-close" in shown
+    assert "data:image/gif" in shown
     saved = json.loads((tmp_path / "sail.json").read_text(encoding="utf-8"))
     assert len(saved["records"]) == 2
     assert saved["meta"]["command"].startswith("sail improve")

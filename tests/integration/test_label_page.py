@@ -14,7 +14,8 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from robot.core.data import Verdict
-from robot.episodes.labels import Field, Label, current, in_force
+from robot.episodes.arbitration import current
+from robot.episodes.labels import Field, Label, in_force
 from robot.episodes.store import EpisodeStore
 from tests.integration.browser import Browser, chromium
 from tests.unit.robot.episodes.labelling.episodes import moving_square

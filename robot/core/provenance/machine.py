@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """Instructions that decide how fast a network is on a CPU."""
@@ -16,20 +19,28 @@ FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 def describe_machine() -> dict[str, Any]:
     """Return `cpu`, `cores` (usable ones), `memory_gib`, `flags` (those of `FLAGS` it has), `torch`, `torch_threads`.
 
-    `torch` is its version; `accelerator` is its name, or empty where there is none; `system` names system and Python.
+    `torch` is its version, `accelerator` its name, each empty where there is none; `system` names system and Python.
     """
-    import torch
-
     facts = _cpu_facts()
     return {
         "cpu": facts.get("model name") or platform.processor() or platform.machine(),
         "cores": usable_cores(),
-        "memory_gib": round(_memory_bytes() / 2**30, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "flags": [flag for flag in FLAGS if flag in facts.get("flags", "").split()],
+        **_torch_facts(),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    }
+
+
+def _torch_facts() -> dict[str, Any]:
+    if importlib.util.find_spec("torch") is None:  # as on a machine at an arm
+        return {"torch": "", "torch_threads": 0, "accelerator": ""}
+    import torch
+
+    return {
         "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "",
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     }
 
 
@@ -55,6 +66,7 @@ def peak_memory_mib(processes: Sequence[int] | None = None) -> float:
 
 
 def _peak_kib(process: int) -> int:
+    """Return the most a process has held; psutil knows only what it holds now."""
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -63,6 +75,7 @@ def _peak_kib(process: int) -> int:
 
 
 def _cpu_facts() -> dict[str, str]:
+    """Return what Linux says of the first core, its name and instructions, which psutil does not know."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -72,7 +85,3 @@ def _cpu_facts() -> dict[str, str]:
         name, _, value = line.partition(":")
         facts.setdefault(name.strip(), value.strip())
     return facts
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0

@@ -1,19 +1,16 @@
 """Watch how much memory a process and everything it has started hold together.
 
-A page that several processes share counts once: the proportional set size divides it among them. Where /proc does not
-tell that, resident sizes are added up, which counts it in each; without /proc there is this process's own peak only.
+A page that several processes share counts once: the proportional set size divides it among them. Where the system does
+not tell that, resident sizes are added up, which counts it in each.
 """
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
-PROC = Path("/proc")
+import psutil
 
 
 class MemoryWatch:
@@ -57,9 +54,8 @@ class MemoryWatch:
 
 
 def held_bytes(process: int | None = None) -> int:
-    """Return what a process (this one by default) and all its descendants hold now."""
-    held = sum(map(_held_by, family(os.getpid() if process is None else process)))
-    return held or own_peak_bytes()
+    """Return what a process (this one by default) and all its descendants hold now; what ends meanwhile counts 0."""
+    return sum(map(_held_by, family(process))) or own_peak_bytes()
 
 
 def own_peak_bytes() -> int:
@@ -68,30 +64,20 @@ def own_peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def family(process: int) -> Iterator[int]:
-    """Yield a process's id and those of all its descendants; just the one where /proc cannot be read."""
-    children: dict[int, list[int]] = {}
-    for folder in PROC.glob("[0-9]*"):
-        try:
-            # The name in brackets may hold anything; what follows the last bracket is state, then the parent.
-            parent = int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue  # it ended just now
-        children.setdefault(parent, []).append(int(folder.name))
-    waiting = [process]
-    while waiting:
-        one = waiting.pop()
-        yield one
-        waiting += children.get(one, [])
+def family(process: int | None = None) -> list[psutil.Process]:
+    """Return a process (this one by default) and all its descendants; nothing where it has ended."""
+    try:
+        eldest = psutil.Process(process)
+        return [eldest, *eldest.children(recursive=True)]
+    except psutil.Error:
+        return []
 
 
-def _held_by(process: int) -> int:
-    for file, name in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
+def _held_by(process: psutil.Process) -> int:
+    for ask, name in ((process.memory_full_info, "pss"), (process.memory_info, "rss")):
         try:
-            lines = (PROC / str(process) / file).read_text().splitlines()
-        except OSError:
+            if held := int(getattr(ask(), name, 0)):
+                return held
+        except psutil.Error:  # it has ended, or another user's process tells only the latter
             continue
-        found = next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
-        if found:
-            return found
     return 0

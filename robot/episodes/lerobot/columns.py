@@ -9,42 +9,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robot.core.data import Episode, Outcome
-from robot.episodes.labels import SIMULATOR, Label, source_rank, verdicts_of
+from robot.core.data import Episode
+from robot.episodes.arbitration import worked_at
+from robot.episodes.labels import Label
 from robot.episodes.lerobot import form
 from robot.episodes.lerobot.layout import Layout
-from robot.episodes.verdicts import settled
 
 SOMETIMES = (form.REWARD, form.SUCCESS, form.INTERVENTION)
 """Columns that a data set has where all of its episodes have them: LeRobot reads the same columns in every row."""
 
 Columns = Mapping[str, NDArray[Any]]
-
-
-def worked(episode: Episode, labels: Sequence[Label]) -> NDArray[np.bool_] | None:
-    """Return whether the task was done after each action, bool (T,); None where nobody knows.
-
-    The verdict that counts (`robot.episodes.labels`) decides, what the simulator said at each step being its word, and
-    where there is none how the episode ended, if it ended as a success or a failure. What says nothing of single steps
-    is said of the last one.
-    """
-    truth = episode.success
-    said = settled(verdicts_of(labels))
-    if said is not None and (truth is None or source_rank(said.source) >= source_rank(SIMULATOR)):
-        if said.probability == 0.5:
-            return None
-        decided = said.success
-    elif truth is not None:
-        return truth
-    elif episode.outcome in (Outcome.SUCCESS, Outcome.FAILURE):
-        decided = episode.outcome is Outcome.SUCCESS
-    else:
-        return None
-    if truth is not None and bool(truth.any()) == decided:
-        return truth
-    done = np.zeros(len(episode), np.bool_)
-    done[-1] = decided
-    return done
 
 
 def rows_of(episode: Episode, fps: float, number: int, first: int, task: int) -> Columns:
@@ -70,7 +44,7 @@ def known_of(episode: Episode, labels: Sequence[Label]) -> Columns:
     """Return those of the columns `SOMETIMES`, (T,), that are known of an episode."""
     known = {
         form.REWARD: episode.reward,
-        form.SUCCESS: worked(episode, labels),
+        form.SUCCESS: worked_at(episode, labels),
         form.INTERVENTION: episode.intervention,
     }
     kinds = {form.REWARD: np.float32, form.SUCCESS: np.bool_, form.INTERVENTION: np.bool_}

@@ -8,7 +8,6 @@ recordings. The last observation has no row: it lies beside them, with all else 
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 
 from robot.core.data import Episode
 from robot.core.errors import SailError
+from robot.core.files import FolderLock, synchronise
 from robot.episodes.description import measured_rate_hz
 from robot.episodes.labels import Label
 from robot.episodes.lerobot import form
@@ -31,7 +31,6 @@ from robot.episodes.lerobot.layout import Layout, MisfitError, check_fit, is_oth
 from robot.episodes.lerobot.ours import OursWriter
 from robot.episodes.lerobot.statistics import Stats
 from robot.episodes.lerobot.videos import VideoFiles
-from robot.episodes.sealing import synchronise
 from robot.episodes.video import CAMERA, Quality
 
 
@@ -59,8 +58,14 @@ class Exporter:
             raise SailError(f"fps must lie between 0 and 1000 rows a second, got {fps:g}.")
         self._quality, self._fps = quality, fps
         self._aside = self.target.with_name(f".{self.target.name}-{secrets.token_hex(4)}")
-        self._made = [path for path in self.target.parents if not path.exists()]
         self._set: _DataSet | None = None
+        self._lock = FolderLock(self.target, "name another folder with out=…", beside=True)
+        self._held = contextlib.ExitStack()
+
+    def _begin(self) -> None:
+        """Make the folder aside; raises SailError where another export has just become the target."""
+        if self.target.exists():
+            raise SailError(f"{self.target} exists already: choose another folder for the data set.")
         with self._told():
             self._aside.mkdir(parents=True)
 
@@ -94,15 +99,17 @@ class Exporter:
         return exported
 
     def __enter__(self) -> Exporter:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._lock)
+            self._begin()
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self._set is not None:
             self._set.abandon()
         shutil.rmtree(self._aside, ignore_errors=True)
-        for folder in self._made:
-            with contextlib.suppress(OSError):  # where the data set is in it
-                os.rmdir(folder)
+        self._held.close()
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

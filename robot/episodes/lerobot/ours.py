@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from robot.core.data import Episode, Outcome, RobotSpec
 from robot.core.errors import SailError
 from robot.core.text import visible
-from robot.episodes.description import spec_as_json, spec_from_json
+from robot.episodes.description import begins_from_json, spec_as_json, spec_from_json
 from robot.episodes.labels import DAMAGE, Label, as_row, from_row, in_force
 from robot.episodes.lerobot import form
 
@@ -54,6 +54,7 @@ class OursWriter:
         """Append what the rows of an episode do not hold."""
         number = len(self._episodes)
         facts = {name: getattr(episode, name) for name in FACTS}
+        facts |= {"begins": episode.begins.value, "reversed_of": episode.reversed_of}
         self._episodes.append(
             {
                 **facts,
@@ -156,6 +157,8 @@ class Rest:
         return Episode(
             **{name: self.facts[name] for name in FACTS},
             outcome=Outcome(self.facts["outcome"]),
+            begins=begins_from_json(self.facts),
+            reversed_of=str(self.facts.get("reversed_of", "")),
             instruction=instruction,
             spec=self.spec,
             frames=pictures,
@@ -262,6 +265,7 @@ def _checked(row: Mapping[str, Any]) -> Mapping[str, Any]:
     if any(type(row[name]) is not (int if name == "seed" else str) for name in FACTS):
         raise ValueError(f"an episode of it has no {', '.join(FACTS)}")
     Outcome(row["outcome"])
+    begins_from_json(row)
     return row
 
 

@@ -7,6 +7,7 @@ the old one's place once it is whole, so that a repair may be killed too.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 
 from robot.core.data import Episode
 from robot.core.errors import SailError
+from robot.core.files import write_whole
 from robot.episodes.description import (
     ABOUT,
     FIRST_SCHEMA,
@@ -30,8 +32,8 @@ from robot.episodes.description import (
 from robot.episodes.labels import FILE, OLD_FILE, sound_lines
 from robot.episodes.repair.salvage import salvage_damaged, salvage_unfinished, salvage_weak
 from robot.episodes.repair.soundness import weakness
-from robot.episodes.sealing import LOCK, OPEN_PREFIX, SET_ASIDE, is_held, seal, set_aside, synchronise, write_whole
-from robot.episodes.steps import STEPS, read_steps, write_steps
+from robot.episodes.sealing import LOCK, OPEN_PREFIX, SET_ASIDE, is_held, seal, set_aside
+from robot.episodes.steps import needs_pyarrow, read_steps, table_in, write_steps
 from robot.episodes.store import EpisodeStore, read_episode
 from robot.episodes.video import LOSSLESS, checksum
 from robot.episodes.writer import UNFINISHED
@@ -39,6 +41,8 @@ from robot.episodes.writer import UNFINISHED
 MENDING = ".mending"
 OLD_OPEN_PREFIX = ".writing-"
 """What open folders were called in the first format; nothing in them can be saved."""
+
+NEEDS_PYARROW = 'left alone; to look at it: pip install "sail-stack[parquet]"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,10 @@ class _Doctor:
         for path in sorted(self.folder.iterdir()):
             if not path.is_dir():
                 continue
-            if path.name.startswith(OPEN_PREFIX):
+            if needs_pyarrow(path):
+                wrong = "holds its steps as Parquet, which nothing here reads"
+                yield Finding(path.name.removeprefix(OPEN_PREFIX), wrong, NEEDS_PYARROW, False, harmless=True)
+            elif path.name.startswith(OPEN_PREFIX):
                 yield self._left_open(path)
             elif path.name.startswith(OLD_OPEN_PREFIX):
                 yield self._moved(path, "was never finished, in the first format", "nothing in it can be saved")
@@ -107,7 +114,7 @@ class _Doctor:
         try:
             about = json.loads((path / ABOUT).read_bytes())
             assert isinstance(about, dict)
-            whole = self._damage(path, about) is None and (path / STEPS).exists()
+            whole = self._damage(path, about) is None and table_in(path).exists()
         except (OSError, ValueError, AssertionError):
             whole = False
         if whole:
@@ -166,7 +173,7 @@ class _Doctor:
         except SailError as problem:
             return str(problem)
         if len(episode) != about["steps"]:
-            return f"{path / STEPS} holds {len(episode)} of {about['steps']} steps."
+            return f"{table_in(path)} holds {len(episode)} of {about['steps']} steps."
         for camera, row in about["cameras"].items():
             if row["lossless"] and checksum(episode.frames[camera]) != row["crc32"]:
                 return f"The pictures in {path / row['file']} are not those that were recorded."
@@ -213,15 +220,14 @@ class _Doctor:
             "rate_asked_hz": spec and spec["action"]["rate_hz"],
             "rate_measured_hz": measured_rate_hz(episode.times_s),
         }
-        rows = read_steps(path / STEPS) | {"time_s": episode.times_s}
-        for name in (STEPS, ABOUT):
+        table = table_in(path)
+        rows = read_steps(table) | {"time_s": episode.times_s}
+        for name in (table.name, ABOUT):
             before = path / f"{name}.before"
             shutil.copy2(path / name, before)
             set_aside(before, self.folder)
-        part = path / f".{STEPS}.mended"
-        write_steps(part, rows)
-        synchronise(part)
-        part.replace(path / STEPS)
+        write_steps(table, rows, mended := io.BytesIO())
+        write_whole(table, mended.getvalue())
         write_whole(path / ABOUT, to_bytes({**about, **more, "spec": spec, **rates}))
 
     def _replace(
@@ -252,7 +258,7 @@ class _Doctor:
                 before = path / f"{name}.before"
                 shutil.copy2(path / name, before)
                 set_aside(before, self.folder)
-                write_whole(path / name, "".join(f"{line}\n" for line in sound).encode())
+                write_whole(path / name, "".join(f"{line}\n" for line in sound))
             yield self._finding(path.name, f"has {damaged} damaged lines in {name}", f"the other {len(sound)} are kept")
 
     def _moved(self, path: Path, wrong: str, why: str) -> Finding:

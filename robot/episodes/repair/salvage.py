@@ -15,7 +15,7 @@ from robot.core.data import Episode, Outcome, PlacedPlan
 from robot.core.errors import SailError
 from robot.episodes.description import Heading, Origin, kept, measured_rate_hz, plan_from_json
 from robot.episodes.repair.soundness import Weakness, weakness
-from robot.episodes.steps import STREAM, read_stream
+from robot.episodes.steps import read_stream, stream_in
 from robot.episodes.store import read_episode
 from robot.episodes.video import VideoFacts, checksum, read_what_is_there
 from robot.episodes.writer import CAMERAS, OPENING, PLANS
@@ -31,7 +31,7 @@ def salvage_unfinished(path: Path) -> tuple[Episode, Origin, dict[str, Any]] | N
         heading = Heading.from_json(opening)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    rows = read_stream(path / STREAM)
+    rows = read_stream(stream_in(path))
     names = _camera_files(path)
     frames = {name: np.array(read_what_is_there(file)) for name, file in names.items()}
     length = min([len(rows.get("time_s", ())), *(len(pictures) for pictures in frames.values())])
@@ -45,6 +45,8 @@ def salvage_unfinished(path: Path) -> tuple[Episode, Origin, dict[str, Any]] | N
         seed=heading.seed,
         spoken=heading.spoken,
         config_hash=heading.config_hash,
+        begins=heading.begins,
+        reversed_of=heading.reversed_of,
         spec=heading.spec,
         frames={name: pictures[:length] for name, pictures in frames.items()},
         proprio=rows["proprio"][:length],

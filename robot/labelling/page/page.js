@@ -11,8 +11,8 @@ const byId = (id) => document.getElementById(id);
 
 const shelf = new Shelf();
 const outbox = new Outbox(stored, refused, (words) => trouble(words));
-let desk = null; // what the server offers: store, person, kinds of failure, episodes in order
-let place = 0; // of the episode shown among desk.episodes
+let session = null; // what the server offers: store, person, kinds of failure, episodes in order
+let place = 0; // of the episode shown among session.episodes
 let shown = null; // the episode shown, or null
 let step = 0;
 let playing = null; // when playing: the step and the instant it began at
@@ -31,7 +31,7 @@ let counted = 0; // verdicts given since the page was opened
 /** Show episode `at`; resolves when it is on the canvas. `since`: the instant of the key that asked for it. */
 async function show(at, since) {
   place = at;
-  const { id } = desk.episodes[at];
+  const { id } = session.episodes[at];
   recent.push(id);
   let episode = shelf.ready.get(id);
   const detail = { ready: Boolean(episode), handled: performance.now() - since };
@@ -75,14 +75,14 @@ function measureFrom(since, detail) {
 }
 
 function upcoming(at) {
-  const later = desk.episodes.slice(at + 1);
+  const later = session.episodes.slice(at + 1);
   const ids = [...later.filter((one) => !one.labelled), ...later.slice(0, 1)].slice(0, AHEAD).map((one) => one.id);
-  return [desk.episodes[at].id, ...new Set(ids)];
+  return [session.episodes[at].id, ...new Set(ids)];
 }
 
 function describe() {
   const { about } = shown;
-  const one = desk.episodes[place];
+  const one = session.episodes[place];
   byId("instruction").textContent = about.instruction;
   const parts = [made("b", "", about.id), ` · ${about.outcome} after ${about.steps} steps · `, made("span", one.doubt > 0.5 ? "doubt" : "", one.why)];
   if (about.spoken) parts.push(` · the planner was told “${about.spoken}”`);
@@ -99,9 +99,9 @@ function shape(figure, sheet) {
 }
 
 function count() {
-  const labelled = desk.episodes.filter((one) => one.labelled).length;
-  byId("count").textContent = `${labelled} of ${desk.episodes.length} labelled`;
-  byId("track").style.width = `${(100 * labelled) / desk.episodes.length}%`;
+  const labelled = session.episodes.filter((one) => one.labelled).length;
+  byId("count").textContent = `${labelled} of ${session.episodes.length} labelled`;
+  byId("track").style.width = `${(100 * labelled) / session.episodes.length}%`;
 }
 
 function draw() {
@@ -172,7 +172,7 @@ function setSpeed(to) {
 function say(parts) {
   const { about, labels } = shown;
   const said = parts.map((part) => ({ id: newId(), ...part }));
-  const person = { source: "person", who: desk.person, model: "", rationale: "" };
+  const person = { source: "person", who: session.person, model: "", rationale: "" };
   labels.push(...said.map((label) => ({ span: null, ...person, ...label })));
   done.push({ place, ids: said.map((label) => label.id), counts: parts.some((part) => part.field === "success") });
   outbox.send(about.id, "labels", said);
@@ -186,10 +186,10 @@ function verdict(name, since, kind) {
   if (kind) parts.push({ field: "failure kind", value: kind });
   say(parts);
   counted += 1;
-  desk.episodes[place].labelled = true;
+  session.episodes[place].labelled = true;
   byId("said").replaceChildren("before: ", made("b", name, kind || name), " · ", made("kbd", "", "Z"), " takes it back");
-  const next = desk.episodes.findIndex((one, index) => index > place && !one.labelled);
-  const any = next >= 0 ? next : desk.episodes.findIndex((one) => !one.labelled);
+  const next = session.episodes.findIndex((one, index) => index > place && !one.labelled);
+  const any = next >= 0 ? next : session.episodes.findIndex((one) => !one.labelled);
   if (any >= 0) show(any, since);
   else finish();
 }
@@ -218,7 +218,7 @@ function openSegment() {
 function undo() {
   const last = done.pop();
   if (!last) return void hint("nothing to take back: labels given before stay");
-  const { id } = desk.episodes[last.place];
+  const { id } = session.episodes[last.place];
   outbox.send(id, "undo", last.ids);
   if (last.counts) counted -= 1;
   const episode = shelf.ready.get(id);
@@ -234,7 +234,7 @@ function forget(episode, ids) {
 }
 
 function mark(id, labels) {
-  const one = desk.episodes.find((other) => other.id === id);
+  const one = session.episodes.find((other) => other.id === id);
   one.labelled = labels.some((label) => label.field === "success" && label.source === "person");
 }
 
@@ -332,7 +332,7 @@ const KEYS = {
   Home: () => go(0),
   End: () => shown && go(shown.about.steps),
   ArrowUp: (event) => show(shown ? Math.max(0, place - 1) : place, event.timeStamp),
-  ArrowDown: (event) => place + 1 < desk.episodes.length && show(place + 1, event.timeStamp),
+  ArrowDown: (event) => place + 1 < session.episodes.length && show(place + 1, event.timeStamp),
   ",": () => setSpeed(SPEEDS[Math.max(0, SPEEDS.indexOf(speed) - 1)]),
   ".": () => setSpeed(SPEEDS[Math.min(SPEEDS.length - 1, SPEEDS.indexOf(speed) + 1)]),
   s: (event) => verdict("success", event.timeStamp),
@@ -372,7 +372,7 @@ function pressed(event) {
   trouble("");
   if (armed) {
     event.preventDefault();
-    const kind = desk.failure_kinds[Number(key) - 1];
+    const kind = session.failure_kinds[Number(key) - 1];
     if (kind) return void kindOf(kind, event.timeStamp);
     if (key === "o") return void kindOf("");
     disarm();
@@ -411,18 +411,18 @@ function listen() {
 
 async function start() {
   if (matchMedia("(prefers-color-scheme: light)").matches) document.documentElement.dataset.theme = "light";
-  desk = await queue();
-  byId("store").textContent = `${desk.store} · ${desk.person}`;
-  if (desk.problems.length) trouble(`Left out: ${desk.problems.join(" ")}`);
-  buildPanel(desk.failure_kinds, (what, value, event) => {
+  session = await queue();
+  byId("store").textContent = `${session.store} · ${session.person}`;
+  if (session.problems.length) trouble(`Left out: ${session.problems.join(" ")}`);
+  buildPanel(session.failure_kinds, (what, value, event) => {
     if (what === "kind") kindOf(value);
     else if (what === "quality") quality(value);
     else verdict(value, event.timeStamp);
   });
   setSpeed(1);
   listen();
-  if (desk.episodes.length) await show(0);
-  else trouble(`There is no episode to label. ${desk.problems.join(" ")}`);
+  if (session.episodes.length) await show(0);
+  else trouble(`There is no episode to label. ${session.problems.join(" ")}`);
 }
 
 start().catch((error) => trouble(error.message));

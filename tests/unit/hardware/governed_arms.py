@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware.server.rulings import Command, Ruling
-from hardware.server.safety import Governor, SafetySettings, Setpoint, State
+from hardware.server.safety import Governor, SafetySettings, Setpoint
+from hardware.wire.commands import Command, CommandResult
+from hardware.wire.states import State
 from robot.core.joints import ArmDescription, Joints, JointState
 
 
@@ -64,7 +65,7 @@ class Bench:
             self.sent.append(self.position)
             self.states.append(self.setpoint.state)
 
-    def offer(self, offsets_s: Sequence[float], positions: object, seen_s: float | None = None) -> Ruling:
+    def offer(self, offsets_s: Sequence[float], positions: object, seen_s: float | None = None) -> CommandResult:
         self.sequence += 1
         times_s = self.now_s + np.asarray(offsets_s, np.float64)
         return self.governor.offer(

@@ -17,8 +17,8 @@ from planners.compose import PriorStrength
 from planners.diffusion import DiffusionSettings
 from planners.general import GeneralPlanner
 from planners.latent_video import LatentVideoPlanner
-from planners.parametrisation import Flow, Parametrisation, Predict
-from planners.scores import Retold
+from planners.parametrisation import Flow, Parametrisation
+from planners.scores import Predict
 from robot.core.data import SamplerSettings, VideoPlan
 from robot.core.errors import CheckpointError
 from robot.core.protocols import Planner
@@ -64,7 +64,7 @@ def same(one: list[VideoPlan], two: list[VideoPlan]) -> bool:
 def test_without_strength_each_adaptation_is_its_base_bit_for_bit(
     small: LatentVideoPlanner, general: LatentVideoPlanner, make_observation: Any, strength: PriorStrength
 ) -> None:
-    adapted = AdaptedPlanner(small, general.score, "pa", strength)
+    adapted = AdaptedPlanner(small, general, "pa", strength)
     alone = {"pa": small, "in_domain": small, "ipa": general, "general": general}
     for adaptation in ADAPTATIONS:
         plans = planned(adapted.with_adaptation(adaptation), make_observation)
@@ -76,7 +76,7 @@ def test_with_strength_plans_come_from_both_and_name_both(
 ) -> None:
     plans = {}
     for adaptation in ADAPTATIONS:
-        planner = AdaptedPlanner(small, general.score, adaptation, PriorStrength(0.5), "text")
+        planner = AdaptedPlanner(small, general, adaptation, PriorStrength(0.5), "text")
         plans[adaptation] = planned(planner, make_observation)
         assert {plan.planner for plan in plans[adaptation]} == {planner.identity}
     assert plans["pa"][0].planner == f"{small.identity}+{general.identity}"
@@ -91,7 +91,7 @@ def test_with_strength_plans_come_from_both_and_name_both(
 def test_a_planner_adapted_by_itself_plans_as_it_did(
     small: LatentVideoPlanner, make_observation: Any, adaptation: str
 ) -> None:
-    twice = AdaptedPlanner(small, small.score, adaptation, PriorStrength(1.5), "text")
+    twice = AdaptedPlanner(small, small, adaptation, PriorStrength(1.5), "text")
     for one, two in zip(planned(twice, make_observation), planned(small, make_observation), strict=True):
         assert np.abs(one.frames.astype(int) - two.frames).max() <= 1
 
@@ -99,7 +99,8 @@ def test_a_planner_adapted_by_itself_plans_as_it_did(
 class Stream:
     """A flow-matching model that has learnt one thing: nothing moves, and every clip is its first frame."""
 
-    identity, latent_space, frames = "stream", "pooling", None
+    identity, latent_space = "stream", "pooling"
+    frames: int | None = None
     parametrisation = Parametrisation("flow", Flow())
 
     def conditioned(self, first_BCHW: Tensor, texts: Any) -> Predict:
@@ -126,7 +127,7 @@ def test_a_flow_matching_model_takes_either_part(
 def test_other_weights_in_domain_leave_the_general_model_as_it_is(
     small: LatentVideoPlanner, general: LatentVideoPlanner, make_denoiser: Any
 ) -> None:
-    adapted = AdaptedPlanner(small, general.score, "ipa", PriorStrength(0.3), "text")
+    adapted = AdaptedPlanner(small, general, "ipa", PriorStrength(0.3), "text", finetuned="")
     tuned = adapted.with_in_domain(small.with_denoiser(make_denoiser(seed=7)))
     assert tuned.general is adapted.general
     assert tuned.identity != adapted.identity
@@ -136,7 +137,7 @@ def test_other_weights_in_domain_leave_the_general_model_as_it_is(
 def test_once_fine_tuned_the_in_domain_model_may_go_on_alone(
     small: LatentVideoPlanner, general: LatentVideoPlanner, make_denoiser: Any, make_observation: Any
 ) -> None:
-    adapted = AdaptedPlanner(small, general.score, "ipa", PriorStrength(0.3), "text", "in_domain")
+    adapted = AdaptedPlanner(small, general, "ipa", PriorStrength(0.3), "text", "in_domain")
     assert adapted.identity == f"{general.identity}+{small.identity}"
     part = small.with_denoiser(make_denoiser(seed=7))
     for tuned in (adapted.with_in_domain(part), adapted.with_in_domain(part).with_in_domain(part)):
@@ -144,7 +145,7 @@ def test_once_fine_tuned_the_in_domain_model_may_go_on_alone(
         assert same(planned(tuned, make_observation), planned(part, make_observation))
     assert adapted.with_adaptation("pa").with_in_domain(part).adaptation == "in_domain"
     with pytest.raises(ValueError, match="no adaptation 'both'"):
-        AdaptedPlanner(small, general.score, finetuned="both")
+        AdaptedPlanner(small, general, finetuned="both")
     with pytest.raises(ValueError, match="'ipa' needs a general model"):
         AdaptedPlanner(small, None, "in_domain", finetuned="ipa")
 
@@ -166,7 +167,7 @@ def test_it_is_loaded_from_two_folders_and_says_what_makes_the_one_that_is_missi
     assert same(planned(alone, make_observation), planned(small, make_observation))
     general.save(general_folder)
     loaded = AdaptedPlanner.load(tmp_path / "small", autoencoder, general_folder, "ipa", **options)
-    wanted = AdaptedPlanner(small, general.score, "ipa", PriorStrength(0.4))
+    wanted = AdaptedPlanner(small, general, "ipa", PriorStrength(0.4))
     assert same(planned(loaded, make_observation), planned(wanted, make_observation))
     autoencoder.identity = "another"
     with pytest.raises(CheckpointError, match="latent space of autoencoder pooling, not of another"):
@@ -177,10 +178,10 @@ def test_what_does_not_fit_is_refused(
     small: LatentVideoPlanner, general: LatentVideoPlanner, autoencoder: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="no adaptation 'both'; known are pa, ipa"):
-        AdaptedPlanner(small, general.score, "both")
+        AdaptedPlanner(small, general, "both")
     with pytest.raises(ValueError, match="no normalisation 'mean'"):
-        AdaptedPlanner(small, general.score, normalisation="mean")
-    with pytest.raises(ValueError, match="'pa' needs a general model"):
+        AdaptedPlanner(small, general, normalisation="mean")
+    with pytest.raises(ValueError, match="'ipa' needs a general model"):
         AdaptedPlanner(small, None)
     for wrong in ((1, 2, 3), 4, "ab"):
         with pytest.raises(ValueError, match=rf"two log-SNRs, such as \[-4, 4\], got {re.escape(str(wrong))}"):
@@ -191,6 +192,9 @@ def test_what_does_not_fit_is_refused(
     stream.latent_space = "large vae"
     with pytest.raises(CheckpointError, match=r"autoencoder pooling, model stream in that of large vae"):
         AdaptedPlanner(small, stream)
+    stream.latent_space, stream.frames = "pooling", 16
+    with pytest.raises(CheckpointError, match=rf"model {small.identity} imagines 3 frames, model stream 16"):
+        AdaptedPlanner(small, stream)
 
 
 def test_what_is_no_general_model_is_refused_in_a_sentence(
@@ -198,10 +202,10 @@ def test_what_is_no_general_model_is_refused_in_a_sentence(
 ) -> None:
     small.save(tmp_path)
     options: dict[str, Any] = {"text_encoder": text_encoder, "precision": "fp32", "device": "cpu"}
-    with pytest.raises(ValueError, match="'pa' needs a general model"):
+    with pytest.raises(ValueError, match="'ipa' needs a general model"):
         AdaptedPlanner.load(tmp_path, autoencoder, None, **options)
     assert AdaptedPlanner.load(tmp_path, autoencoder, None, "in_domain", **options).general is None
-    made = AdaptedPlanner.load(tmp_path, autoencoder, lambda: small.score, **options)
+    made = AdaptedPlanner.load(tmp_path, autoencoder, lambda: small, **options)
     assert made.general is not None and made.general.identity == small.identity
     wrong: Any
     for wrong, name in ((object(), "object"), (lambda: 3, "int")):
@@ -209,7 +213,7 @@ def test_what_is_no_general_model_is_refused_in_a_sentence(
             AdaptedPlanner.load(tmp_path, autoencoder, wrong, **options)
     wrong = "models/general"
     with pytest.raises(ValueError, match="which a str has not"):
-        GeneralPlanner.load(wrong, autoencoder, small.frames, image_size=32, device="cpu")
+        GeneralPlanner.load(wrong, autoencoder, image_size=32, frames=small.frames, device="cpu")
 
 
 @pytest.mark.parametrize("adaptation", ADAPTATIONS)
@@ -219,11 +223,9 @@ def test_two_paces_are_refused_and_a_model_that_states_none_fits(
     slow = LatentVideoPlanner(make_denoiser(seed=1), autoencoder, text_encoder, stride_s=0.32, device="cpu")
     wanted = rf"model {small.identity} imagines frames 0.05 s apart, model {slow.identity} 0.32 s; take two of the same"
     with pytest.raises(CheckpointError, match=wanted):
-        AdaptedPlanner(small, slow.score, adaptation)
-    with pytest.raises(CheckpointError, match=wanted):
-        AdaptedPlanner(small, Retold(slow.score, small.score.parametrisation), adaptation)
+        AdaptedPlanner(small, slow, adaptation)
     with pytest.raises(CheckpointError, match=rf"model {slow.identity} imagines frames 0.32 s apart, not 0.05 s"):
-        GeneralPlanner(slow.score, autoencoder, slow.frames, image_size=(32, 32), device="cpu")
-    assert AdaptedPlanner(small, replace(slow.score, stride_s=0.05 + 1e-9), adaptation).stride_s == 0.05
-    assert AdaptedPlanner(small, replace(slow.score, stride_s=None), adaptation).stride_s == 0.05
+        GeneralPlanner(slow, autoencoder, slow.frames, image_size=(32, 32), device="cpu")
+    slow.stride_s = 0.05 + 1e-9
+    assert AdaptedPlanner(small, slow, adaptation).stride_s == 0.05
     assert AdaptedPlanner(small, Stream(), adaptation).stride_s == 0.05

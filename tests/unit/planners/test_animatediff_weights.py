@@ -122,7 +122,7 @@ def test_all_that_is_missing_is_one_sentence_with_sizes_and_commands(made: Path,
     )
     assert "--local-dir models/animatediff-motion-adapter-v1-5-3`" in said
     assert "tokenizer/vocab.json" in said and "vae/config.json" in said
-    assert "planner.general.base=FOLDER planner.general.motion_adapter=FOLDER (docs/adaptation.md)." in said
+    assert "planner.general.base=FOLDER planner.general.motion_adapter=FOLDER (inside best_of_n " in said
     assert "sparsectrl" not in said
     assert "\n" not in said
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from planners.autoencoder import FrameAutoencoder, train_autoencoder
+from planners.autoencoder import FrameAutoencoder
+from planners.autoencoder_training import train_autoencoder
 from robot.core.data import Episode, Outcome
 from robot.core.errors import CheckpointError
 from robot.core.training import TrainingSettings

@@ -15,10 +15,10 @@ from planners.adapted import AdaptedPlanner
 from planners.best_of_n import BestOfN, Judged, TextAlignment, candidate_seeds
 from planners.compose import PriorStrength
 from planners.diffusion import PREDICTIONS, DiffusionSettings
-from planners.imagining import Imagining
+from planners.imagining import Imagining, Weight
 from planners.latent_video import LatentVideoPlanner
-from planners.parametrisation import Parametrisation, Predict
-from planners.scores import always
+from planners.parametrisation import Parametrisation
+from planners.scores import Predict, VideoScore
 from robot.core.data import Episode, Observation, SamplerSettings, Verdict, VideoPlan
 from robot.core.errors import SailError
 from robot.core.protocols import Planner
@@ -81,7 +81,7 @@ def test_one_candidate_is_the_planner_itself_bit_for_bit(planner: LatentVideoPla
 def test_it_says_of_itself_what_its_planner_does_and_trains_what_that_trains(
     planner: LatentVideoPlanner, make_denoiser: Any
 ) -> None:
-    best = BestOfN(AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5)), Brightness(), 5)
+    best = BestOfN(AdaptedPlanner(planner, planner, "pa", PriorStrength(0.5), finetuned=""), Brightness(), 5)
     assert (best.camera, best.image_size, best.stride_s, best.adaptation) == ("corner2", (32, 32), 0.05, "pa")
     assert best.in_domain is planner
     tuned = best.with_in_domain(planner.with_denoiser(make_denoiser(seed=3)))
@@ -133,7 +133,7 @@ def test_text_alignment_prefers_the_plan_that_goes_with_the_words(
         """A planner whose models are chosen here."""
 
         autoencoder, camera, _device, _bf16 = planner.autoencoder, planner.camera, planner.device, planner.bf16
-        experts = [(Knowing("v"), always), (Knowing("epsilon"), lambda log_snr: 0.5)]  # noqa: RUF012
+        experts = [(Knowing("v"), lambda log_snr: 1.0), (Knowing("epsilon"), lambda log_snr: 0.5)]  # noqa: RUF012
 
     seen = [make_observation(seed) for seed in range(4)]
     plans = [
@@ -155,7 +155,7 @@ def test_text_alignment_weighs_both_composed_models(planner: LatentVideoPlanner,
     alone = scorer.score(planner, seen, plans)
     assert alone.std() > 0
     for strength in (0.0, 0.5):
-        both = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(strength), "none")
+        both = AdaptedPlanner(planner, planner, "pa", PriorStrength(strength), "none")
         assert scorer.score(both, seen, plans) == pytest.approx((1 + strength) * alone, rel=1e-4)
 
 
@@ -169,13 +169,13 @@ def test_text_alignment_counts_a_composed_model_where_it_counts_in_planning(
         TextAlignment([-2.0, 2.0]).score(only, seen, plans) for only in (Only(planner, -2.0), Only(planner, 2.0))
     )
     assert low.std() > 0 < high.std()
-    early = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5, "interval", (-3.0, 0.0)), "none")
+    early = AdaptedPlanner(planner, planner, "pa", PriorStrength(0.5, "interval", (-3.0, 0.0)), "none")
     assert TextAlignment([-2.0, 2.0]).score(early, seen, plans) == pytest.approx(1.5 * low + high, rel=1e-4)
-    normal = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5, "interval", (-3.0, 0.0)), "text")
+    normal = AdaptedPlanner(planner, planner, "pa", PriorStrength(0.5, "interval", (-3.0, 0.0)), "text")
     assert TextAlignment([-2.0, 2.0]).score(normal, seen, plans) == pytest.approx(low + high, rel=1e-4)
-    never = AdaptedPlanner(planner, planner.score, "pa", PriorStrength(0.5, "interval", (8.0, 9.0)))
+    never = AdaptedPlanner(planner, planner, "pa", PriorStrength(0.5, "interval", (8.0, 9.0)))
     assert TextAlignment([-2.0, 2.0]).score(never, seen, plans) == pytest.approx(low + high, rel=1e-4)
-    doubled = replace(planner.score, parametrisation=replace(planner.score.parametrisation, scale=2.0))
+    doubled = planner.with_denoiser(planner.denoiser, replace(planner.diffusion, scale=2.0))
     strength = PriorStrength(0.5, "interval", (-1.0, 1.0))
     ((_, own), (_, other)) = AdaptedPlanner(planner, doubled, "pa", strength, "none").experts
     shift = 2 * np.log(2.0)  # the same log-SNR of a clip twice as large is half the noise on the latents
@@ -189,7 +189,11 @@ class Only(Imagining):
     def __init__(self, planner: LatentVideoPlanner, log_snr: float) -> None:
         self.autoencoder, self.camera = planner.autoencoder, planner.camera
         self._device, self._bf16 = planner.device, planner.bf16
-        self.experts = [(planner.score, lambda at: float(at == log_snr))]
+        self._planner, self._log_snr = planner, log_snr
+
+    @property
+    def experts(self) -> list[tuple[VideoScore, Weight]]:
+        return [(self._planner, lambda at: float(at == self._log_snr))]
 
 
 class Watching:
@@ -232,7 +236,7 @@ def test_what_cannot_work_is_refused(planner: LatentVideoPlanner, make_observati
 def test_adaptations_draw_candidates_in_turn(
     planner: LatentVideoPlanner, make_denoiser: Any, make_observation: Any
 ) -> None:
-    adapted = AdaptedPlanner(planner, planner.with_denoiser(make_denoiser(seed=1)).score, "pa", PriorStrength(1.0))
+    adapted = AdaptedPlanner(planner, planner.with_denoiser(make_denoiser(seed=1)), "pa", PriorStrength(1.0))
     seen, words, seeds = [make_observation(seed) for seed in range(2)], ["push", "pull"], [3, 4]
     asked: list[list[VideoPlan]] = []
 

@@ -9,12 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners.compose import NORMALISATIONS, PriorStrength, alone, composed
-from planners.diffusion import DiffusionSettings, alphas_cumprod, to_epsilon
-from planners.parametrisation import Flow, Parametrisation, Predict
-from planners.samplers import Denoise
-from planners.scores import VideoScore
-from robot.core.errors import CheckpointError
+from planners.compose import EVERYWHERE, NORMALISATIONS, Denoise, PriorStrength, composed
+from planners.diffusion import DiffusionSettings
+from planners.parametrisation import Flow, Parametrisation
+from planners.scores import ClipDenoiser, Predict
 
 SCALES = [2.5, 1.0, 0.0]
 TEXTS, NEGATIVES = ["push the puck", "open", "turn"], ["bad", "", "worse"]
@@ -53,11 +51,30 @@ def inputs(count: int = 3) -> tuple[Tensor, Tensor]:
     return torch.randn(count, 4, 3, 3, generator=generator), torch.randn(count, 2, 4, 3, 3, generator=generator)
 
 
-def single(model: Toy, settings: DiffusionSettings, first: Tensor, noisy: Tensor, text: Sequence[str]) -> Tensor:
-    """Return what a model with these settings says of the noise at timestep 600, by the functions of training."""
-    output = model.conditioned(first, text)(noisy, 600.0)
-    bars = alphas_cumprod(settings).double()
-    return to_epsilon(output, noisy, torch.full((len(noisy),), 600), bars, settings.prediction)
+def two(
+    base: Toy, other: Toy | None, first: Tensor, texts: Any, negatives: Any, scales: Any, *options: Any, **named: Any
+) -> Denoise:
+    """Return two models composed, asked by the base model's timesteps."""
+    denoiser = ClipDenoiser(base, first)
+    second = None if other is None else ClipDenoiser(other, first, denoiser.terms)
+    denoise = composed(denoiser, second, texts, negatives, scales, *options, **named)
+    return lambda noisy, timestep: denoise(noisy, denoiser.terms.schedule.log_snr(timestep))
+
+
+def between(low: int, high: int) -> tuple[float, float]:
+    """Return the log-SNRs between which two timesteps of the usual schedule lie."""
+    return terms().schedule.log_snr(high), terms().schedule.log_snr(low)
+
+
+def noise_of(model: Toy, output: Tensor, noisy: Tensor) -> Tensor:
+    """Return what a prediction at timestep 600 says of the noise."""
+    own = model.parametrisation
+    return own.split(output.double(), noisy, own.schedule.log_snr(600))[1]
+
+
+def single(model: Toy, first: Tensor, noisy: Tensor, text: Sequence[str]) -> Tensor:
+    """Return what a model says of the noise at timestep 600."""
+    return noise_of(model, model.conditioned(first, text)(noisy, 600.0), noisy)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v", "x0"])
@@ -71,31 +88,30 @@ def test_both_adaptations_are_the_papers_formulas(
 
     Normalised by guidance: the weighted mean of what each model is with guidance of its own.
     """
-    settings = DiffusionSettings(prediction=prediction), DiffusionSettings(prediction="epsilon")
-    small, general = Toy(Parametrisation.of(settings[0]), "small"), Toy(Parametrisation.of(settings[1]), "general")
+    small, general = Toy(terms(prediction=prediction), "small"), Toy(terms(prediction="epsilon"), "general")
     first, noisy = (each.double() for each in inputs())
-    base, other, own, its = (small, general, *settings) if not inverse else (general, small, *settings[::-1])
-    denoise = composed(base, other, first, TEXTS, NEGATIVES, SCALES, PriorStrength(gamma), normalisation)
-    found = to_epsilon(denoise(noisy, 600), noisy, torch.full((3,), 600), alphas_cumprod(own).double(), own.prediction)
-    text, empty = single(base, own, first, noisy, TEXTS), single(base, own, first, noisy, NEGATIVES)
-    told = single(other, its, first, noisy, TEXTS)
+    base, other = (small, general) if not inverse else (general, small)
+    denoise = two(base, other, first, TEXTS, NEGATIVES, SCALES, PriorStrength(gamma), normalisation)
+    found = noise_of(base, denoise(noisy, 600), noisy)
+    text, empty = single(base, first, noisy, TEXTS), single(base, first, noisy, NEGATIVES)
+    told = single(other, first, noisy, TEXTS)
     alpha = torch.tensor(SCALES).reshape(-1, 1, 1, 1, 1)
     if normalisation == "guided":
-        its_empty = single(other, its, first, noisy, ["", "", ""])
+        its_empty = single(other, first, noisy, ["", "", ""])
         wanted = empty + alpha * (text - empty) + gamma * (its_empty + alpha * (told - its_empty))
-        assert torch.allclose(found.double(), wanted / (1 + gamma), atol=1e-4)
+        assert torch.allclose(found, wanted / (1 + gamma), atol=1e-4)
         return
     wanted = (text + gamma * told) / (1 + gamma if normalisation == "text" else 1)
-    assert torch.allclose(found.double(), empty + alpha * (wanted - empty), atol=1e-4)
+    assert torch.allclose(found, empty + alpha * (wanted - empty), atol=1e-4)
 
 
 @pytest.mark.parametrize("strength", [PriorStrength(0.0), PriorStrength(1.0, "interval", (30.0, 40.0))])
 def test_without_strength_the_base_model_comes_back_bit_for_bit(strength: PriorStrength) -> None:
     base, other = Toy(terms(prediction="v"), "base"), Toy(terms(), "other")
     first, noisy = inputs()
-    found = composed(base, other, first, TEXTS, NEGATIVES, SCALES, strength)(noisy, 600)
+    found = two(base, other, first, TEXTS, NEGATIVES, SCALES, strength)(noisy, 600)
 
-    wanted = alone(base, first, TEXTS, NEGATIVES, SCALES)(noisy, 600)
+    wanted = two(base, None, first, TEXTS, NEGATIVES, SCALES)(noisy, 600)
     assert torch.equal(found, wanted)
     assert other.asked == []
 
@@ -104,7 +120,7 @@ def test_a_clip_whose_text_does_not_count_is_the_base_model_s_bit_for_bit_beside
     base, other = Toy(terms(prediction="v"), "base"), Toy(terms(), "other")
     first, noisy = inputs()
     lone, both = (
-        composed(base, other, first, TEXTS, NEGATIVES, SCALES, PriorStrength(strength))(noisy, 600)
+        two(base, other, first, TEXTS, NEGATIVES, SCALES, PriorStrength(strength))(noisy, 600)
         for strength in (0.0, 0.5)
     )
     assert torch.equal(lone[2], both[2])
@@ -116,10 +132,10 @@ def test_only_what_counts_is_asked() -> None:
     first, noisy = inputs()
 
     def count(
-        scales: Sequence[float], strength: PriorStrength, interval: tuple[int, int] = (0, 999), how: str = "none"
+        scales: Sequence[float], strength: PriorStrength, interval: tuple[float, float] = EVERYWHERE, how: str = "none"
     ) -> list[int]:
         base.asked, other.asked = [], []
-        composed(base, other, first, TEXTS, NEGATIVES, scales, strength, how, interval)(noisy, 600)
+        two(base, other, first, TEXTS, NEGATIVES, scales, strength, how, interval)(noisy, 600)
         return [sum(map(len, base.asked)), sum(map(len, other.asked))]
 
     always = PriorStrength(0.1)
@@ -128,12 +144,12 @@ def test_only_what_counts_is_asked() -> None:
     assert count([1.0, 1.0, 1.0], always) == [3, 3]
     assert count([1.0, 1.0, 1.0], PriorStrength(0.0)) == [3, 0]
     assert count(SCALES, always) == [5, 2]
-    assert count(SCALES, always, (700, 999)) == [3, 3]  # outside the interval every scale is 1
+    assert count(SCALES, always, between(700, 999)) == [3, 3]  # outside the interval every scale is 1
     assert count([2.0] * 3, PriorStrength(0.1, "interval", (5.0, 9.0))) == [6, 0]
     assert count(SCALES, always, how="guided") == [5, 5]
-    assert count([1.0, 1.0, 1.0], always, how="guided") == count(SCALES, always, (700, 999), "guided") == [3, 3]
+    assert count([1.0, 1.0, 1.0], always, how="guided") == count(SCALES, always, between(700, 999), "guided") == [3, 3]
     assert count(SCALES, PriorStrength(0.0), how="guided") == [5, 0]
-    composed(base, other, first, TEXTS, NEGATIVES, SCALES, always)(noisy, 600)
+    two(base, other, first, TEXTS, NEGATIVES, SCALES, always)(noisy, 600)
     assert base.asked[-1] == (*TEXTS, "bad", "worse")
     assert other.asked[-1] == tuple(TEXTS[:2])
 
@@ -144,7 +160,7 @@ def test_a_model_of_noise_is_not_asked_where_there_is_more_than_it_knows(predict
     base = Toy(terms(schedule="cosine"), "base")
     other = Toy(terms(schedule="scaled_linear", prediction=prediction), "other")
     first, noisy = inputs()
-    denoise = composed(base, other, first, TEXTS, NEGATIVES, [2.0] * 3, PriorStrength(1.0), "text")
+    denoise = two(base, other, first, TEXTS, NEGATIVES, [2.0] * 3, PriorStrength(1.0), "text")
     denoise(noisy, 999)
     assert sum(map(len, other.asked)) == asked
     denoise(noisy, 600)
@@ -155,8 +171,8 @@ def test_outside_the_interval_the_formula_holds_without_guidance() -> None:
     base, other = Toy(terms(), "base"), Toy(terms(), "other")
     first, noisy = inputs()
     outside, unguided = (
-        composed(base, other, first, TEXTS, NEGATIVES, scales, PriorStrength(0.4), interval=interval)(noisy, 600)
-        for scales, interval in ((SCALES, (0, 500)), ([1.0, 1.0, 1.0], (0, 999)))
+        two(base, other, first, TEXTS, NEGATIVES, scales, PriorStrength(0.4), interval=interval)(noisy, 600)
+        for scales, interval in ((SCALES, between(0, 500)), ([1.0, 1.0, 1.0], EVERYWHERE))
     )
     assert torch.equal(outside, unguided)
 
@@ -168,7 +184,7 @@ def test_one_sampling_may_go_through_the_interval_and_out_of_it(normalisation: s
 
     def fresh() -> Denoise:
         strength = PriorStrength(0.4)
-        return composed(base, other, first, TEXTS, NEGATIVES, SCALES, strength, normalisation, (500, 700))
+        return two(base, other, first, TEXTS, NEGATIVES, SCALES, strength, normalisation, between(500, 700))
 
     again = fresh()
     for timestep in (800, 600, 400, 550):
@@ -180,7 +196,7 @@ def test_a_model_composed_with_itself_is_itself_where_weights_sum_to_one(normali
     base, same = Toy(terms(prediction="v"), "same"), Toy(terms(prediction="v"), "same")
     first, noisy = inputs()
     lone, twice = (
-        composed(base, same, first, TEXTS, [""] * 3, SCALES, PriorStrength(strength), normalisation)(noisy, 600)
+        two(base, same, first, TEXTS, [""] * 3, SCALES, PriorStrength(strength), normalisation)(noisy, 600)
         for strength in (0.0, 3.0)
     )
     assert torch.allclose(lone, twice, atol=1e-5)
@@ -190,28 +206,17 @@ def test_a_flow_can_be_the_other_model() -> None:
     """Its timestep is that of the same noise: with a cosine schedule near the middle, near its own middle."""
     base, flow = Toy(terms(schedule="cosine"), "base"), Toy(Parametrisation("flow", Flow()), "flow")
     first, noisy = inputs()
-    assert bool(composed(base, flow, first, TEXTS, NEGATIVES, SCALES, PriorStrength(0.3))(noisy, 500).isfinite().all())
+    assert bool(two(base, flow, first, TEXTS, NEGATIVES, SCALES, PriorStrength(0.3))(noisy, 500).isfinite().all())
     assert flow.timesteps == [pytest.approx(500, abs=10)]
-
-
-def test_two_latent_spaces_are_refused_and_both_are_named() -> None:
-    first, _ = inputs()
-    models: tuple[VideoScore, VideoScore] = Toy(terms(), "base", "small vae"), Toy(terms(), "other", "large vae")
-    with pytest.raises(CheckpointError, match="autoencoder small vae, model other in that of large vae"):
-        composed(*models, first, TEXTS, NEGATIVES, SCALES, PriorStrength())
-    longer = Toy(terms(), "longer")
-    longer.frames = 16
-    with pytest.raises(CheckpointError, match="model base imagines 2 frames, model longer 16"):
-        composed(Toy(terms(), "base"), longer, first, TEXTS, NEGATIVES, SCALES, PriorStrength())
 
 
 def test_bad_calls_are_refused() -> None:
     first, _ = inputs()
     models = Toy(terms(), "base"), Toy(terms(), "other")
     with pytest.raises(ValueError, match="3 clips need as many texts"):
-        composed(*models, first, TEXTS[:2], NEGATIVES, SCALES, PriorStrength())
+        two(*models, first, TEXTS[:2], NEGATIVES, SCALES, PriorStrength())
     with pytest.raises(ValueError, match="no normalisation 'sum'"):
-        composed(*models, first, TEXTS, NEGATIVES, SCALES, PriorStrength(), "sum")
+        two(*models, first, TEXTS, NEGATIVES, SCALES, PriorStrength(), "sum")
 
 
 def test_strengths_have_the_shapes_they_are_named_after() -> None:

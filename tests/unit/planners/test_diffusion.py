@@ -13,12 +13,11 @@ from planners.diffusion import (
     DiffusionSettings,
     add_noise,
     alphas_cumprod,
-    clip_from_latents,
+    join,
     loss_weights,
     rescale_zero_terminal_snr,
+    split,
     target,
-    to_epsilon,
-    to_x0,
 )
 from planners.parametrisation import Parametrisation
 
@@ -55,8 +54,9 @@ def test_clean_sample_and_noise_are_read_back_from_the_target(seed: int, predict
     timesteps = torch.randint(1, 990, (3,), generator=generator)
     noisy = add_noise(x0, noise, timesteps, bars)
     output = target(x0, noise, timesteps, bars, prediction)
-    assert torch.allclose(to_x0(output, noisy, timesteps, bars, prediction), x0, atol=1e-8)
-    assert torch.allclose(to_epsilon(output, noisy, timesteps, bars, prediction), noise, atol=1e-8)
+    signal, sigma = bars[timesteps].sqrt()[:, None, None], (1 - bars[timesteps]).sqrt()[:, None, None]
+    for found, meant in zip(split(prediction, output, noisy, signal, sigma), (x0, noise), strict=True):
+        assert torch.allclose(found, meant, atol=1e-8)
 
 
 def test_at_zero_snr_nothing_of_the_sample_is_left() -> None:
@@ -74,13 +74,11 @@ def test_min_snr_weights_mean_the_same_in_every_prediction(gamma: float) -> None
     bars = alphas_cumprod(DiffusionSettings()).double()
     x0, noise, wrong = (torch.randn(3, 6, dtype=torch.float64) for _ in range(3))
     noisy = add_noise(x0, noise, timesteps, bars)
+    levels = bars[timesteps].sqrt()[:, None], (1 - bars[timesteps]).sqrt()[:, None]
     costs = []
     for prediction in PREDICTIONS:
         weights = loss_weights(timesteps, bars, DiffusionSettings(prediction=prediction, min_snr_gamma=gamma))
-        answer = {"x0": wrong, "epsilon": to_epsilon(wrong, noisy, timesteps, bars, "x0")}.get(prediction)
-        if answer is None:
-            epsilon = to_epsilon(wrong, noisy, timesteps, bars, "x0")
-            answer = target(wrong, epsilon, timesteps, bars, "v")
+        answer = join(prediction, *split("x0", wrong, noisy, *levels), *levels)
         error = (answer - target(x0, noise, timesteps, bars, prediction)).square().mean(1)
         costs.append(error * weights)
     assert torch.allclose(costs[0], costs[1])
@@ -97,11 +95,11 @@ def test_min_snr_caps_the_weight_of_clean_samples() -> None:
 
 @pytest.mark.parametrize("delta", [False, True])
 def test_clip_and_latents_are_inverse(delta: bool) -> None:
-    chosen = DiffusionSettings(delta=delta, scale=2.5)
+    terms = Parametrisation.of(DiffusionSettings(delta=delta, scale=2.5))
     latents, first = torch.randn(2, 3, 4, 5, 5), torch.randn(2, 4, 5, 5)
-    clip = clip_from_latents(latents, first, chosen)
-    assert torch.allclose(Parametrisation.of(chosen).latents(clip, first), latents, atol=1e-6)
-    still = clip_from_latents(first[:, None].expand(2, 3, 4, 5, 5), first, chosen)
+    clip = terms.clip(latents, first)
+    assert torch.allclose(terms.latents(clip, first), latents, atol=1e-6)
+    still = terms.clip(first[:, None].expand(2, 3, 4, 5, 5), first)
     assert bool((still == 0).all()) == delta
 
 

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planners.adapted import AdaptedPlanner
-from planners.compose import PriorStrength, alone, composed
+from planners.compose import PriorStrength, composed
 from planners.denoisers import StackedUNet
 from planners.diffusion import DiffusionSettings
 from planners.diffusion_training import train_planner
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Discrete, Parametrisation
-from planners.samplers import build_scheduler_for, draw_noise, plan_generators, sample
-from planners.scores import Retold, VideoScore
+from planners.samplers import draw_noise, plan_generators, sample
+from planners.scores import ClipDenoiser, VideoScore
 from robot.core.data import SamplerSettings
 from robot.core.errors import CheckpointError
 from robot.core.training import TrainingSettings
@@ -226,12 +226,13 @@ def test_stepped_by_diffusers_it_gives_the_pipeline_s_own_latents(score: Any, au
     first = autoencoder.encode(torch.from_numpy(pictures(2)))
     assert torch.allclose(wanted[:, 0], first, atol=1e-5)
     noisy = replayed_noise([3, 4])
-    denoise = alone(score, first, TEXTS, NEGATIVES, [SCALE] * 2)
+    denoise = composed(ClipDenoiser(score, first), None, TEXTS, NEGATIVES, [SCALE] * 2)
     scheduler = pipeline.scheduler.from_config(pipeline.scheduler.config)
     scheduler.set_timesteps(timesteps=pipeline.scheduler.timesteps.tolist(), sigmas=sigmas_before_shift(), mu=shift())
     assert torch.allclose(scheduler.sigmas, pipeline.scheduler.sigmas)
     for timestep in scheduler.timesteps:
-        noisy = scheduler.step(denoise(noisy, float(timestep)), timestep, noisy, return_dict=False)[0]  # type: ignore[arg-type]
+        velocity = denoise(noisy, score.parametrisation.schedule.log_snr(float(timestep)))
+        noisy = scheduler.step(velocity, timestep, noisy, return_dict=False)[0]
     assert torch.allclose(noisy, wanted[:, 1:], atol=1e-4)
 
 
@@ -258,7 +259,7 @@ def shift() -> float:
 def test_through_our_own_sampler_with_strength_0_it_gives_the_pipeline_s_own_latents(
     score: Any, autoencoder: Any, in_domain: LatentVideoPlanner, pipeline: Any
 ) -> None:
-    """DDIM at a flow's noise levels takes the flow's own steps, whatever terms the flow is retold in."""
+    """DDIM at a flow's noise levels takes the flow's own steps, whatever terms the flow is asked in."""
     first = autoencoder.encode(torch.from_numpy(pictures(2)))
     shape = (2, FRAMES, *first.shape[1:])
     noise = draw_noise(shape, plan_generators([3, 4]), torch.device("cpu"))
@@ -266,10 +267,10 @@ def test_through_our_own_sampler_with_strength_0_it_gives_the_pipeline_s_own_lat
     wanted = run_pipeline(pipeline, latents=whole.permute(0, 1, 3, 4, 2).flatten(1, 3))
     sigmas = pipeline.scheduler.sigmas[:-1].double().flip(0)
     bars = (1 - sigmas).square() / ((1 - sigmas).square() + sigmas.square())
-    retold = Retold(score, Parametrisation("v", Discrete(bars)))
-    denoise = composed(retold, in_domain.score, first, TEXTS, NEGATIVES, [SCALE] * 2, PriorStrength(0.0))
-    scheduler = build_scheduler_for(bars, "v", SamplerSettings(steps=STEPS))
-    found = sample(denoise, shape, scheduler, plan_generators([3, 4]))
+    terms = Parametrisation("v", Discrete(bars))
+    flow, other = ClipDenoiser(score, first, terms), ClipDenoiser(in_domain, first, terms)
+    denoise = composed(flow, other, TEXTS, NEGATIVES, [SCALE] * 2, PriorStrength(0.0))
+    found = sample(denoise, terms, shape, [3, 4], SamplerSettings(steps=STEPS))
     assert torch.allclose(found, wanted[:, 1:], atol=3e-3)
 
 

@@ -9,16 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners.compose import alone
-from planners.parametrisation import Predict
-from planners.samplers import Denoise
-from planners.scores import VideoScore
+from planners.compose import Denoise, composed
+from planners.diffusion import DiffusionSettings
+from planners.parametrisation import Parametrisation
+from planners.scores import ClipDenoiser, Predict, VideoScore
 
+TERMS = Parametrisation.of(DiffusionSettings())
 TEXTS, NEGATIVES = ["push", "pull it", "go"], ["", "not so", "badly done"]
 
 
 class Recorder:
     """Answer with a number per text and remember how large the batches were; of a model, what guidance asks for."""
+
+    parametrisation = TERMS
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -36,8 +39,9 @@ class Recorder:
 def guided(
     model: Recorder, first: Tensor, scales: list[float], negatives: Sequence[str] = NEGATIVES, **options: Any
 ) -> Denoise:
-    count = len(first)
-    return alone(cast(VideoScore, model), first, TEXTS[:count], negatives[:count], scales, **options)
+    count, denoiser = len(first), ClipDenoiser(cast(VideoScore, model), first)
+    denoise = composed(denoiser, None, TEXTS[:count], negatives[:count], scales, **options)
+    return lambda noisy, timestep: denoise(noisy, TERMS.schedule.log_snr(timestep))
 
 
 def inputs(count: int) -> tuple[Tensor, Tensor]:
@@ -81,7 +85,8 @@ def test_a_negative_text_that_says_the_same_changes_nothing() -> None:
 
 def test_outside_the_interval_there_is_no_guidance() -> None:
     model, (first, latents) = Recorder(), inputs(2)
-    denoise = guided(model, first, [2.0, 2.0], interval=(300, 600))
+    interval = TERMS.schedule.log_snr(600), TERMS.schedule.log_snr(300)
+    denoise = guided(model, first, [2.0, 2.0], interval=interval)
     for timestep in (299, 300, 600, 601):
         denoise(latents, timestep)
     assert model.batches == [2, 4, 4, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from planners.diffusion import SCHEDULES, DiffusionSettings, alphas_cumprod
-from planners.parametrisation import KINDS, Discrete, Flow, Parametrisation, asked_in
+from planners.parametrisation import KINDS, Discrete, Flow, Parametrisation
+from planners.scores import ClipDenoiser, Predict
 
 SCALES = st.floats(0.7, 1.5)  # such that no schedule ends before the noise asked about
 
@@ -46,6 +48,26 @@ class Gaussian:
         return own.join(x0, (noisy - a * x0) / s, log_snr)
 
 
+class Model:
+    """A model of one function. A `VideoScore`."""
+
+    identity, latent_space, frames = "model", "space", None
+
+    def __init__(self, predict: Predict, own: Parametrisation) -> None:
+        self.predict, self.parametrisation = predict, own
+
+    def conditioned(self, first_BCHW: Tensor, texts: Sequence[str]) -> Predict:
+        return self.predict
+
+
+def ask(
+    predict: Predict, theirs: Parametrisation, ours: Parametrisation, first: Tensor, noisy: Tensor, log_snr: float
+) -> Tensor:
+    """Return what a model predicts in our terms about a batch of clips, each with the empty text."""
+    every = range(len(first))
+    return ClipDenoiser(Model(predict, theirs), first, ours)(noisy, log_snr, every, [""] * len(every))
+
+
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
@@ -60,11 +82,9 @@ def test_the_same_model_in_other_terms_finds_the_same_noise(
     latents, noise = mean + 0.7 * normal(generator, *mean.shape), normal(generator, *mean.shape)
     a, s = ours.schedule.factors(log_snr)
     noisy = a * ours.scale * (latents - ours.delta * first[:, None]) + s * noise
-    own = asked_in(Gaussian(ours, first, mean, 0.7), ours, ours, first)
-    other = asked_in(Gaussian(theirs, first, mean, 0.7), theirs, ours, first)
-    for mine, found in zip(own.split(noisy, log_snr), other.split(noisy, log_snr), strict=True):
-        assert torch.allclose(mine, found, atol=1e-6)
-    assert torch.allclose(own(noisy, log_snr), other(noisy, log_snr), atol=1e-5)
+    own = ask(Gaussian(ours, first, mean, 0.7), ours, ours, first, noisy, log_snr)
+    other = ask(Gaussian(theirs, first, mean, 0.7), theirs, ours, first, noisy, log_snr)
+    assert torch.allclose(own, other, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,7 +148,8 @@ def test_beyond_a_schedule_s_ends_its_ends_are_asked_and_nothing_overflows(log_s
 
     ours, theirs = terms("v", "cosine", 2.0, True), terms("v", "linear")
     first, noisy = torch.randn(1, 3, 4, 4), torch.randn(1, 2, 3, 4, 4)
-    assert bool(asked_in(predict, theirs, ours, first)(noisy, max(-40.0, min(40.0, log_snr))).isfinite().all())
+    found = ask(predict, theirs, ours, first, noisy, max(-40.0, min(40.0, log_snr)))
+    assert bool(found.isfinite().all())
     assert asked == [end]
 
 
@@ -136,8 +157,30 @@ def test_with_no_signal_at_all_there_is_still_an_answer() -> None:
     """A schedule that ends in pure noise (ᾱ = 0) is asked there as the noisiest clip float64 can hold."""
     ours = Parametrisation.of(DiffusionSettings(zero_terminal_snr=True))
     first, noisy = torch.randn(1, 3, 4, 4), torch.randn(1, 2, 3, 4, 4)
-    translated = asked_in(lambda noisy, _: 0.5 * noisy, terms("v", "linear"), ours, first)
-    assert bool(translated(noisy, ours.schedule.log_snr(999)).isfinite().all())
+    found = ask(lambda noisy, _: 0.5 * noisy, terms("v", "linear"), ours, first, noisy, ours.schedule.log_snr(999))
+    assert bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_model_in_its_own_terms_is_asked_at_its_own_timesteps_and_passed_through(
+    schedule: str, zero: bool, whole: bool
+) -> None:
+    settings = DiffusionSettings(schedule=schedule, zero_terminal_snr=zero, scale=1.3)
+    own, again = Parametrisation.of(settings, whole), Parametrisation.of(settings, whole)
+    assert own == again and hash(own) == hash(again)
+    assert own != terms("v", schedule) and own != Parametrisation.of(DiffusionSettings(schedule, timesteps=500))
+    assert [own.schedule.timestep(own.schedule.log_snr(at)) for at in range(1000)] == list(range(1000))
+    asked: list[float] = []
+
+    def predict(noisy: Tensor, timestep: float) -> Tensor:
+        asked.append(timestep)
+        return noisy * 0.37
+
+    first, noisy = torch.randn(1, 3, 4, 4), torch.randn(1, 2, 3, 4, 4)
+    assert torch.equal(ask(predict, own, again, first, noisy, own.schedule.log_snr(613)), noisy * 0.37)
+    assert asked == [613] and isinstance(asked[0], int)
 
 
 @pytest.mark.parametrize(

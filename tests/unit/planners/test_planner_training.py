@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from planners.diffusion import PREDICTIONS, DiffusionSettings, alphas_cumprod, clip_from_latents
+from planners.diffusion import PREDICTIONS, DiffusionSettings, alphas_cumprod
 from planners.diffusion_training import DenoisingLoss, train_planner
 from planners.latent_video import LatentVideoPlanner
+from planners.parametrisation import Parametrisation
 from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler
 from robot.core.data import SamplerSettings
 from robot.core.errors import NotFiniteError
@@ -78,7 +79,7 @@ def test_a_perfect_denoiser_has_no_loss_and_timesteps_are_spread(prediction: str
         "known": torch.ones(10, 3, dtype=torch.bool),
         "text": torch.zeros(10, dtype=torch.long),
     }
-    perfect = Perfect(clip_from_latents(batch["future"], batch["first"], diffusion), diffusion)
+    perfect = Perfect(Parametrisation.of(diffusion).clip(batch["future"], batch["first"]), diffusion)
     loss, _ = DenoisingLoss(*text_encoder.encode([""]), diffusion)(perfect, batch, generator)
     assert float(loss) < 1e-3
     assert sorted((perfect.timesteps[0] // 100).tolist()) == list(range(10))
@@ -92,10 +93,10 @@ def test_frames_past_an_episodes_end_are_asked_nothing(text_encoder: Any) -> Non
         "known": torch.tensor([[True, True, False]] * 9 + [[False] * 3]),
         "text": torch.zeros(10, dtype=torch.long),
     }
-    lossy = Perfect(clip_from_latents(batch["future"], batch["first"], diffusion), diffusion)
+    lossy = Perfect(Parametrisation.of(diffusion).clip(batch["future"], batch["first"]), diffusion)
     lossy.clip[:, 2] += 100.0
     loss, _ = DenoisingLoss(*text_encoder.encode([""]), diffusion)(lossy, batch, torch.Generator().manual_seed(0))
-    clean = Perfect(clip_from_latents(batch["future"], batch["first"], diffusion), diffusion)
+    clean = Perfect(Parametrisation.of(diffusion).clip(batch["future"], batch["first"]), diffusion)
     same, _ = DenoisingLoss(*text_encoder.encode([""]), diffusion)(clean, batch, torch.Generator().manual_seed(0))
     assert float(loss) == pytest.approx(float(same), abs=1e-3)
 

@@ -32,7 +32,7 @@ def adapted(make_denoiser: Any, autoencoder: Any, text_encoder: Any) -> AdaptedP
         )
         for seed in (0, 1)
     )
-    return AdaptedPlanner(in_domain, general.score, "pa", PriorStrength(1.0))
+    return AdaptedPlanner(in_domain, general, "pa", PriorStrength(1.0))
 
 
 def test_a_plan_is_drawn_by_whom_the_clock_says(adapted: AdaptedPlanner, make_observation: Any) -> None:

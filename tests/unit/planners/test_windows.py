@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler, clip_spread
+from planners.windows import LatentCache, LatentEpisode, Source, WindowSampler, clip_spread, encode_frames
+from robot.episodes.store import EpisodeStore, StoredEpisodes
 
 
 def counting(length: int, instruction: str, start: int = 0) -> LatentEpisode:
@@ -157,6 +159,31 @@ def test_an_id_used_again_for_other_frames_reads_nothing_stale(
         LatentCache(again, folder=tmp_path).get(renamed).latents, LatentCache(autoencoder).get(second).latents
     )
     assert again.frames == 0
+
+
+def test_recorded_frames_are_not_decoded_where_their_latents_are_there(
+    tmp_path: Path, autoencoder: Any, make_episode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EpisodeStore(tmp_path / "store")
+    for seed in range(2):
+        store.add(make_episode(seed=seed, length=5), episode_id=f"e{seed}")
+    episodes = StoredEpisodes(store, store.ids())
+    first = LatentCache(autoencoder, folder=tmp_path / "latents").get_all(episodes)
+    for name, one in zip(store.ids(), first, strict=True):
+        assert np.array_equal(one.latents, encode_frames(autoencoder, store.load(name).frames["corner2"]))
+
+    def no_video(*_: object) -> None:
+        raise AssertionError("a video was decoded")
+
+    monkeypatch.setattr("robot.episodes.store.read_video", no_video)
+    again = LatentCache(autoencoder, folder=tmp_path / "latents").get_all(episodes)
+    assert all(np.array_equal(one.latents, other.latents) for one, other in zip(first, again, strict=True))
+    monkeypatch.undo()
+    shutil.rmtree(store.path("e0"))  # and recorded anew, under its old id
+    store.add(make_episode(seed=7, length=5), episode_id="e0")
+    anew = LatentCache(autoencoder, folder=tmp_path / "latents").get(episodes[0])
+    assert np.array_equal(anew.latents, encode_frames(autoencoder, store.load("e0").frames["corner2"]))
+    assert not np.array_equal(anew.latents, first[0].latents)
 
 
 def test_a_damaged_cache_file_is_written_anew(tmp_path: Path, autoencoder: Any, make_episode: Any) -> None:

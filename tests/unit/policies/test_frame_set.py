@@ -1,5 +1,6 @@
 """Laws of the frames kept in memory: labels stay beside their frames, episodes are never mixed up."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from policies.frame_set import FrameSet, draw_indices, gather_frames, join_frames, project_to_picture
 from robot.core.data import Episode, Outcome
+from tests.fakes import SPEC
 
 
 def episode(steps: int, seed: int, size: int = 32) -> Episode:
@@ -73,6 +75,20 @@ def test_gathering_uses_the_projection_and_reconstructions() -> None:
     )
     np.testing.assert_allclose(gathered.pixels, recorded.proprio[:, :2] * 20 / 32, atol=1e-6)
     assert not gathered.frames.any()
+
+
+def test_each_episode_says_where_its_camera_was_and_one_that_does_not_is_told() -> None:
+    matrix = np.array([[20.0, 0, 0, 0], [0, 20, 0, 0], [0, 0, 0, 1]])
+    camera = next(iter(episode(3, 0).frames))
+    own = [
+        dataclasses.replace(episode(3, seed), spec=dataclasses.replace(SPEC, camera_matrices={camera: scale @ matrix}))
+        for seed, scale in ((0, np.diag([0.5, 1, 1])), (1, np.eye(3)))
+    ]
+    silent = dataclasses.replace(episode(3, 2), spec=None)
+    gathered = gather_frames([*own, silent], camera=camera, size=32, world_to_image=np.diag([2.0, 2, 1]) @ matrix)
+    for number, (one, scale) in enumerate(zip([*own, silent], ([0.5, 1], [1, 1], [2, 2]), strict=True)):
+        expected = np.clip(one.proprio[:, :2] * 20 / 32 * scale, 0, 1)
+        np.testing.assert_allclose(gathered.pixels[gathered.episodes == number], expected, atol=1e-6)
 
 
 def test_bad_episodes_are_refused() -> None:

@@ -51,7 +51,12 @@ def plan(poses: list[list[float]], stride_s: float = 0.05, size: int = 8) -> Vid
 
 
 def tracker(**overrides: object) -> PoseTracking:
-    arguments: dict[str, object] = {"calibration": 0.0, "median": False, "precision": "float32"} | overrides
+    arguments: dict[str, object] = {
+        "calibration": 0.0,
+        "lead_s": 0.0,
+        "median": False,
+        "precision": "float32",
+    } | overrides
     return PoseTracking(PixelReader(), **arguments)  # type: ignore[arg-type]
 
 
@@ -210,7 +215,7 @@ def test_a_plan_of_another_stride_is_followed_at_its_own_pace() -> None:
     slow = plan([[0.5] * 4] * 2, stride_s=0.1)
     assert tracker().begin(start, [slow])[0].stride == 4  # type: ignore[attr-defined]
     assert tracker(frames_stride=3).begin(start, [slow])[0].stride == 3  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="whole steps"):
+    with pytest.raises(ValueError, match="whole number of steps"):
         tracker().begin(start, [plan([[0.5] * 4], stride_s=0.03)])
 
 

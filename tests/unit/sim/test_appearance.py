@@ -31,7 +31,7 @@ def shared() -> Iterator[MetaWorldRobot]:
 @pytest.fixture
 def robot(shared: MetaWorldRobot) -> MetaWorldRobot:
     shared.look_from(CAMERAS)
-    shared.wear(None)
+    shared.set_appearance(None)
     shared.reset(5)
     return shared
 
@@ -49,7 +49,7 @@ def model_bytes(robot: MetaWorldRobot) -> dict[str, bytes]:
 
 def test_strength_nought_is_the_scene_s_own_look_to_the_last_bit(robot: MetaWorldRobot) -> None:
     own, before = robot.observe(), model_bytes(robot)
-    robot.wear(Appearance(3, 0.0))
+    robot.set_appearance(Appearance(3, 0.0))
     assert model_bytes(robot) == before
     for camera in CAMERAS:
         assert not differ(robot.observe(), own, camera)
@@ -57,13 +57,13 @@ def test_strength_nought_is_the_scene_s_own_look_to_the_last_bit(robot: MetaWorl
 
 def test_only_looks_change_in_the_model_and_all_of_it_comes_back(robot: MetaWorldRobot) -> None:
     own, before = robot.observe(), model_bytes(robot)
-    robot.wear(STRONG)
+    robot.set_appearance(STRONG)
     after = model_bytes(robot)
     changed = {name for name in before if before[name] != after[name]}
     assert {"geom_rgba", "mat_rgba", "light_dir", "light_diffuse", "cam_pos", "cam_quat"} <= changed
     assert all(name.startswith(("geom_rgba", "mat_", "light_", "cam_")) for name in changed)
     assert differ(robot.observe(), own)
-    robot.wear(None)
+    robot.set_appearance(None)
     assert model_bytes(robot) == before
     assert not differ(robot.observe(), own)
 
@@ -72,7 +72,7 @@ def test_physics_does_not_notice(robot: MetaWorldRobot, random_actions: Draw) ->
     actions = random_actions(12, 0)
 
     def states(change: Callable[[int], None]) -> list[np.ndarray]:
-        robot.wear(None)
+        robot.set_appearance(None)
         robot.reset(7)
         found = []
         for step, action in enumerate(actions):
@@ -82,16 +82,16 @@ def test_physics_does_not_notice(robot: MetaWorldRobot, random_actions: Draw) ->
         return found
 
     plain = states(lambda step: None)
-    dressed = states(lambda step: robot.wear(Appearance(step, 1.0)))
+    dressed = states(lambda step: robot.set_appearance(Appearance(step, 1.0)))
     np.testing.assert_array_equal(plain, dressed)
 
 
 def test_a_seed_fixes_the_look_whatever_was_worn_before(robot: MetaWorldRobot) -> None:
-    robot.wear(STRONG)
+    robot.set_appearance(STRONG)
     first = robot.observe()
-    robot.wear(Appearance(4, 0.7))
+    robot.set_appearance(Appearance(4, 0.7))
     assert differ(robot.observe(), first)
-    robot.wear(STRONG)
+    robot.set_appearance(STRONG)
     for camera in CAMERAS:
         assert not differ(robot.observe(), first, camera)
 
@@ -100,14 +100,14 @@ def test_more_strength_is_further_from_the_scene_s_own_look(robot: MetaWorldRobo
     own = robot.observe().images["corner2"].astype(int)
     distances = []
     for strength in (0.1, 0.4, 1.0):
-        robot.wear(Appearance(3, strength, displaced=()))
+        robot.set_appearance(Appearance(3, strength, displaced=()))
         distances.append(np.abs(robot.observe().images["corner2"] - own).mean())
     assert 0 < distances[0] < distances[1] < distances[2]
 
 
 def test_only_the_cameras_named_are_displaced_and_their_matrices_follow(robot: MetaWorldRobot) -> None:
     before = robot.spec.camera_matrices
-    robot.wear(Appearance(3, 1.0, displaced=("corner4",)))
+    robot.set_appearance(Appearance(3, 1.0, displaced=("corner4",)))
     after = robot.spec.camera_matrices
     np.testing.assert_array_equal(after["corner2"], before["corner2"])
     assert not np.allclose(after["corner4"], before["corner4"])
@@ -124,17 +124,17 @@ def test_the_kept_scenery_is_drawn_in_the_clothes_of_the_day(robot: MetaWorldRob
     full.show_sites(True)
     try:
         for seed in range(3):
-            robot.wear(Appearance(seed, 1.0))
+            robot.set_appearance(Appearance(seed, 1.0))
             for camera in CAMERAS:
                 expected = full.render(data, camera, upside_down=True)
                 np.testing.assert_array_equal(robot.observe().images[camera], expected)
-        robot.wear(None)
+        robot.set_appearance(None)
         own = robot.observe()
         model.vis.headlight.diffuse[:] *= 0.5  # light that no field of its own model array holds
         assert differ(robot.observe(), own)
     finally:
         full.close()
-        robot.wear(None)
+        robot.set_appearance(None)
 
 
 def test_objects_keep_their_materials_colours(robot: MetaWorldRobot) -> None:
@@ -142,7 +142,7 @@ def test_objects_keep_their_materials_colours(robot: MetaWorldRobot) -> None:
     model = robot.scene[0]
     default = (model.geom_matid >= 0) & (model.geom_rgba == 0.5 * np.array([1, 1, 1, 2])).all(1)
     assert default.any()
-    robot.wear(STRONG)
+    robot.set_appearance(STRONG)
     np.testing.assert_array_equal(model.geom_rgba[default], 0.5 * np.tile([1, 1, 1, 2], (default.sum(), 1)))
 
 
@@ -156,7 +156,7 @@ def test_a_camera_that_is_not_there_or_moves_cannot_be_displaced(robot: MetaWorl
     before = model_bytes(robot)
     for name in ("corner9", "gripperPOV"):
         with pytest.raises(ValueError, match=f"no camera '{name}' that stands still; there are topview, corner"):
-            robot.wear(Appearance(0, 1.0, displaced=(name,)))
+            robot.set_appearance(Appearance(0, 1.0, displaced=(name,)))
         assert model_bytes(robot) == before
     with pytest.raises(UnknownNameError, match="corner9"):
         robot.look_from(("corner9",))

@@ -14,7 +14,7 @@ from robot.core.errors import SailError, UnknownNameError
 from robot.rollouts.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
 from sim.metaworld import MetaWorldRobot
 from sim.pool import THREAD_VARIABLES, MetaWorldPool
-from tests.fakes import ToyInverseDynamics, ToyPlanner
+from tests.fakes import ToyInverseDynamics, toy_policy
 
 Make = Callable[..., MetaWorldRobot]
 Draw = Callable[[int, int], list[Action]]
@@ -112,13 +112,13 @@ def test_an_attempt_whose_worker_is_killed_comes_out_as_if_nothing_had_happened(
             return [Action(np.array([handle, 0.0, 0.0, 0.0], np.float32)) for handle in handles]
 
     attempts = [Attempt(seed, TASK, "close the drawer") for seed in range(3)]
-    settings = RolloutSettings(max_steps=16, execute_frames=2)
+    settings = RolloutSettings(max_steps=16)
     outcomes = []
     for kill in (False, True):
         timings = RolloutTimings()
         with MetaWorldPool(TASK, size=2, workers=2, image_size=16) as pool:
-            ids = Killer(pool if kill else None)
-            episodes = rollout(pool, ToyPlanner({}), ids, attempts, settings, timings=timings)
+            policy = toy_policy(None, Killer(pool if kill else None), execute_frames=2)
+            episodes = rollout(pool, policy, attempts, settings, timings=timings)
         assert timings.retries == int(kill)
         outcomes.append([(episode.outcome, episode.states.tolist()) for episode in episodes])  # type: ignore[union-attr]
     assert outcomes[0] == outcomes[1]

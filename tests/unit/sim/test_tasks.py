@@ -84,6 +84,18 @@ def test_a_selection_names_groups_or_tasks() -> None:
         tasks_of("unsee")
 
 
+def test_groups_and_names_mix_and_each_task_comes_once() -> None:
+    assert tasks_of("seen,general") == (*SEEN, *GENERAL)
+    assert tasks_of("door-close, tuning,door-lock,unseen") == (
+        "door-close",
+        *TUNING,
+        *(task for task in UNSEEN if task != "door-close"),
+    )
+    assert tasks_of("all,seen") == tuple(INSTRUCTIONS)
+    with pytest.raises(UnknownNameError, match=r"no task 'sene'.*Did you mean seen"):
+        tasks_of("unseen,sene")
+
+
 def test_a_selection_of_nothing_is_refused() -> None:
     with pytest.raises(UnknownNameError):
         tasks_of(" , ")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from hardware.arms.franka import FrankaArm
-from hardware.server.rulings import Command, Decision
 from hardware.server.safety import Governor
+from hardware.wire.commands import Command, Decision
 from robot.core.errors import SailError
 from robot.core.joints import Joints, JointState
 from tests.doubles import franky
@@ -132,8 +132,8 @@ def test_one_closing_command_led_in_by_the_governor_is_one_grasp(arm: franky._Ar
     assert governor.arm(now_s, measured) == ""
     shut = np.clip(measured.position, governor.low, governor.high)
     shut[-1] = 0.0
-    ruling = governor.offer(Command(0, np.array([now_s + 0.1]), shut[None]), now_s)
-    assert ruling.decision is not Decision.REJECT
+    result = governor.offer(Command(0, np.array([now_s + 0.1]), shut[None]), now_s)
+    assert result.decision is not Decision.REJECT
     for _ in range(int(0.8 / governor.period_s)):
         now_s += governor.period_s
         governor.beat(now_s)

@@ -17,9 +17,9 @@ from hardware.arms.kinematic import KinematicArm, PaintedCamera, cartesian
 from hardware.client.actions import Displacement, JointPositions
 from hardware.client.client import ArmRefusedError
 from hardware.client.remote import RemoteRobot, StaleError, StoppedError
-from hardware.server.rulings import Decision
 from hardware.server.server import ArmServer
 from hardware.wire.clocks import now
+from hardware.wire.commands import Decision
 from hardware.wire.reports import Welcome
 from robot.core.data import Action, FloatArray
 from robot.core.errors import SailError
@@ -92,20 +92,24 @@ def test_a_person_s_stop_ends_the_attempt_and_a_reset_does_not_clear_it() -> Non
 
 def test_actions_follow_each_other_without_a_stop_between() -> None:
     arm = KinematicArm()
-    with served(arm) as server, remote(server) as robot:
-        robot.reset(0)
-        began = server.record.ticks
-        for _ in range(14):
-            robot.act(RIGHT)
-        until(lambda: server.governor.at_rest)
-        rows = server.record.rows()[began:]
-    assert arm.position[0] == pytest.approx(0.28, abs=1e-9)
-    sent = rows[rows[:, 4] > 0][:, 6:10]
-    check_limits(sent, arm.description, server.governor.period_s)
+    with served(arm) as server, remote(server, rate_hz=10.0) as robot:
+        for _ in range(10):  # nobody can say so of actions that came late, as on a busy machine
+            robot.reset(0)
+            began, late = server.record.ticks, robot.starved
+            for _ in range(14):
+                robot.act(RIGHT)
+            until(lambda: server.governor.at_rest)
+            rows = server.record.rows()[began:]
+            assert arm.position[0] == pytest.approx(0.28, abs=1e-9)
+            sent = rows[rows[:, 4] > 0][:, 6:10]
+            check_limits(sent, arm.description, server.governor.period_s)
+            if robot.starved == late:
+                break
+        else:
+            pytest.fail("Every time an action came late.")
+    # Once under way the arm stays so, though each action on its own would end in a stop.
     moving = np.flatnonzero(np.diff(sent[:, 0]) > 0)
-    # Once under way the arm stays so, though each action on its own would end in a stop. Nobody can say so of actions
-    # that came late.
-    assert robot.starved > 0 or np.mean(np.diff(sent[moving[0] : moving[-1], 0]) > 0.1 * server.governor.period_s) > 0.7
+    assert np.mean(np.diff(sent[moving[0] : moving[-1], 0]) > 0.1 * server.governor.period_s) > 0.7
 
 
 def test_a_displacement_into_the_wall_says_what_was_sent() -> None:
@@ -163,8 +167,8 @@ def test_a_chunk_is_submitted_without_waiting_and_actions_go_on_from_its_end() -
         robot.reset(0)
         goal = np.add(arm.description.home, [0.05, 0.0, 0.0, 0.0])
         began_s = now()
-        ruling = robot.submit(now() + np.array([0.5]), goal[None], seen_s=now())
-        assert ruling.decision is Decision.PASS and now() - began_s < 0.5
+        result = robot.submit(now() + np.array([0.5]), goal[None], seen_s=now())
+        assert result.decision is Decision.PASS and now() - began_s < 0.5
         until(lambda: server.governor.at_rest)
         robot.act(RIGHT)
         until(lambda: server.governor.at_rest)

@@ -14,9 +14,10 @@ import zmq
 from hardware.arms.kinematic import KinematicArm
 from hardware.server.command_log import STRANGERS_A_SECOND, CommandLog
 from hardware.server.doors import Door
-from hardware.server.rulings import Command, Decision, Ruling, rejected
 from hardware.server.server import ArmServer
+from hardware.server.validation import rejected
 from hardware.wire.clocks import now
+from hardware.wire.commands import Command, CommandResult, Decision
 from hardware.wire.messages import Message, pack, unpack
 from robot.core.errors import SailError
 from tests.unit.hardware.serving import armed, served
@@ -26,8 +27,8 @@ def command(number: int, value: float = 0.1) -> Command:
     return Command(number, np.array([1.0, 2.0]), np.full((2, 4), value))
 
 
-def ruling(asked: Command) -> Ruling:
-    return Ruling(asked.sequence, Decision.PASS, (), asked.positions)
+def result(asked: Command) -> CommandResult:
+    return CommandResult(asked.sequence, Decision.PASS, (), asked.positions)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -40,7 +41,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def test_what_is_not_finite_is_null_and_every_line_is_json(tmp_path: Path) -> None:
     log = CommandLog(tmp_path / "log.jsonl")
     log.add(1.0, "driver", command(1, np.nan), rejected(command(1), "not finite"))
-    log.add(2.0, "driver", command(2, -np.inf), ruling(command(2)))
+    log.add(2.0, "driver", command(2, -np.inf), result(command(2)))
     log.close()
     first, second = lines_of(tmp_path / "log.jsonl")
     assert first["asked"] == second["asked"] == [[None] * 4] * 2
@@ -52,7 +53,7 @@ def test_its_files_stay_below_the_limit_and_the_newest_lines_are_kept(tmp_path: 
     for run in range(2):
         log = CommandLog(path, limit_bytes=20_000)
         for number in range(200):
-            log.add(1.0, "driver", command(1000 * run + number), ruling(command(1000 * run + number)))
+            log.add(1.0, "driver", command(1000 * run + number), result(command(1000 * run + number)))
             log.flush()
         log.close()
     assert {one.name for one in tmp_path.iterdir()} == {"log.jsonl", "log.1.jsonl"}

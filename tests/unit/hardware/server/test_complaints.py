@@ -11,8 +11,8 @@ import pytest
 
 from hardware.arms.kinematic import KinematicArm
 from hardware.server.complaints import MOST_WAITING, Complaints
-from hardware.server.safety import State
 from hardware.wire.clocks import now
+from hardware.wire.states import State
 from robot.core.errors import SailError
 from robot.core.joints import Joints, JointState
 from tests.unit.hardware.serving import armed, served, until

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zmq
+import zmq.auth
 
 from hardware.arms.kinematic import cartesian
 from hardware.client.known_arms import KnownArms
@@ -24,6 +26,7 @@ from hardware.wire.clocks import ClockOffset
 from hardware.wire.keys import (
     READ_EVERY_S,
     AuthorisedClients,
+    KeyPair,
     authorised_clients,
     client_keys,
     load_pair,
@@ -107,7 +110,8 @@ def test_an_arm_is_remembered_and_another_at_its_address_refused(tmp_path: Path)
 
 def test_keys_are_read_back_and_the_secret_is_the_owner_s_alone(tmp_path: Path) -> None:
     public, secret = make_keys(tmp_path / "keys", "laptop")
-    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600 and stat.S_IMODE(public.stat().st_mode) == 0o644
+    assert {path.name for path in (tmp_path / "keys").iterdir()} == {"laptop.key", "laptop.key_secret"}
     pair = load_pair(secret)
     assert pair.public == load_public(public) and len(pair.secret) == 40
     assert b"secret" not in public.read_bytes()
@@ -117,6 +121,29 @@ def test_keys_are_read_back_and_the_secret_is_the_owner_s_alone(tmp_path: Path) 
     os.chmod(secret, 0o644)
     with pytest.raises(SailError, match="chmod 600"):
         load_pair(secret)
+
+
+def test_nobody_else_can_read_a_secret_key_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+    real = zmq.auth.create_certificates
+
+    def watched(folder: str, name: str) -> tuple[str, str]:
+        modes.append(stat.S_IMODE(Path(folder).stat().st_mode))
+        return real(folder, name)
+
+    monkeypatch.setattr(keys, "create_certificates", watched)
+    make_keys(tmp_path, "laptop")
+    assert modes == [0o700]
+
+
+def test_keys_that_earlier_releases_made_are_still_read(tmp_path: Path) -> None:
+    public, secret = zmq.curve_keypair()
+    head = f'#   CURVE certificate of SAIL stack\n\nmetadata\ncurve\n    public-key = "{public.decode()}"\n'
+    (tmp_path / "old.key").write_text(head)
+    (tmp_path / "old.key_secret").write_text(f'{head}    secret-key = "{secret.decode()}"\n')
+    (tmp_path / "old.key_secret").chmod(0o600)
+    assert load_pair(tmp_path / "old.key_secret") == KeyPair(public, secret)
+    assert authorised_clients(tmp_path) == {public: "old"}
 
 
 def test_what_is_no_key_says_so(tmp_path: Path) -> None:

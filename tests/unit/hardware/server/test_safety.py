@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hardware.arms.franka import FrankaArm
-from hardware.server.rulings import Command, Decision, Proposal
-from hardware.server.safety import Governor, SafetySettings, State
+from hardware.server.safety import Governor, SafetySettings
+from hardware.server.validation import Proposal
+from hardware.wire.commands import Command, Decision
 from hardware.wire.reasons import Code, Reason
+from hardware.wire.states import State
 from robot.core.joints import JointState
 from tests.unit.hardware.governed_arms import Bench, bench, check_limits, three_joints
 
@@ -187,11 +189,11 @@ def test_what_cannot_be_meant_is_rejected(
 ) -> None:
     arm = bench()
     arm.arm()
-    ruling = arm.offer(offsets, positions, seen_s)
-    assert ruling.decision is Decision.REJECT
+    result = arm.offer(offsets, positions, seen_s)
+    assert result.decision is Decision.REJECT
     with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(ruling.reasons[0])
-    assert ruling.reasons[0].code is not Code.NONE
+        raise AssertionError(result.reasons[0])
+    assert result.reasons[0].code is not Code.NONE
     assert arm.governor.state is State.HOLDING
 
 
@@ -270,9 +272,9 @@ def test_a_waypoint_outside_the_box_is_drawn_back_to_it() -> None:
     box = SafetySettings(workspace_low=(-0.3, -1.0, -1.0), workspace_high=(0.2, 1.0, 1.0))
     arm = bench(box, forward=lambda joints: joints)
     arm.arm()
-    ruling = arm.offer([1.0], [[0.4, -0.5, 0.04]])
-    assert ruling.decision is Decision.CLAMP and "the workspace box" in ruling.reasons
-    assert ruling.positions[0, 0] == pytest.approx(0.195, abs=1e-3)
+    result = arm.offer([1.0], [[0.4, -0.5, 0.04]])
+    assert result.decision is Decision.CLAMP and "the workspace box" in result.reasons
+    assert result.positions[0, 0] == pytest.approx(0.195, abs=1e-3)
 
 
 @pytest.mark.parametrize("between", ["silent", "stop", "disarm", "home", "shoved", "placed", "other command"])
@@ -294,8 +296,8 @@ def test_a_proposal_is_not_put_in_force_after_something_else_came_between(betwee
     else:
         carry_out(arm, [between])
     arm.step(3)
-    ruling = arm.governor.adopt(arm.governor.fit(proposal), arm.now_s)
-    assert ruling.decision is Decision.REJECT
+    result = arm.governor.adopt(arm.governor.fit(proposal), arm.now_s)
+    assert result.decision is Decision.REJECT
     assert arm.governor.counts[Decision.REJECT] == 1
 
 
@@ -307,8 +309,8 @@ def test_waypoints_that_became_past_while_they_were_fitted_are_dropped() -> None
     proposal = arm.governor.propose(Command(1, times_s, np.tile([0.05, -0.5, 0.04], (3, 1))), arm.now_s)
     assert isinstance(proposal, Proposal)
     arm.step(50)
-    ruling = arm.governor.adopt(arm.governor.fit(proposal), arm.now_s)
-    assert ruling.decision is not Decision.REJECT and ruling.dropped == 2 and len(ruling.positions) == 1
+    result = arm.governor.adopt(arm.governor.fit(proposal), arm.now_s)
+    assert result.decision is not Decision.REJECT and result.dropped == 2 and len(result.positions) == 1
     late = arm.governor.propose(Command(2, arm.now_s + np.array([0.05]), np.array([[0.05, -0.5, 0.04]])), arm.now_s)
     assert isinstance(late, Proposal)
     arm.step(50)
@@ -611,5 +613,5 @@ def test_what_a_client_calls_itself_changes_no_code() -> None:
     arm.arm()
     arm.governor.disarm(Reason("stopped-1 past FAULT has the lease", Code.LENT))
     arm.step(100)
-    ruling = arm.offer([0.2], [[0.1, -0.5, 0.04]])
-    assert "stopped-1" in ruling.reasons[0] and ruling.reasons[0].code is Code.DISARMED
+    result = arm.offer([0.2], [[0.1, -0.5, 0.04]])
+    assert "stopped-1" in result.reasons[0] and result.reasons[0].code is Code.DISARMED

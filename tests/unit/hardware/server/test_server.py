@@ -20,14 +20,15 @@ from hardware.arms.kinematic import KinematicArm, PaintedCamera
 from hardware.client.client import ArmClient, ArmError, ArmRefusedError, open_line
 from hardware.client.heartbeat import Heartbeat
 from hardware.client.stopping import send_stop
-from hardware.server.rulings import Decision
-from hardware.server.safety import SafetySettings, State
+from hardware.server.safety import SafetySettings
 from hardware.server.server import ArmServer
 from hardware.server.servo_record import KEPT, ServoRecord, read_record, sent_positions
 from hardware.wire.clocks import ClockOffset, now
+from hardware.wire.commands import Decision
 from hardware.wire.keys import READ_EVERY_S, authorised_clients, client_keys, make_keys, server_keys
 from hardware.wire.messages import Message, pack, unpack
 from hardware.wire.reasons import Code
+from hardware.wire.states import State
 from robot.core.errors import SailError
 from robot.core.joints import Joints, JointState
 from tests.unit.hardware.governed_arms import check_limits
@@ -44,11 +45,11 @@ def test_waypoints_move_the_arm_and_everyone_sees_it(tmp_path: Path) -> None:
     arm = KinematicArm()
     with served(arm, record=tmp_path / "record.npy", log=tmp_path / "log.jsonl") as server:  # noqa: SIM117
         with ArmClient(server.address, timeout_s=10.0) as watcher, armed(server, name="driver") as client:
-            ruling = client.submit(now() + np.array([0.3, 0.6]), way(arm, 0.05, 0.1))
-            assert ruling.decision is Decision.PASS
+            result = client.submit(now() + np.array([0.3, 0.6]), way(arm, 0.05, 0.1))
+            assert result.decision is Decision.PASS
             seen = watcher.wait(lambda report: report.at_rest and report.position[0] > 0.0999, 20, "move")
             assert seen.holder == "driver"
-            assert seen.applied == ruling.sequence
+            assert seen.applied == result.sequence
             frame = until(lambda: (frame := watcher.frame("front")) and frame.captured_s > seen.time_s and frame)
             assert frame.image.shape == (48, 64, 3)
             beyond = client.submit(now() + np.array([0.5]), way(arm, 0.39999))
@@ -68,8 +69,8 @@ def test_one_client_commands_and_others_are_told_who() -> None:
     with served(arm) as server, armed(server, name="first") as first, ArmClient(server.address) as second:
         with pytest.raises(ArmRefusedError, match="first holds the lease"):
             second.acquire()
-        ruling = second.submit(now() + np.array([0.3]), way(arm, 0.1))
-        assert ruling.decision is Decision.REJECT and "first holds the lease" in ruling.reasons[0]
+        result = second.submit(now() + np.array([0.3]), way(arm, 0.1))
+        assert result.decision is Decision.REJECT and "first holds the lease" in result.reasons[0]
         with pytest.raises(ArmRefusedError, match="first holds"):
             second.home()
         first.release()
@@ -136,9 +137,9 @@ def test_a_stop_of_any_release_is_understood_without_a_hello() -> None:
         answer = unpack(socket.recv_multipart())
         assert (answer.kind, answer.answers) == ("done", 3)
         until(lambda: server.state[0] is State.FAULT)
-        garbage = server.desk.garbage
+        garbage = server.requests.garbage
         socket.send(b"stop!")
-        until(lambda: server.desk.garbage == garbage + 1)
+        until(lambda: server.requests.garbage == garbage + 1)
         context.destroy(0)
 
 
@@ -254,7 +255,7 @@ def test_the_newest_command_wins() -> None:
         socket = context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.connect(f"tcp://127.0.0.1:{client.welcome.command_port}")
-        with server._lock:  # the server cannot rule on any before all have come
+        with server._lock:  # the server cannot decide on any before all have come
             for number, place in ((1, 0.01), (3, 0.03), (2, 0.02)):
                 body = {"token": client._token, "sequence": number, "seen_s": None}
                 arrays = (now() + np.array([2.0]), way(arm, place))
@@ -286,16 +287,16 @@ class Ponderous:
 BOXED = replace(PATIENT, workspace_low=(-0.3, 0.35, 0.05), workspace_high=(0.3, 0.85, 0.35))
 
 
-def test_a_ruling_that_takes_long_keeps_neither_the_servo_nor_a_heart_nor_a_stop_waiting() -> None:
+def test_a_decision_that_takes_long_keeps_neither_the_servo_nor_a_heart_nor_a_stop_waiting() -> None:
     arm, forward = KinematicArm(), Ponderous()
     with served(arm, settings=BOXED, forward=forward) as server, armed(server) as client:
-        rulings = []
+        results = []
         points = np.tile(arm.description.home, (100, 1))
         points[:, 0] = np.linspace(0.31, 0.39, 100)
         points[0, 0] = 0.05
 
         def command() -> None:
-            rulings.append(client.submit(now() + np.linspace(0.5, 4.0, 100), points))
+            results.append(client.submit(now() + np.linspace(0.5, 4.0, 100), points))
 
         thread = threading.Thread(target=command)
         thread.start()
@@ -309,19 +310,19 @@ def test_a_ruling_that_takes_long_keeps_neither_the_servo_nor_a_heart_nor_a_stop
         finally:
             forward.may_answer.set()
             thread.join(20)
-        assert rulings[0].decision is Decision.REJECT and "stopped by a person" in rulings[0].reasons[0]
+        assert results[0].decision is Decision.REJECT and "stopped by a person" in results[0].reasons[0]
 
 
-def test_a_command_that_is_ruled_on_while_the_arm_changes_hands_is_rejected() -> None:
+def test_a_command_that_is_decided_on_while_the_arm_changes_hands_is_rejected() -> None:
     arm, forward = KinematicArm(), Ponderous()
     with (
         served(arm, settings=BOXED, forward=forward) as server,
         armed(server, name="first") as first,
         ArmClient(server.address, name="second", timeout_s=10.0) as second,
     ):
-        rulings = []
+        results = []
         submit = threading.Thread(
-            target=lambda: rulings.append(first.submit(now() + np.array([1.0, 3.0]), way(arm, 0.05, 0.1)))
+            target=lambda: results.append(first.submit(now() + np.array([1.0, 3.0]), way(arm, 0.05, 0.1)))
         )
         submit.start()
         try:
@@ -332,7 +333,7 @@ def test_a_command_that_is_ruled_on_while_the_arm_changes_hands_is_rejected() ->
         finally:
             forward.may_answer.set()
             submit.join(20)
-        assert rulings[0].decision is Decision.REJECT and "lent anew" in rulings[0].reasons[0]
+        assert results[0].decision is Decision.REJECT and "lent anew" in results[0].reasons[0]
         assert server.state[0] is State.HOLDING
 
 
@@ -410,8 +411,8 @@ def test_a_clear_makes_an_arm_ready_that_stopped_itself_and_nothing_else_does() 
     arm = Sulking()
     with served(arm) as server, armed(server) as client:
         arm.sulks = arm.blocked = True
-        until(lambda: server.state[0] is State.FAULT)
-        assert client.report is not None and server.state[1].code is Code.UNWRITABLE
+        until(lambda: server.state[0] is State.FAULT and client.report is not None)
+        assert server.state[1].code is Code.UNWRITABLE
         until(lambda: server.governor.not_clearable.code is Code.NONE)
         with pytest.raises(ArmRefusedError, match="clear it first"):
             client.arm()
@@ -461,8 +462,8 @@ def test_numbers_that_are_none_end_no_thread() -> None:
 def test_a_command_that_nobody_can_mean_is_rejected_and_logged(tmp_path: Path) -> None:
     arm = KinematicArm()
     with served(arm, log=tmp_path / "log.jsonl") as server, armed(server) as client:
-        ruling = client.submit(now() + np.array([0.3, 0.6]), np.array([way(arm, 0.01)[0], np.full(4, 1e300)]))
-        assert ruling.decision is Decision.REJECT and ruling.reasons[0].code is Code.MALFORMED
+        result = client.submit(now() + np.array([0.3, 0.6]), np.array([way(arm, 0.01)[0], np.full(4, 1e300)]))
+        assert result.decision is Decision.REJECT and result.reasons[0].code is Code.MALFORMED
         time.sleep(0.1)
         np.testing.assert_array_equal(arm.position, arm.description.home)
         with ArmClient(server.address, timeout_s=10.0) as stranger:
@@ -605,8 +606,8 @@ def test_a_client_of_a_server_that_was_started_again_says_hello_by_itself_and_ar
         assert refused.value.code is Code.NO_LEASE and server.state[0] is State.DISARMED
         client.acquire()
         client.arm()
-        ruling = client.submit(now() + np.array([0.3]), way(again, 0.01))
-        assert ruling.decision is Decision.PASS
+        result = client.submit(now() + np.array([0.3]), way(again, 0.01))
+        assert result.decision is Decision.PASS
         until(lambda: again.position[0] > 0.0099)
     client.close()
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from hardware.arms.kinematic import KinematicArm
-from hardware.server.safety import State
+from hardware.wire.states import State
 from robot.core.joints import JointState
 from tests.unit.hardware.serving import armed, served, until
 

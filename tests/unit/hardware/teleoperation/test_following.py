@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from hardware.arms.feetech import FeetechArm
+from hardware.arms.homing import home_speeds
 from hardware.arms.kinematic import cartesian
-from hardware.server.safety import SafetySettings, home_speeds
 from hardware.teleoperation.following import NEAR, REACH, STILL_S, Following, Pairing
 from hardware.teleoperation.leader import SILENT_S, Leader
-from hardware.teleoperation.wishes import Wish
+from hardware.teleoperation.operator_input import OperatorInput
 from robot.core.data import Action, ActionSpec
 from robot.core.errors import SailError
 from robot.core.joints import ArmDescription, Joints, JointState
@@ -71,9 +71,9 @@ class Keys:
 
     def open(self) -> None: ...
 
-    def read(self) -> Wish:
+    def read(self) -> OperatorInput:
         word, self.word = self.word, ""
-        return Wish(motion=(1.0, 0, 0, 0, 0, 0), word=word)
+        return OperatorInput(motion=(1.0, 0, 0, 0, 0, 0), word=word)
 
     def close(self) -> None: ...
 
@@ -264,9 +264,9 @@ def test_a_leader_that_falls_silent_is_not_passed_over(bout: Bout) -> None:
 
 def test_it_eases_as_fast_as_the_arm_goes_home() -> None:
     description = cartesian()
-    np.testing.assert_allclose(home_speeds(description, SafetySettings()), 0.9 * 0.3 * description.velocity)
+    np.testing.assert_allclose(home_speeds(description), 0.9 * 0.3 * description.velocity)
     slow = leading()
-    np.testing.assert_allclose(home_speeds(slow, SafetySettings()), np.full(3, 0.9 * 0.3 * 2.0))
+    np.testing.assert_allclose(home_speeds(slow), np.full(3, 0.9 * 0.3 * 2.0))
 
 
 # The leader itself

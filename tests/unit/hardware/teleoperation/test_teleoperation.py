@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 
 from hardware.teleoperation.keyboard import KEYS, SPEEDS, Keyboard
-from hardware.teleoperation.spacemouse import STALE_S, SpaceMouse
-from hardware.teleoperation.takeover import Takeover
-from hardware.teleoperation.wishes import (
+from hardware.teleoperation.operator_input import (
     AXES,
     OPEN,
     SHUT,
     Displacements,
+    InputDevice,
+    OperatorInput,
     StopsAtOnce,
-    Wish,
-    WishSource,
     with_dead_band,
 )
+from hardware.teleoperation.spacemouse import STALE_S, SpaceMouse
+from hardware.teleoperation.takeover import Takeover
 from robot.core.data import Action, ActionSpec
 from robot.core.errors import SailError
 from tests.doubles import pyspacemouse
@@ -54,7 +54,7 @@ def clock() -> Clock:
     return Clock()
 
 
-# Wishes and actions
+# Input and actions
 
 
 @pytest.mark.parametrize("dead_band", [0.0, 0.1, 0.5])
@@ -70,13 +70,13 @@ def test_a_dead_band_is_still_inside_and_steady_outside(dead_band: float) -> Non
 
 def test_a_wish_becomes_an_action_by_the_names_of_its_entries() -> None:
     robot = spec("dz", "dx", "dyaw", "grip", low=-0.5, high=2.0)
-    action = Displacements(robot, share=0.5).action(Wish((1.0, 9.0, -1.0, 0.0, 0.0, 0.5)), grip=SHUT)
+    action = Displacements(robot, share=0.5).action(OperatorInput((1.0, 9.0, -1.0, 0.0, 0.0, 0.5)), grip=SHUT)
     np.testing.assert_allclose(action.values, [-0.25, 1.0, 0.5, 1.0])
 
 
 def test_nothing_wished_is_no_displacement_whatever_the_limits() -> None:
     robot = spec("dx", "dy", "dz", "grip", low=-0.5, high=2.0)
-    np.testing.assert_array_equal(Displacements(robot).action(Wish(), OPEN).values, [0, 0, 0, -0.5])
+    np.testing.assert_array_equal(Displacements(robot).action(OperatorInput(), OPEN).values, [0, 0, 0, -0.5])
 
 
 @pytest.mark.parametrize("names", [("joint1", "joint2", "gripper"), ("dx", "dy", "dz", "lift"), ("dy", "grip")])
@@ -127,16 +127,16 @@ def press(keyboard: Heard, terminal: tuple[int, int], keys: str) -> None:
 def test_every_key_moves_its_axis_and_only_for_a_moment(
     key: str, keyboard: Heard, terminal: tuple[int, int], clock: Clock
 ) -> None:
-    assert isinstance(keyboard, StopsAtOnce) and isinstance(keyboard, WishSource)
-    assert keyboard.read() == Wish()
+    assert isinstance(keyboard, StopsAtOnce) and isinstance(keyboard, InputDevice)
+    assert keyboard.read() == OperatorInput()
     press(keyboard, terminal, key)
     axis, sign = KEYS[key.lower() if key.isalpha() else key]
-    wished = [sign * SPEEDS[1] if name == axis else 0.0 for name in AXES]
-    assert list(keyboard.read().motion) == wished
+    expected = [sign * SPEEDS[1] if name == axis else 0.0 for name in AXES]
+    assert list(keyboard.read().motion) == expected
     clock.now_s += 0.11
-    assert list(keyboard.read().motion) == wished
+    assert list(keyboard.read().motion) == expected
     clock.now_s += 0.02
-    assert keyboard.read() == Wish()
+    assert keyboard.read() == OperatorInput()
 
 
 def test_a_key_held_down_moves_on_and_two_at_once_move_both(
@@ -152,19 +152,19 @@ def test_a_key_held_down_moves_on_and_two_at_once_move_both(
 
 @pytest.mark.parametrize("capital", [False, True], ids=["small", "capital"])
 def test_speed_gripper_and_words(keyboard: Heard, terminal: tuple[int, int], capital: bool) -> None:
-    def typed(keys: str) -> Wish:
+    def typed(keys: str) -> OperatorInput:
         press(keyboard, terminal, keys.upper() if capital else keys)
         return keyboard.read()
 
     assert typed("++++++++w").motion[0] == SPEEDS[-1]
     assert typed("---------w").motion[0] == SPEEDS[0]
-    wish = typed("gg\n")
-    assert wish.toggles == 2 and wish.word == "hand back"
+    given = typed("gg\n")
+    assert given.toggles == 2 and given.word == "hand back"
     for key, word in (("y", "success"), ("n", "failure"), ("?", "unsure"), ("x", "stop"), (" ", "stop")):
         assert typed(key).word == word
     assert typed("xy").word == "stop" and typed(" n").word == "stop"
-    wish = typed("qz")
-    assert wish.word == "" and not wish.toggles
+    given = typed("qz")
+    assert given.word == "" and not given.toggles
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_speed_gripper_and_words(keyboard: Heard, terminal: tuple[int, int], cap
 )
 def test_the_end_of_a_key_of_several_bytes_is_no_letter(key: str, keyboard: Heard, terminal: tuple[int, int]) -> None:
     press(keyboard, terminal, f"{key}~~")
-    assert keyboard.read() == Wish()
+    assert keyboard.read() == OperatorInput()
 
 
 @pytest.mark.parametrize("keys", ["\x1b[Bw", "\x1bOBw"])
@@ -274,7 +274,7 @@ def device() -> Iterator[pyspacemouse.SpaceMouseDevice]:
 
 def test_a_spacemouse_moves_beyond_its_dead_band(device: pyspacemouse.SpaceMouseDevice, clock: Clock) -> None:
     mouse = SpaceMouse(dead_band=0.2, speed=0.5, clock=clock)
-    assert isinstance(mouse, WishSource)
+    assert isinstance(mouse, InputDevice)
     mouse.open()
     device._state.x, device._state.yaw, device._state.z, device._state.t = 1.0, -0.6, 0.19, 1.0
     wait_until(lambda: mouse.read().is_at_hand)
@@ -294,10 +294,10 @@ def test_its_buttons_count_once_a_press(device: pyspacemouse.SpaceMouseDevice) -
 
     def seen() -> tuple[int, list[str]]:
         nonlocal toggles
-        wish = mouse.read()
-        toggles += wish.toggles
-        if wish.word:
-            words.append(wish.word)
+        given = mouse.read()
+        toggles += given.toggles
+        if given.word:
+            words.append(given.word)
         return toggles, words
 
     device._state.buttons = [1, 0]
@@ -356,22 +356,22 @@ def test_a_spacemouse_that_is_missing_or_pulled_out_is_told(device: pyspacemouse
 
 
 class Hand:
-    """A person whose wishes a test sets; a toggle or a word is said once."""
+    """A person whose input a test sets; a toggle or a word is said once."""
 
     def __init__(self) -> None:
-        self.wish = Wish()
+        self.given = OperatorInput()
 
     def open(self) -> None: ...
 
-    def read(self) -> Wish:
-        wish, self.wish = self.wish, Wish(self.wish.motion)
-        return wish
+    def read(self) -> OperatorInput:
+        given, self.given = self.given, OperatorInput(self.given.motion)
+        return given
 
     def close(self) -> None: ...
 
 
 POLICY = Action(np.array([0.8, -0.6, 0.4, 0.3], np.float32))
-PUSH = Wish((0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+PUSH = OperatorInput((0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
 
 
 @pytest.fixture
@@ -397,7 +397,7 @@ def test_a_takeover_begins_where_the_arm_was_sent_and_gently(takeover: Takeover,
     """The commanded place, a sum of displacements, neither jumps nor changes speed by more than easing allows."""
     place, places = np.zeros(3), []
     for step in range(40):
-        hand.wish = PUSH if step >= 10 else Wish()
+        hand.given = PUSH if step >= 10 else OperatorInput()
         choice = takeover.choose(POLICY if not takeover.is_person else None)
         assert choice.intervention == (step >= 10)
         assert choice.drop_plan == (step == 10)
@@ -418,9 +418,9 @@ def test_after_release_the_plan_is_dropped_once_and_the_policy_acts_again(
 ) -> None:
     takeover.choose(POLICY)
     takeover.sent(POLICY)
-    hand.wish = PUSH
+    hand.given = PUSH
     takeover.choose(POLICY)
-    hand.wish = Wish()
+    hand.given = OperatorInput()
     dropped = []
     for _ in range(30):
         clock.now_s += 0.1
@@ -435,10 +435,10 @@ def test_after_release_the_plan_is_dropped_once_and_the_policy_acts_again(
 
 
 def test_a_person_may_hand_back_at_once(takeover: Takeover, hand: Hand, clock: Clock) -> None:
-    hand.wish = PUSH
+    hand.given = PUSH
     takeover.choose(POLICY)
     clock.now_s += 0.05
-    hand.wish = Wish(word="hand back")
+    hand.given = OperatorInput(word="hand back")
     choice = takeover.choose(POLICY)
     assert choice.drop_plan and choice.intervention and choice.word == "hand back"
     assert takeover.choose(POLICY).action is POLICY
@@ -447,25 +447,25 @@ def test_a_person_may_hand_back_at_once(takeover: Takeover, hand: Hand, clock: C
 def test_the_gripper_changes_sides_when_asked_from_where_it_is(takeover: Takeover, hand: Hand) -> None:
     shut = Action(np.array([0, 0, 0, SHUT], np.float32))
     takeover.sent(shut)
-    hand.wish = Wish(toggles=1)
+    hand.given = OperatorInput(toggles=1)
     choice = takeover.choose(POLICY)
     assert choice.intervention and choice.action.values[3] == OPEN
     takeover.sent(choice.action)
-    hand.wish = Wish(toggles=2)
+    hand.given = OperatorInput(toggles=2)
     assert takeover.choose(POLICY).action.values[3] == OPEN
-    hand.wish = Wish(toggles=1)
+    hand.given = OperatorInput(toggles=1)
     assert takeover.choose(POLICY).action.values[3] == SHUT
 
 
 def test_words_pass_through(takeover: Takeover, hand: Hand) -> None:
-    hand.wish = Wish(word="stop")
+    hand.given = OperatorInput(word="stop")
     choice = takeover.choose(POLICY)
     assert choice.word == "stop" and choice.action is POLICY  # what to do about it is the caller's to say
 
 
 def test_a_device_that_is_gone_is_not_passed_over(clock: Clock) -> None:
     class Gone(Hand):
-        def read(self) -> Wish:
+        def read(self) -> OperatorInput:
             raise SailError("The SpaceMouse is gone.")
 
     with pytest.raises(SailError, match="gone"):

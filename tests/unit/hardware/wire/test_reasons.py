@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hardware.server.desk import declined, in_fault
+from hardware.server.requests import declined, in_fault
 from hardware.wire.reasons import NOTHING, Code, Reason, told_reason
 
 PROTOCOL = Path(__file__).resolve().parents[4] / "docs" / "arm-protocol.md"
@@ -44,6 +44,6 @@ def test_the_protocol_s_page_has_every_code() -> None:
 def test_no_program_reads_a_sentence_for_its_meaning() -> None:
     """No comparison in the arm's client or server looks for words in what is said."""
     folder = PROTOCOL.parents[1] / "hardware"
-    telltale = (" in str(error)", " in str(self)", "in problem:", "in ruling.reasons[0]", "not in problem")
+    telltale = (" in str(error)", " in str(self)", "in problem:", "in result.reasons[0]", "not in problem")
     found = [f"{path.name}: {sign}" for path in folder.rglob("*.py") for sign in telltale if sign in path.read_text()]
     assert found == []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from planners.adapted import AdaptedPlanner
 from planners.animatediff import AnimateDiff
@@ -92,6 +94,23 @@ def test_missing_weights_are_one_sentence_at_the_command_line(
     said = capsys.readouterr().err
     assert "hf download sd-legacy/stable-diffusion-v1-5" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("around", ["", "best_of_n", "turns"])
+def test_what_names_missing_weights_is_a_key_there_is_whatever_planner_is_around(
+    around: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+    monkeypatch.chdir(tmp_path)
+    inner = "planner@planner.planner" if around else "planner"
+    words = [*([f"planner={around}"] if around else []), f"{inner}=animatediff"]
+    place = inner.rpartition("@")[2]
+    config = compose("improve", [*words, f"{place}.general.offline=true"])
+    with pytest.raises(SailError) as refused:
+        build(OmegaConf.select(config, place).general)()
+    named = re.findall(r"(planner\.[\w.]+)=FOLDER", str(refused.value))
+    assert f"{place}.general.base" in named
+    compose("improve", [*words, f"{place}.general.base={tmp_path}"])
 
 
 @pytest.mark.slow

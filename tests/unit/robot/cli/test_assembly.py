@@ -22,6 +22,7 @@ from planners.turns import Turns
 from policies.pose_network import PoseNetwork, PoseNetworkShape
 from policies.pose_tracking import PoseTracking
 from robot.cli.assembly import (
+    Models,
     check_fit,
     exploration_of,
     instruction_of,
@@ -32,10 +33,10 @@ from robot.cli.assembly import (
 from robot.cli.compose import build, compose
 from robot.cli.evaluate import _method
 from robot.cli.improve import what_will_act
-from robot.core.data import RobotSpec
+from robot.core.data import RobotSpec, View
 from robot.core.errors import SailError
 from robot.learn.exploration import Arm
-from robot.learn.finetuning import PlannerInForce
+from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce
 from sim.tasks import INSTRUCTIONS
 from tests.fakes import SPEC, ToyPlanner
 
@@ -57,14 +58,14 @@ def test_a_rate_at_which_they_are_not_is_one_sentence(action_repeat: int) -> Non
 
 
 def test_no_more_frames_are_carried_out_than_a_plan_has() -> None:
-    planner: Any = SimpleNamespace(frames=8)
+    planner = SimpleNamespace(view=View(frames=8))
     check_fit(planner, robot(), 8)
     with pytest.raises(SailError, match="has 8 frames: execute_frames=9 is too many"):
         check_fit(planner, robot(), 9)
 
 
 def test_a_camera_or_a_size_that_the_planner_cannot_take_is_one_sentence() -> None:
-    planner: Any = SimpleNamespace(camera="corner2", image_size=(128, 128), stride_s=0.05)
+    planner = SimpleNamespace(view=View("corner2", (128, 128), 0.05))
     check_fit(planner, robot(camera="corner2", size=128))
     with pytest.raises(SailError, match=r"camera 'corner2', and the robot has only top: add it to robot\.cameras"):
         check_fit(planner, robot())
@@ -73,7 +74,7 @@ def test_a_camera_or_a_size_that_the_planner_cannot_take_is_one_sentence() -> No
 
 
 def test_a_planner_that_says_nothing_of_itself_is_asked_nothing() -> None:
-    check_fit(SimpleNamespace(identity="oracle"), robot(26.7))  # type: ignore[arg-type]
+    check_fit(SimpleNamespace(identity="oracle"), robot(26.7))
 
 
 def test_an_instruction_of_blanks_is_refused_and_none_is_the_task_s_own() -> None:
@@ -101,9 +102,9 @@ def test_exploration_offers_the_true_instruction_but_not_as_it_is_asked_anyway()
 def test_inverse_dynamics_without_a_folder_of_weights_cannot_be_fine_tuned() -> None:
     config = compose("improve", ["task=drawer-close", "inverse_dynamics=tiny"])
     shape = PoseNetworkShape(widths=(8, 8, 16, 16), keypoints=8, hidden=16)
-    acting: Any = SimpleNamespace(current=PoseTracking(PoseNetwork(shape)))
+    acting = InverseDynamicsInForce(PoseTracking(PoseNetwork(shape)))
     with pytest.raises(SailError, match=r"no folder of weights.*inverse_dynamics\.train=false"):
-        inverse_dynamics_learner(config, acting, acting, lambda: (), {}, "")
+        inverse_dynamics_learner(config, Models(None, acting), lambda: (), {}, "")
 
 
 def save_two_planners(folder: Path) -> list[str]:
@@ -190,6 +191,9 @@ def test_without_a_general_planner_there_is_one_sentence_and_the_in_domain_one_s
         (["planner=adapted", "planner.adaptation=pa", "planner.strength=1"], "zero_shot_pa_1"),
         (["planner=adapted", "planner.adaptation=in_domain"], "zero_shot"),
         (["planner=animatediff"], "zero_shot_general"),
+        (["planner=animatediff", "planner.settings.negative_prompt=opposite"], "zero_shot_general_opposite"),
+        (["planner=oracle", "inverse_dynamics=frame_pair"], "oracle_frame_pair"),
+        (["policy=expert"], "expert"),
         (["planner=turns"], "zero_shot_turns_in_domain_general_2.8"),
         (
             ["planner=turns", "planner.planner.settings.negative_prompt=opposite", "planner.adaptations=[general,ipa]"],

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from policies.pose_network import PoseNetwork, PoseNetworkShape, save_pose_network
-from robot.cli import recording
 from robot.cli.main import main
 from robot.core.data import Episode
 from robot.episodes.store import EpisodeStore
@@ -109,7 +108,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
                 raise problems.pop()  # type: ignore[misc]
             yield toy_episode([True], request.task, request.seed)
 
-    monkeypatch.setattr(recording, "collect", collect)
+    monkeypatch.setattr("sim.collect.collect", collect)
     return problems
 
 

@@ -21,6 +21,7 @@ HOME = {
     "planner": "improve",
     "general": "improve",
     "inverse_dynamics": "improve",
+    "policy": "improve",
     "judge": "improve",
     "learner": "improve",
     "experiment": "improve",
@@ -138,6 +139,20 @@ def test_the_same_settings_are_the_same_run_and_others_are_not() -> None:
     assert config_hash(compose("improve", ["runs=elsewhere", "robot.workers=1", "save=x.json"])) == base
     assert config_hash(compose("improve", ["learner.planner.steps=251"])) != base
     assert config_hash(compose("improve", ["planner=tiny"])) != base
+
+
+@pytest.mark.parametrize(
+    ("pairs", "name"),
+    [
+        (["task=drawer-close", "iterations=3", "seed=0"], "9992caa5"),
+        (["task=drawer-close", "robot=metaworld_zmq"], "afcebd5f"),
+        (["experiment=quick"], "3347eb21"),
+        (["task=door-close", "planner=adapted"], "0b95b1b3"),
+    ],
+)
+def test_runs_begun_before_modules_moved_are_found_again(pairs: list[str], name: str) -> None:
+    """The names are those of revision 35cf3ac."""
+    assert config_hash(compose("improve", pairs)) == name
 
 
 @pytest.mark.parametrize("option", group_options("inverse_dynamics"))

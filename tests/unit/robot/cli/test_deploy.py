@@ -20,9 +20,10 @@ import pytest
 from hardware.arms.kinematic import KinematicArm, PaintedCamera, cartesian
 from hardware.client.client import ArmClient
 from hardware.client.stopping import send_stop
-from hardware.teleoperation.wishes import Wish
+from hardware.teleoperation.operator_input import OperatorInput
 from hardware.wire.clocks import now
-from robot.cli import deploy
+from robot.cli import assembly, deploy
+from robot.cli.assembly import Models
 from robot.cli.compose import compose
 from robot.cli.main import main
 from robot.cli.screen import Screen, screen
@@ -31,6 +32,7 @@ from robot.core.data import Action, Observation, Outcome, SamplerSettings, Video
 from robot.core.errors import SailError
 from robot.core.text import visible
 from robot.episodes.store import EpisodeStore
+from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce
 from robot.rollouts.deploy import DeploySettings, Telemetry
 from robot.rollouts.rollout import Attempt
 from tests.hostile import obeyed, unstyled
@@ -63,6 +65,8 @@ class Still:
 class Sideways:
     """An inverse dynamics that goes to the right, whatever the plan."""
 
+    identity = "sideways"
+
     def begin(self, observations: Sequence[Observation], plans: Sequence[VideoPlan]) -> list[object]:
         return [None] * len(plans)
 
@@ -91,8 +95,7 @@ def carried_out(
         DeploySettings(**options),
         console or screen(as_json),
         as_json,
-        drives,
-        Sideways() if drives is not None else None,
+        None if drives is None else Models(PlannerInForce(drives), InverseDynamicsInForce(Sideways())),
     )
 
 
@@ -125,7 +128,7 @@ def test_a_dry_run_arms_nothing_moves_nothing_and_records_nothing(
         told = capsys.readouterr().out
         assert "would send dx +0.50" in told and "x 0.005" in told
         assert arm.written == written and np.array_equal(arm.position, before)
-        assert server.desk.lease.holder(0.0) == "" and server.state[0].value == "DISARMED"
+        assert server.requests.lease.holder(0.0) == "" and server.state[0].value == "DISARMED"
         assert not (tmp_path / "store").exists()
 
 
@@ -177,8 +180,8 @@ def test_a_lost_lease_ends_it_as_a_fault_that_says_so(tmp_path: Path, capsys: py
                 self.asked += 1
                 if self.asked == 2:
                     # As after a silence that was too long: the lease is over, and another client takes it.
-                    server.desk.lease.release()
-                    assert server.desk.lease.acquire("somebody else", now())[0]
+                    server.requests.lease.release()
+                    assert server.requests.lease.acquire("somebody else", now())[0]
                 return super().plan(*words)
 
         assert carried_out(tmp_path, server.address, planner=Losing()) == 2
@@ -234,15 +237,16 @@ def test_ctrl_c_brings_the_arm_to_rest_and_seals_the_episode(
 def test_a_demonstration_by_hand_is_recorded_with_what_the_person_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wishes = [Wish(), *[Wish(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))] * 8, Wish(word="success")]
+    push = OperatorInput(motion=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    inputs = [OperatorInput(), *[push] * 8, OperatorInput(word="success")]
 
     class Hands:
         def open(self) -> None: ...
 
         def close(self) -> None: ...
 
-        def read(self) -> Wish:
-            return wishes.pop(0)
+        def read(self) -> OperatorInput:
+            return inputs.pop(0)
 
     monkeypatch.setitem(deploy.SOURCES, "keyboard", Hands)
     with served() as server:
@@ -283,7 +287,7 @@ def test_a_task_is_a_name_or_words() -> None:
 def test_what_cannot_be_is_one_sentence(
     words: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deploy, "build", _building(deploy.build))
+    monkeypatch.setattr(assembly, "build", _building(assembly.build))
     with served() as server:
         mine = [f"robot.address={server.address}", "robot.known="] if words[0] == "deploy" else []
         assert main([*words, *mine]) == 2
@@ -297,7 +301,7 @@ def _building(build: Any) -> Any:
     def built(config: Any, **extra: Any) -> Any:
         if "planners." in config.get("_target_", ""):
             return Still()
-        return Sideways() if "policies." in config.get("_target_", "") else build(config, **extra)
+        return Sideways() if "policies.pose" in config.get("_target_", "") else build(config, **extra)
 
     return built
 

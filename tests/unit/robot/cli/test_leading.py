@@ -11,7 +11,7 @@ import pytest
 from hardware.arms.feetech import FeetechArm
 from hardware.arms.franka import FrankaArm
 from hardware.arms.kinematic import KinematicArm
-from hardware.teleoperation.wishes import Wish
+from hardware.teleoperation.operator_input import OperatorInput
 from robot.cli import deploy, leading
 from robot.cli.compose import compose
 from robot.cli.main import main
@@ -59,9 +59,9 @@ class Scene:
 
     def close(self) -> None: ...
 
-    def read(self) -> Wish:
+    def read(self) -> OperatorInput:
         self.asked += 1
-        return Wish(word="success" if self.asked > self.succeeds_at else "")
+        return OperatorInput(word="success" if self.asked > self.succeeds_at else "")
 
 
 def led(monkeypatch: pytest.MonkeyPatch, scene: Scene, folder: Path, address: str) -> int:
@@ -74,7 +74,7 @@ def led(monkeypatch: pytest.MonkeyPatch, scene: Scene, folder: Path, address: st
         [*words, *PATIENT, "robot.image_size=48", "takeover=leader", "robot.actions=joint_positions"],
     )
     attempt = Attempt(0, "slide", "slide it to the right")
-    return deploy.carry_out(config, attempt, DeploySettings(max_steps=400), screen(True), True, None, None)
+    return deploy.carry_out(config, attempt, DeploySettings(max_steps=400), screen(True), True, None)
 
 
 class Terminal:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from robot.cli import recorded
-from robot.cli.recorded import Alike, camera_matrix, check_rate, squared, step_s
+from robot.cli.recorded import Alike, check_rate, simulated_matrix, squared, step_s
 from robot.core.errors import SailError
+from robot.core.pictures import shrink_frames
+from robot.episodes.store import EpisodeStore, StoredEpisodes
 from tests.unit.robot.cli.test_train_store import MATRIX, moved, spec
 
 
@@ -36,7 +40,7 @@ def test_a_point_lies_where_the_square_s_matrix_says(size: tuple[int, int], side
     corner = np.array([(size[1] - edge) / 2, (size[0] - edge) / 2])
     column_row = (MATRIX @ point)[:2]
     expected = (column_row - corner + 0.5) * side / edge - 0.5  # pixel centres are whole
-    matrix = camera_matrix(square, "front")
+    matrix = square.camera_matrix("front")
     assert matrix is not None and square.spec is not None
     np.testing.assert_allclose((matrix @ point)[:2], expected)
     assert set(square.spec.camera_matrices) == {"front"} and square.spec.cameras == {"front": (side, side)}
@@ -53,19 +57,37 @@ def test_the_simulator_is_asked_only_of_what_describes_no_robot(monkeypatch: pyt
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(recorded, "MetaWorldRobot", Simulator)
+    monkeypatch.setattr("sim.metaworld.MetaWorldRobot", Simulator)
     recorded._simulated_matrix.cache_clear()
     simulated = moved(robot="metaworld/reach", of=spec(camera_matrices={"front": 2 * MATRIX}))
-    assert np.array_equal(camera_matrix(simulated, "front"), 2 * MATRIX)
-    assert camera_matrix(moved(robot="metaworld/reach"), "front") is None  # it says that it knows none
-    assert camera_matrix(moved(), "front") is None and not asked
+    assert np.array_equal(simulated.camera_matrix("front"), 2 * MATRIX)  # type: ignore[arg-type]
+    assert simulated_matrix(simulated, "front") is None
+    assert simulated_matrix(moved(robot="metaworld/reach"), "front") is None  # it says that it knows none
+    assert simulated_matrix(moved(), "front") is None and not asked
     bare = moved(robot="metaworld/reach", size=(48, 64))
     bare = dataclasses.replace(bare, spec=None)
     for _ in range(2):
-        assert np.array_equal(camera_matrix(bare, "front"), MATRIX)
+        assert np.array_equal(simulated_matrix(bare, "front"), MATRIX)
     assert asked == [("reach", ("front",), (48, 64))]
-    assert camera_matrix(dataclasses.replace(bare, robot="so101"), "front") is None
+    assert simulated_matrix(dataclasses.replace(bare, robot="so101"), "front") is None
     recorded._simulated_matrix.cache_clear()
+
+
+def test_a_square_is_cut_when_it_is_asked_for_and_has_a_mark_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EpisodeStore(tmp_path)
+    store.add(moved(size=(48, 64)), episode_id="a")
+    monkeypatch.setattr("robot.episodes.store.read_video", None)  # which cannot be called
+    late = StoredEpisodes(store, ["a"])[0]
+    small, smaller = squared(late, "front", 32), squared(late, "front", 16)
+    assert small.shape("front") == (7, 32, 32, 3) and list(small.frames) == ["front"]
+    assert len({late.mark("front"), small.mark("front"), smaller.mark("front")}) == 3
+    monkeypatch.undo()
+    whole = squared(store.load("a"), "front", 32)
+    assert np.array_equal(small.frames["front"], whole.frames["front"])
+    middle = store.load("a").frames["front"][:, :, 8:56]
+    assert np.array_equal(small.frames["front"], shrink_frames(torch.from_numpy(middle.copy()), 32))
 
 
 def test_a_rate_is_what_an_episode_says_or_what_its_times_are() -> None:

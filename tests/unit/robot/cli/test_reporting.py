@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from robot.cli.improve import Narrator
 from robot.cli.main import main
-from robot.cli.reporting import origin_of, report_on, row_of, use_of_best
+from robot.cli.reporting import origin_of, page_of, report_on, row_of, use_of_best
+from robot.cli.screen import Screen, meter
 from robot.core.errors import SailError
 from robot.learn.journal import Journal, RunState
+from robot.learn.run import LoopEvent
 
 STATE = RunState(
     format=1,
@@ -106,6 +110,40 @@ def test_the_report_names_the_adaptation_that_fine_tuned_models_acted_in(tmp_pat
         f"sail evaluate task=door-close planner=adapted planner.planner={journal.folder}/iteration-00/planner "
         "planner.adaptation=in_domain",
     )
+
+
+def iteration(number: int, successes: int) -> dict[str, Any]:
+    nothing = {"successes": 0, "rollouts": 0}
+    return {
+        "iteration": number,
+        "successes": successes,
+        "rollouts": 10,
+        "exploration": nothing,
+        "collected": successes,
+        "timings": {},
+        "peak_memory_bytes": {"together": 2**30},
+    }
+
+
+def test_a_run_has_a_report_after_every_round_and_goes_on_where_it_cannot_be_drawn(tmp_path: Path) -> None:
+    journal, file = Journal(tmp_path), io.StringIO()
+    journal.save(STATE | {"acted": []})
+    page = page_of(tmp_path)
+    console = Screen(file, is_terminal=False)
+    with meter(console) as progress:
+        narrator = Narrator(console, progress, journal, "close the door")
+        narrator.hear(LoopEvent("run_started", 0, {"resumed": False}))
+        assert str(page) in file.getvalue() and not page.exists()
+        for number, successes in enumerate((3, 7)):
+            journal.add_iteration(iteration(number, successes))
+            narrator.hear(LoopEvent("iteration_finished", number, iteration(number, successes)))
+            shown = page.read_text(encoding="utf-8")
+            assert [f"<td>{successes}/10</td>" in shown for successes in (3, 7)] == [True, number == 1]
+        page.with_name("config.yaml").unlink()
+        page.with_name("config.yaml").mkdir()
+        narrator.hear(LoopEvent("iteration_finished", 1, iteration(1, 7)))
+    assert "The report could not be drawn: " in file.getvalue()
+    assert page.read_text(encoding="utf-8") == shown
 
 
 def test_no_run_is_one_sentence(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from torch import nn
 
 import robot.cli
 from robot.cli.main import main
@@ -16,6 +18,7 @@ from robot.cli.screen import Meter, Screen, Styled, bold, meter, print_json, pri
 from robot.cli.verbs import Arguments, Verb
 from robot.core.errors import SailError
 from robot.core.text import visible
+from robot.core.training import TrainingSettings, train
 from tests.hostile import HOSTILE, IDS, obeyed, unstyled
 from tests.unit.hardware.serving import until
 
@@ -147,10 +150,52 @@ def test_a_meter_shows_what_is_counted_and_its_notes_as_they_are(text: str) -> N
     if len(text) < 100:
         assert visible(text) in shown_on(made) and f"note {visible(text)}" in shown_on(made)
     elsewhere = Screen(io.StringIO(), is_terminal=False)
-    counting = Meter(elsewhere, every=1)
+    counting = Meter(elsewhere, every_s=0)
     counting.begin(text, 1)
     counting.reach(1, text)
     assert shown_on(elsewhere).rstrip() == f"  {visible(text)}: 1 of 1  {visible(text)}".rstrip()
+
+
+def counted(made: Screen, monkeypatch: pytest.MonkeyPatch, every_s: float, step_s: float, steps: int) -> str:
+    now = [0.0]
+    monkeypatch.setattr("robot.cli.screen.time.monotonic", lambda: now[0])
+    with meter(made, every_s) as progress:
+        progress.begin("planner", steps, 20)
+        for step in range(21, steps + 1):
+            now[0] += step_s
+            progress.reach(step, f"loss {step}")
+    return shown_on(made)
+
+
+def test_in_a_log_a_line_comes_every_so_often_and_a_last_one_however_fast_it_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = counted(Screen(io.StringIO(), is_terminal=False), monkeypatch, 30.0, 1.0, 100)
+    assert shown == "  planner: 50 of 100  loss 50\n  planner: 80 of 100  loss 80\n  planner: 100 of 100  loss 100\n"
+    shown = counted(Screen(io.StringIO(), is_terminal=False), monkeypatch, 30.0, 0.001, 5000)
+    assert shown == "  planner: 5000 of 5000  loss 5000\n"
+
+
+def test_a_training_is_shown_on_the_meter_that_is_lent_and_on_none_without(tmp_path: Path) -> None:
+    made, steps = Screen(io.StringIO(), is_terminal=False), TrainingSettings(steps=3, batch_size=1, log_every=1)
+
+    def once(folder: str) -> None:
+        train(
+            nn.Linear(1, 1),
+            lambda generator: {"x": np.ones((1, 1), np.float32)},
+            lambda module, batch, _: (module(batch["x"]).square().mean(), {}),
+            tmp_path / folder,
+            steps,
+            "the line",
+        )
+
+    with meter(made, every_s=0):
+        once("a")
+    lines = shown_on(made).splitlines()
+    assert [line.partition("  loss")[0] for line in lines] == [f"  the line: {step} of 3" for step in (1, 2, 3)]
+    assert all(float(line.partition("loss ")[2]) >= 0 for line in lines)
+    once("b")
+    assert shown_on(made).splitlines() == lines
 
 
 @hostile

@@ -20,10 +20,10 @@ import pytest
 
 from hardware.arms.kinematic import KinematicArm
 from hardware.client.client import ArmClient
-from hardware.server.safety import State
 from hardware.server.servo_record import STATES
 from hardware.teleoperation.keyboard import Keyboard
-from robot.cli import deploy
+from hardware.wire.states import State
+from robot.cli import assembly, deploy
 from robot.cli.main import main
 from robot.cli.stopping import OperatorStop
 from robot.core.data import Action, Outcome
@@ -57,12 +57,12 @@ def own(monkeypatch: pytest.MonkeyPatch) -> type[OwnRobot]:
 
     def built(config: Any, **extra: Any) -> Any:
         target = str(config.get("_target_", ""))
-        if target.startswith(("planners.", "policies.")):
-            return ToyPlanner() if target.startswith("planners.") else Rightwards()
-        return real(config, **extra)
+        if target.startswith("planners."):
+            return ToyPlanner()
+        return Rightwards() if target.startswith("policies.pose_tracking.") else real(config, **extra)
 
-    real = deploy.build
-    monkeypatch.setattr(deploy, "build", built)
+    real = assembly.build
+    monkeypatch.setattr(assembly, "build", built)
     return OwnRobot
 
 
@@ -402,7 +402,7 @@ def test_a_key_halts_an_arm_on_its_way_home(hand: int, tmp_path: Path) -> None:
             start = arm.description.home + np.array([0.25, 0.2, 0.1, 0.0])
             client.submit(time.monotonic() + np.array([1.0, 2.0]), np.stack([start, start]))
             until(lambda: abs(arm.position[0] - start[0]) < 1e-3)
-        until(lambda: server.governor.at_rest and server.desk.lease.holder(time.monotonic()) == "")
+        until(lambda: server.governor.at_rest and server.requests.lease.holder(time.monotonic()) == "")
 
         def press() -> None:
             until(lambda: server.governor.state.value == "RUNNING")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from policies.frame_set import FrameSet
 from policies.pose_tracking import PoseTracking
 from robot.cli.main import main
 from robot.core.data import ActionSpec, Episode, Outcome, RobotSpec, Verdict
+from robot.core.files import FolderLock
 from robot.episodes.store import EpisodeStore
 
 SIZE = 64
@@ -163,7 +165,7 @@ def test_the_camera_matrix_is_each_episode_s_own(
         gathered.extend(source.frames for source in sources)
         return {"loss": 0.0}
 
-    monkeypatch.setattr("robot.cli.recorded.MetaWorldRobot", no_simulator)
+    monkeypatch.setattr("sim.metaworld.MetaWorldRobot", no_simulator)
     monkeypatch.setattr("robot.cli.train.train_pose_network", keep)
     simulated = EpisodeStore("simulated")
     for number, shift in enumerate((0.0, 16.0)):
@@ -261,6 +263,32 @@ def test_two_robots_are_not_learnt_as_one(store: EpisodeStore, capsys: pytest.Ca
     assert set(left) == {"a-pick", "pick-3", "pick-4"}
     assert "has the actions base, elbow, and 'pick-0' the actions base, elbow, wrist" in left["a-pick"]
     assert "says 30 steps a second, and its times are those of 10" in left["pick-4"]
+
+
+def test_a_second_training_decodes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, store: EpisodeStore
+) -> None:
+    weights = {}
+    for words in (PLANNER, (*PAIR, "reconstructed_share=0")):
+        train(capsys, *words)
+        weights[words] = Path("out/model.safetensors").read_bytes()
+
+    def no_video(*_: object) -> None:
+        raise AssertionError("a video was decoded")
+
+    monkeypatch.setattr("robot.episodes.store.read_video", no_video)
+    for words, before in weights.items():
+        train(capsys, *words)
+        assert Path("out/model.safetensors").read_bytes() == before
+
+
+def test_a_model_s_folder_that_another_process_trains_into_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    train(capsys, *PAIR)
+    before = Path("out/model.json").read_bytes()
+    with FolderLock("out"):
+        said = complaint(capsys, *PAIR)
+    assert f"out is in use by process {os.getpid()}" in said and "output=" in said
+    assert Path("out/model.json").read_bytes() == before
 
 
 def test_a_training_on_other_episodes_is_not_taken_for_this_one(

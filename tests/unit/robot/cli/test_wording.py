@@ -129,7 +129,7 @@ def test_on_an_arm_nothing_of_metaworld_is_borrowed_or_mixed_in() -> None:
     )
     assert config.learner.planner.unhesitating
     with meter(screen(True)) as progress:
-        assert list(seen_demonstrations(config, progress)) == []
+        assert list(seen_demonstrations(config, progress, print)) == []
 
 
 def test_a_store_s_own_demonstrations_are_mixed_in_where_they_worked(tmp_path: Path) -> None:
@@ -137,11 +137,11 @@ def test_a_store_s_own_demonstrations_are_mixed_in_where_they_worked(tmp_path: P
     words = ["robot=arm", f"demonstrations_from={store.folder}"]
     with meter(screen(True)) as progress:
         with pytest.raises(SailError, match="sail arm teleoperate"):
-            seen_demonstrations(compose("improve", words), progress)
+            seen_demonstrations(compose("improve", words), progress, print)
         for name, worked in (("a", True), ("b", False), ("c", True)):
             store.add(toy_episode([False, worked]), episode_id=name)
         store.append_verdict("c", Verdict(0.0, "person"))
-        mixed = seen_demonstrations(compose("improve", words), progress)
+        mixed = seen_demonstrations(compose("improve", words), progress, print)
     assert [episode.episode_id for episode in mixed] == ["a"]
 
 
@@ -162,12 +162,13 @@ def test_whatever_words_a_task_is_asked_for_in_a_file_can_be_called_after_it(wor
 def test_the_loop_tells_of_words_as_text(text: str, tmp_path: Path) -> None:
     file = io.StringIO()
     console = Screen(file, width=300, is_terminal=False)
-    with meter(console, every=1) as progress:
+    with meter(console, every_s=0) as progress:
         narrator = Narrator(console, progress, Journal(tmp_path), text)
         explored = {"rollouts": 1, "successes": 1, "arms": [{"instruction": text, "successes": 1}]}
         narrator.hear(LoopEvent("run_started", 0, {"resumed": False}))
         narrator.hear(LoopEvent("rollouts_finished", 0, {"successes": 1, "rollouts": 2, "exploration": explored}))
         narrator.say(text)
     lines = file.getvalue().split("\n")
-    assert lines[0] == f"“{visible(text)}” in {tmp_path}" and lines[2:] == [visible(text), ""]
-    assert lines[1].startswith("iteration 0: success 50 % (") and lines[1].endswith(f"(best: “{visible(text)}”)")
+    assert lines[0] == f"“{visible(text)}” in {tmp_path}" and lines[3:] == [visible(text), ""]
+    assert lines[1] == f"Its report, drawn anew after every round: {tmp_path}/report/index.html"
+    assert lines[2].startswith("iteration 0: success 50 % (") and lines[2].endswith(f"(best: “{visible(text)}”)")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-import robot.core.checkpoints
 from robot.core.checkpoints import identity_of, load_into, load_model, save_model
 from robot.core.errors import CheckpointError, SailError
 
@@ -88,7 +87,7 @@ def test_a_full_disk_leaves_the_old_weights(tmp_path: Path, monkeypatch: pytest.
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(robot.core.checkpoints.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(SailError, match="No space left"):
         save_model(tmp_path, "toy", {}, {"a": torch.ones(2)})
     monkeypatch.undo()

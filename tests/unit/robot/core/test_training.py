@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-import robot.core.checkpoints
-from robot.core.errors import CheckpointError, NotFiniteError, SailError
+from robot.core.errors import CheckpointError, HeldError, NotFiniteError, SailError
+from robot.core.files import FolderLock
 from robot.core.training import TrainingSettings, learning_rate_at, train
 
 SETTINGS = TrainingSettings(steps=12, learning_rate=1e-2, warmup_steps=2, checkpoint_every=4, precision="fp32")
@@ -153,10 +153,18 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(robot.core.checkpoints.os, "fsync", full)
-    with pytest.raises(SailError, match="No space left on device.*untouched"):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(SailError, match="No space left on device.*is kept"):
         run(tmp_path)
     assert (tmp_path / "training.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["training.safetensors"]
+
+
+def test_two_cannot_train_in_one_folder(tmp_path: Path) -> None:
+    with FolderLock(tmp_path), pytest.raises(HeldError, match="is in use by process"):
+        run(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["training.safetensors"]
 
 

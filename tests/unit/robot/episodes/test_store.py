@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
+import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from robot.core.data import Outcome, PlacedPlan, Verdict, VideoPlan
 from robot.core.errors import SailError
 from robot.episodes.description import Origin
-from robot.episodes.store import EpisodeStore
+from robot.episodes.store import EpisodeStore, StoredEpisodes
 from tests.fakes import SPEC
 from tests.unit.robot.episodes.samples import assert_same, episode
 
@@ -288,3 +291,59 @@ def test_outcomes_survive(tmp_path: Path) -> None:
     store = EpisodeStore(tmp_path)
     for outcome in Outcome:
         assert store.load(store.add(episode(outcome=outcome))).outcome is outcome
+
+
+def no_video(*_: object) -> None:
+    raise AssertionError("a video was decoded")
+
+
+def test_pictures_are_read_when_they_are_asked_for_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EpisodeStore(tmp_path)
+    whole = episode(6, size=16)
+    store.add(whole, episode_id="a")
+    with monkeypatch.context() as patched:
+        patched.setattr("robot.episodes.store.read_video", no_video)
+        late = StoredEpisodes(store, ["a"])[0]
+        changed = dataclasses.replace(late, task="push")
+        assert list(changed.frames) == ["top"] and "top" in changed.frames and "wrist" not in changed.frames
+        assert late.shape("top") == (7, 16, 16, 3) and late.mark("top") == changed.mark("top")
+        assert np.array_equal(late.sent, whole.sent) and late.plans == ()
+        with pytest.raises(AssertionError, match="was decoded"):
+            late.frames["top"]
+    assert np.array_equal(late.frames["top"], whole.frames["top"])
+    assert late.frames["top"] is late.frames["top"]
+    again = pickle.loads(pickle.dumps(StoredEpisodes(store, ["a"])[0]))  # to a worker of a loader
+    assert np.array_equal(again.frames["top"], whole.frames["top"])
+
+
+def test_a_mark_names_the_pictures_and_not_the_episode_nor_where_it_lies(tmp_path: Path) -> None:
+    store, other = EpisodeStore(tmp_path / "one"), EpisodeStore(tmp_path / "other")
+    frames = episode(3, seed=1).frames["top"]
+    views = np.stack([frames, frames[::-1]])
+    store.add(episode(3, frames={"top": views[0], "side": views[1]}), episode_id="a")
+    other.add(episode(3, frames={"top": views[1]}), episode_id="a")
+    one, two = StoredEpisodes(store, ["a"])[0], StoredEpisodes(other, ["a"])[0]
+    assert one.mark("top") != one.mark("side") and one.mark("top") != two.mark("top")
+    before = one.mark("top")
+    store.append_verdict("a", Verdict(0.0, "person"))
+    shutil.copytree(store.folder, tmp_path / "copy")
+    assert StoredEpisodes(EpisodeStore(tmp_path / "copy"), ["a"])[0].mark("top") == before
+    in_memory = store.load("a")
+    assert in_memory.mark("top") == store.load("a").mark("top") != in_memory.mark("side")
+    cropped = dataclasses.replace(in_memory, frames={"top": views[0][:, :4]})
+    assert cropped.mark("top") != in_memory.mark("top")
+
+
+def test_a_video_that_is_damaged_is_found_when_it_is_asked_for(tmp_path: Path) -> None:
+    store = EpisodeStore(tmp_path)
+    store.add(episode(6), episode_id="a")
+    (path,) = store.path("a").glob("camera-*.mkv")
+    path.write_bytes(path.read_bytes()[:200])
+    late = StoredEpisodes(store, ["a"])[0]
+    with pytest.raises(SailError, match="damaged"):
+        late.frames["top"]
+    path.unlink()
+    with pytest.raises(SailError, match="is missing"):
+        late.mark("top")

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from robot.core.data import Verdict
-from robot.episodes.labels import Field, current
+from robot.episodes.arbitration import current
+from robot.episodes.labels import Field
 from robot.episodes.store import EpisodeStore
 from tests.unit.robot.episodes.labelling.episodes import moving_square
 from tests.unit.robot.episodes.labelling.serving import TOKEN, Served, serving
@@ -75,9 +76,9 @@ def test_the_page_and_all_that_it_needs_come_from_here(served: Served) -> None:
 
 
 def test_the_queue_and_an_episode(served: Served) -> None:
-    desk = json.loads(ask(served, "queue")[1])
-    assert [one["id"] for one in desk["episodes"]] == ["push-0", "push-1", "push-2"]
-    assert desk["person"] == "ada" and len(desk["failure_kinds"]) <= 9
+    session = json.loads(ask(served, "queue")[1])
+    assert [one["id"] for one in session["episodes"]] == ["push-0", "push-1", "push-2"]
+    assert session["person"] == "ada" and len(session["failure_kinds"]) <= 9
     about = json.loads(ask(served, "episodes/push-1")[1])
     assert about["steps"] == STEPS and len(about["shown"]) == STEPS + 1
     assert about["labels"][0]["source"] == "classifier"
@@ -231,8 +232,8 @@ def test_a_damaged_episode_is_told_and_the_others_go_on(served: Served, tmp_path
     (tmp_path / "bad" / "episode.json").write_text("{")
     with serving(store) as where:
         assert ask(where, "episodes/bad")[0] == 400
-        desk = json.loads(ask(where, "queue")[1])
-        assert [one["id"] for one in desk["episodes"]] == ["good"] and len(desk["problems"]) == 1
+        session = json.loads(ask(where, "queue")[1])
+        assert [one["id"] for one in session["episodes"]] == ["good"] and len(session["problems"]) == 1
 
 
 def test_an_episode_with_numbers_that_are_none_is_shown(tmp_path: Path) -> None:

@@ -137,12 +137,12 @@ def test_the_share_falls_as_successes_come(counts: tuple[int, int]) -> None:
 
 
 def test_the_share_by_hand() -> None:
-    assert exploration_share(0, 10) == pytest.approx(2 / 3)
-    assert exploration_share(0, 0) == pytest.approx(2 / 3)
-    assert exploration_share(2, 10) == pytest.approx(2 / 3 * 0.6)
-    assert exploration_share(5, 10) == 0.0
+    assert exploration_share(0, 10, 0.67, 0.5) == pytest.approx(0.67)
+    assert exploration_share(0, 0, 0.67, 0.5) == pytest.approx(0.67)
+    assert exploration_share(2, 10, 0.67, 0.5) == pytest.approx(0.67 * 0.6)
+    assert exploration_share(5, 10, 0.67, 0.5) == 0.0
     with pytest.raises(ValueError, match="successes in"):
-        exploration_share(3, 2)
+        exploration_share(3, 2, 0.67, 0.5)
 
 
 def test_likeness() -> None:

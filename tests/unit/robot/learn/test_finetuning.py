@@ -101,7 +101,7 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 def test_a_trained_planner_is_in_force_at_once_and_the_starter_stays_as_it_was(tmp_path: Path) -> None:
     in_force, asked = PlannerInForce(make_planner()), []
     starter, before = in_force.current, weights(in_force.current)
-    learner = make_planner_learner(in_force, asked)
+    learner = make_planner_learner(in_force, asked, unhesitating=False)
     assert asked == []
     metrics = learner.update([make_episode(1), make_episode(2)], [GOOD, BAD], tmp_path / "a", 5)
     assert asked == [1]
@@ -128,7 +128,7 @@ def test_an_update_that_was_finished_but_not_written_down_gives_the_same_planner
 def test_of_an_adapted_planner_the_in_domain_half_is_trained_saved_and_restored(tmp_path: Path) -> None:
     small, general = make_planner(), make_planner()
     torch.nn.init.normal_(general.denoiser.unet.conv_out.weight, std=0.05)
-    adapted = AdaptedPlanner(small, general.score, "ipa", PriorStrength(0.4), "text")
+    adapted = AdaptedPlanner(small, general, "ipa", PriorStrength(0.4), "text", finetuned="")
     in_force, known = PlannerInForce(adapted), weights(general)
     learner = make_planner_learner(in_force, [])
     learner.update([make_episode(1), make_episode(2)], [GOOD, BAD], tmp_path / "a", 5)
@@ -243,7 +243,13 @@ def test_a_success_is_shown_without_its_pause_where_there_are_demonstrations(
     monkeypatch.setattr(finetuning, "typical_change", lambda clips: alike if clips else 0.0)
     seen = [make_episode(100)] if demonstrated else []
     learner = PlannerLearner(
-        PlannerInForce(starter), lambda _: starter, lambda: seen, SETTINGS, seen_share=0.0, stride=1, unhesitating=True
+        PlannerInForce(starter),
+        lambda _: starter,
+        lambda: seen,
+        SETTINGS,
+        seen_share=0.0,
+        stride=1,
+        attempted_share=0.0,
     )
     metrics = learner.update([went], [GOOD], tmp_path / "a", 5)
     assert metrics["shown"] == (6 / 8 if demonstrated else 1.0)

@@ -46,6 +46,8 @@ class Seer:
 class Copier:
     """An inverse dynamics that knows what was sent, and adds to it what it is told."""
 
+    identity = "copier"
+
     def __init__(self, whole: Episode, off: Any = 0.0) -> None:
         self.whole, self.off = whole, off
         self.plans: list[VideoPlan] = []

@@ -22,9 +22,17 @@ from robot.learn.run import LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
 from robot.reports.statistics import wilson_interval
 from robot.rollouts.rollout import RolloutSettings
-from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+from tests.fakes import Chunks, ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool, toy_policy
 
-SETTINGS = SailSettings("toy", "go right", iterations=3, rollouts=30, rollout=RolloutSettings(max_steps=40))
+SETTINGS = SailSettings(
+    "toy",
+    "go right",
+    iterations=3,
+    rollouts=30,
+    finetune_from="previous",
+    enough=2.0,
+    rollout=RolloutSettings(max_steps=40),
+)
 HELPFUL = {"push": 0.85}
 
 
@@ -53,8 +61,7 @@ def run(
         folder,
         settings,
         pool or (lambda: ToyPool(8)),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         judge or GroundTruth(),
         EpisodeStore(folder / "episodes"),
         learner if train else None,
@@ -170,8 +177,7 @@ def test_fine_tuning_goes_on_from_the_previous_model_or_from_the_starter(tmp_pat
             tmp_path / source,
             settings,
             lambda: ToyPool(8),
-            planner,
-            ToyInverseDynamics(),
+            toy_policy(planner),
             GroundTruth(),
             EpisodeStore(tmp_path / source / "episodes"),
             learner,
@@ -200,8 +206,7 @@ def spoiled_starts(tmp_path: Path, source: str) -> list[float]:
         tmp_path / source,
         settings,
         lambda: ToyPool(8),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / source / "episodes"),
         learner,
@@ -252,14 +257,109 @@ def test_what_a_person_said_counts_for_training(tmp_path: Path) -> None:
         tmp_path,
         settings,
         lambda: ToyPool(8),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / "episodes"),
         learner,
         on_event=correct,
     ).run()
     assert learner.updates[0] == (7, 8)
+
+
+def judged_run(tmp_path: Path, say: Any, judge: RewardModel, enough: float = 2.0) -> tuple[ToyLearner, SailLoop]:
+    """Run one iteration of eight attempts that all work; `say` is given the store and the ids before it trains."""
+
+    def hear(event: LoopEvent) -> None:
+        if event.kind == "rollouts_finished" and event.iteration == 0:
+            store = EpisodeStore(tmp_path / "episodes")
+            say(store, store.ids())
+
+    planner = ToyPlanner({"go right": 1.0})
+    learner = ToyLearner(planner)
+    loop = SailLoop(
+        tmp_path,
+        dataclasses.replace(SETTINGS, iterations=1, rollouts=8, enough=enough),
+        lambda: ToyPool(8),
+        toy_policy(planner),
+        judge,
+        EpisodeStore(tmp_path / "episodes"),
+        learner,
+        on_event=hear,
+    )
+    loop.run()
+    return learner, loop
+
+
+def test_a_person_decides_what_is_enough_as_for_training(tmp_path: Path) -> None:
+    def half_failed(store: EpisodeStore, ids: Sequence[str]) -> None:
+        for name in ids[:4]:
+            store.append_verdict(name, Verdict(0.0, "person"))
+
+    def nothing(*_: object) -> None:
+        pass
+
+    assert judged_run(tmp_path / "alone", nothing, GroundTruth(), enough=0.9)[0].updates == []
+    assert judged_run(tmp_path / "told", half_failed, GroundTruth(), enough=0.9)[0].updates == [(4, 8)]
+
+
+def test_a_person_makes_a_run_without_a_judge_good_enough(tmp_path: Path) -> None:
+    def praise(store: EpisodeStore, ids: Sequence[str]) -> None:
+        for name in ids:
+            store.append_verdict(name, Verdict(1.0, "person"))
+
+    assert judged_run(tmp_path, praise, KeepEverything(), enough=0.9)[0].updates == []
+
+
+class Unsure:
+    """A classifier that says the same of everything."""
+
+    identity = "unsure"
+
+    def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
+        return [Verdict(0.6, "classifier", "mine", rationale="mine")] * len(episodes)
+
+
+def test_a_run_knows_its_own_verdict_by_its_id_and_not_by_its_number(tmp_path: Path) -> None:
+    """Another judge that says the same number, or a later one that says another, is not the run's."""
+    before: list[str] = []
+
+    def others(store: EpisodeStore, ids: Sequence[str]) -> None:
+        labels = store.path(ids[0]) / "labels.jsonl"
+        own = labels.read_bytes()
+        labels.unlink()
+        store.append_verdict(ids[0], Verdict(0.6, "vlm", "theirs", rationale="theirs"))
+        labels.write_bytes(labels.read_bytes() + own)  # said before ours was
+        store.append_verdict(ids[1], Verdict(0.0, "vlm", "theirs"))
+        before.extend(ids[:2])
+
+    learner, loop = judged_run(tmp_path, others, Unsure())
+    assert learner.updates == [(8, 8)]
+    attempts = {record["episode"]: record for record in loop.journal.attempts(0)}
+    for name in before:
+        verdict = loop.book.verdict(attempts[name])
+        assert (verdict.model, verdict.rationale) == ("mine", "mine")
+        assert attempts[name]["label"] in {label.label_id for label in loop.store.labels(name)}
+
+
+def test_a_run_of_before_there_were_ids_goes_on(tmp_path: Path) -> None:
+    def forget(store: EpisodeStore, ids: Sequence[str]) -> None:
+        path = tmp_path / "iteration-00" / "attempts.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row.pop("label", None)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        store.append_verdict(ids[0], Verdict(0.0, "person"))
+        store.append_verdict(ids[1], Verdict(0.0, "vlm"))
+
+    learner, loop = judged_run(tmp_path, forget, Unsure())
+    assert learner.updates == [(7, 8)]
+    assert loop.book.rate(0) == 7 / 8
+
+
+def test_what_a_run_without_a_judge_keeps_is_learnt_from_and_is_no_success(tmp_path: Path) -> None:
+    learner, loop = judged_run(tmp_path, lambda *_: None, KeepEverything())
+    assert learner.updates == [(8, 8)] and loop.book.rate(0) == 0.0
+    assert {loop.book.verdict(one).source for one in loop.journal.attempts(0)} == {"none"}
 
 
 def test_every_training_has_a_seed_of_its_own_that_the_record_names(tmp_path: Path) -> None:
@@ -271,8 +371,7 @@ def test_every_training_has_a_seed_of_its_own_that_the_record_names(tmp_path: Pa
             tmp_path / str(run_seed),
             dataclasses.replace(SETTINGS, seed=run_seed, rollouts=8),
             lambda: ToyPool(8),
-            planner,
-            ToyInverseDynamics(),
+            toy_policy(planner),
             GroundTruth(),
             EpisodeStore(tmp_path / str(run_seed) / "episodes"),
             *learners,
@@ -307,6 +406,8 @@ def test_without_a_filter_everything_is_learnt_from_but_truth_is_reported(tmp_pa
 
 def test_where_nobody_knows_the_truth_the_judge_is_believed_and_it_is_said(tmp_path: Path) -> None:
     class Half:
+        identity = "half"
+
         def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
             return [Verdict(0.4 + 0.2 * (episode.seed % 2), "person") for episode in episodes]
 
@@ -439,7 +540,7 @@ def test_a_full_disk_keeps_the_state_there_was(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(SailError, match="No space left on device"):
         journal.save({**state, "iteration": 9})
     assert (tmp_path / "state.json").read_text() == before
-    assert list(tmp_path.glob("*.part")) == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_pools_are_closed_while_models_train(tmp_path: Path) -> None:
@@ -455,8 +556,7 @@ def test_pools_are_closed_while_models_train(tmp_path: Path) -> None:
         tmp_path,
         dataclasses.replace(SETTINGS, iterations=1),
         make,
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(tmp_path / "episodes"),
         ToyLearner(planner),
@@ -476,3 +576,70 @@ def test_bad_settings_are_refused() -> None:
         SailSettings("toy", "go", finetune_from="scratch")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="minimum_true must be at least 1"):
         exploration(minimum_true=0)
+
+
+def test_a_policy_without_plans_runs_the_loop_and_learns_by_its_own_learner(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=1, rollouts=6)
+    store = EpisodeStore(tmp_path / "episodes")
+    records = SailLoop(tmp_path, settings, lambda: ToyPool(3), Chunks(), GroundTruth(), store).run()
+    assert [record["successes"] for record in records] == [6, 6]
+    assert {record["planner"] for record in records} == {"chunks"}
+    assert all(store.load(name).plans == () for name in store.ids())
+
+
+def states_of(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    return state
+
+
+class Classifier:
+    """A judge with weights, which its identity names."""
+
+    source = "classifier"
+
+    def __init__(self, weights: str) -> None:
+        self.identity = f"classifier {weights}"
+
+    def judge(self, episodes: Sequence[Episode]) -> list[Verdict]:
+        return [Verdict(1.0, self.source, self.identity) for _ in episodes]
+
+
+def test_neither_another_judge_nor_another_inverse_dynamics_resumes_a_run(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=0, rollouts=2)
+    run(tmp_path, settings=settings, judge=Classifier("a"))
+    run(tmp_path, settings=settings, judge=Classifier("a"))
+    with pytest.raises(SailError, match=r"another judge \(classifier a\)"):
+        run(tmp_path, settings=settings, judge=Classifier("b"))
+
+    class Other(ToyInverseDynamics):
+        identity = "other"
+
+    policy = toy_policy(ToyPlanner(HELPFUL), Other())
+    loop = SailLoop(tmp_path, settings, ToyPool, policy, Classifier("a"), EpisodeStore(tmp_path / "episodes"))
+    loop.learners["planner"] = ToyLearner(ToyPlanner(HELPFUL))
+    with pytest.raises(SailError, match="another policy .*toy, 6 frames"):
+        loop.run()
+
+
+def test_a_state_of_an_earlier_version_is_resumed_for_all_that_it_did_not_say(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, iterations=0, rollouts=2)
+    run(tmp_path, settings=settings)
+    state = states_of(tmp_path)
+    said = state["settings"]
+    assert said["judge"] == "truth" and said["rollout"]["ends_by"] == "truth" and "toy" in said["policy"]
+    del said["policy"]
+    said["judge"] = "GroundTruth"
+    said["rollout"] = {"max_steps": 40, "execute_frames": 6, "plan_batch": 16, "stop_on_success": True, "retries": 2}
+    earlier = json.dumps(state)
+    (tmp_path / "state.json").write_text(earlier)
+    records, _, _ = run(tmp_path, settings=dataclasses.replace(settings, iterations=1))
+    assert len(records) == 2
+    assert states_of(tmp_path)["settings"]["policy"]  # from now on it is compared
+    for changed in (
+        {"judge": KeepEverything()},
+        {"skills": {"push": 0.1}},
+        {"settings": dataclasses.replace(settings, rollout=RolloutSettings(max_steps=41))},
+    ):
+        (tmp_path / "state.json").write_text(earlier)
+        with pytest.raises(SailError, match="another (judge|starter planner|rollout)"):
+            run(tmp_path, **{"settings": settings, **changed})  # type: ignore[arg-type]

@@ -8,13 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from robot.core.data import Outcome
-from robot.core.errors import SailError
+from robot.core.errors import HeldError, SailError
 from robot.episodes.repair.doctor import examine
 from robot.episodes.steps import write_steps
 from robot.episodes.store import EpisodeStore
@@ -35,7 +37,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     records = [{key: value for key, value in one.items() if key not in MEASURED} for one in journal.iterations()]
     left = {
         "iterations": records,
-        "attempts": [journal.attempts(iteration) for iteration in range(3)],
+        "attempts": [[_checked(folder, one) for one in journal.attempts(iteration)] for iteration in range(3)],
         "phase": state["phase"],
         "bandit": state["bandit"],
         "models": [json.loads(path.read_text()) for path in sorted((folder / "run").glob("iteration-*/*/model.json"))],
@@ -47,6 +49,13 @@ def outcome(folder: Path) -> dict[str, Any]:
     assert left["verdicts"], "judges' labels are not where they are looked for"
     replaced: dict[str, Any] = json.loads(json.dumps(left).replace(name, "NAME"))
     return replaced
+
+
+def _checked(folder: Path, attempt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an attempt without the id of its verdict, which is drawn by a die, once that is found among its labels."""
+    labels = EpisodeStore(folder / "run" / "episodes").labels(attempt["episode"])
+    assert attempt["label"] in {label.label_id for label in labels}
+    return {key: value for key, value in attempt.items() if key != "label"}
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +129,27 @@ def test_killed_again_and_again(tmp_path: Path, uninterrupted: dict[str, Any]) -
         assert start(tmp_path, "act", "55") == -signal.SIGKILL
     make_loop(tmp_path).run()
     assert outcome(tmp_path) == uninterrupted
+
+
+def test_a_second_process_is_told_who_works_at_the_run_and_harms_nothing(
+    tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    program = [sys.executable, str(Path(__file__).with_name("toy_loop.py")), str(tmp_path), "pause", "20"]
+    first = subprocess.Popen(program, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    while first.poll() is None and not (tmp_path / "paused").exists():
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(HeldError) as told:
+            make_loop(tmp_path).run()
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    sentence = str(told.value)
+    assert f"{tmp_path / 'run'} is in use by process {first.pid}" in sentence and "toy_loop" in sentence
+    assert "another seed=" in sentence
+    assert first.wait(120) == 0
+    assert outcome(tmp_path) == uninterrupted
+    assert not (tmp_path / "run" / ".held").exists()
 
 
 def test_ctrl_c_leaves_a_state_to_resume(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:

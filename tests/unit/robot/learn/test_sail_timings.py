@@ -14,9 +14,17 @@ from robot.learn import stages
 from robot.learn.journal import Journal
 from robot.learn.sail import SailLoop, SailSettings
 from robot.rollouts.rollout import RolloutSettings
-from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
-SETTINGS = SailSettings("toy", "go right", iterations=1, rollouts=8, rollout=RolloutSettings(max_steps=40))
+SETTINGS = SailSettings(
+    "toy",
+    "go right",
+    iterations=1,
+    rollouts=8,
+    finetune_from="previous",
+    enough=2.0,
+    rollout=RolloutSettings(max_steps=40),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +71,7 @@ def loop(folder: Path, learner: Callable[[ToyPlanner], ToyLearner], on_act: Call
         folder,
         SETTINGS,
         lambda: ToyPool(2, on_act=on_act),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(folder / "episodes"),
         learner(planner),

@@ -1,7 +1,8 @@
 """Run the SAIL loop in the toy world, as a program that a test can kill: `toy_loop.py FOLDER [WHERE COUNT]`.
 
 WHERE is `act` (die in the COUNT-th action of the pool), `train` (between steps of training), `event:KIND` (when an
-event of that kind is sent for the COUNT-th time) or `interrupt` (Ctrl-C in the COUNT-th action).
+event of that kind is sent for the COUNT-th time) or `interrupt` (Ctrl-C in the COUNT-th action) and
+`pause` (wait a second in it, having made FOLDER/paused).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from robot.episodes.store import EpisodeStore
@@ -18,9 +20,11 @@ from robot.learn.exploration import InstructionBandit
 from robot.learn.run import LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
 from robot.rollouts.rollout import RolloutSettings
-from tests.fakes import ToyInverseDynamics, ToyLearner, ToyPlanner, ToyPool
+from tests.fakes import ToyLearner, ToyPlanner, ToyPool, toy_policy
 
-SETTINGS = SailSettings("toy", "go right", 2, 12, rollout=RolloutSettings(max_steps=40))
+SETTINGS = SailSettings(
+    "toy", "go right", 2, 12, finetune_from="previous", enough=2.0, rollout=RolloutSettings(max_steps=40)
+)
 
 
 def die() -> None:
@@ -36,6 +40,9 @@ def make_loop(folder: Path, where: str = "", count: int = 0, size: int = 3) -> S
         return here == where and left[0] == 0
 
     def on_act() -> None:
+        if reached("pause"):
+            (folder / "paused").touch()
+            time.sleep(1.0)  # so that whoever stops this process stops it here
         if reached("interrupt"):
             raise KeyboardInterrupt
         if reached("act"):
@@ -55,8 +62,7 @@ def make_loop(folder: Path, where: str = "", count: int = 0, size: int = 3) -> S
         folder / "run",
         SETTINGS,
         lambda: ToyPool(size, on_act=on_act),
-        planner,
-        ToyInverseDynamics(),
+        toy_policy(planner),
         GroundTruth(),
         EpisodeStore(folder / "run" / "episodes"),
         ToyLearner(planner, on_step=on_step),

@@ -14,7 +14,7 @@ from robot.cli.main import main
 from robot.core.errors import SailError
 from robot.recipes import general
 from robot.recipes.general import DISPLACED, GeneralSettings, make_general, readme, requests, untrained
-from robot.recipes.starter import DEMONSTRATIONS, PLAY, name_of, plain_request
+from robot.recipes.starter import DEMONSTRATIONS, PLAY, name_of
 from sim.tasks import GENERAL, RESERVED, SEEN, UNSEEN
 from tests.fakes import toy_episode
 
@@ -41,8 +41,7 @@ def test_stored_episodes_of_another_task_or_look_are_refused(tmp_path: Path) -> 
     wanted = requests(settings)[DEMONSTRATIONS]
     store = general.EpisodeStore(tmp_path / DEMONSTRATIONS)
     names = [
-        store.add(toy_episode([True], "soccer"), (), name_of(row), more={"request": plain_request(row)})
-        for row in wanted
+        store.add(toy_episode([True], "soccer"), (), name_of(row), more={"request": row.as_json()}) for row in wanted
     ]
     assert [one.episode_id for one in general._stored(settings, DEMONSTRATIONS, wanted)] == names
     other = replace(settings, appearance=0.2)
@@ -50,7 +49,7 @@ def test_stored_episodes_of_another_task_or_look_are_refused(tmp_path: Path) -> 
         list(general._stored(other, DEMONSTRATIONS, requests(other)[DEMONSTRATIONS]))
     for number, wrong in enumerate((toy_episode([True], "door-close"), toy_episode([False], "soccer")), 10_010):
         row = replace(wanted[0], seed=number)
-        store.add(wrong, (), name_of(row), more={"request": plain_request(row)})
+        store.add(wrong, (), name_of(row), more={"request": row.as_json()})
         with pytest.raises(SailError, match="another data="):
             list(general._stored(settings, DEMONSTRATIONS, [row]))
 
@@ -138,14 +137,14 @@ def test_the_whole_command_stops_when_told_goes_on_and_makes_a_planner_that_plan
     assert told("max_seconds=0.001")["finished"] is False
     assert not list((tmp_path / "data").rglob("episode.json"))
     collected: list[int] = []
-    monkeypatch.setattr("robot.recipes.starter.collect", _counting(collected))
+    monkeypatch.setattr("sim.collect.collect", _counting(collected))
     monkeypatch.setattr("robot.recipes.general._Clock.over", lambda self: False)  # time runs out in training only
     assert told("max_seconds=0.001")["finished"] is False
     assert collected == [2, 1]
     assert general.steps_done(tmp_path / "work" / "planner") == 1
     assert not (tmp_path / "general").exists()
     assert told()["finished"] is True
-    assert collected == [2, 1, 0, 0]  # nothing is recorded twice
+    assert collected == [2, 1]  # nothing is recorded twice
     planner = LatentVideoPlanner.load(tmp_path / "general" / "planner", STARTER / "autoencoder")
     card = json.loads((tmp_path / "general" / "planner" / "model.json").read_text())["card"]
     assert card["data"].startswith("2 scripted demonstrations and 1 play episodes")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import re
 from pathlib import Path
 
+import jinja2
 import numpy as np
 import pytest
+from markupsafe import escape
 from PIL import Image as PillowImage
 
 from robot.core.data import Episode, Outcome, PlacedPlan, VideoPlan
 from robot.core.provenance.revision import git_revision
 from robot.core.text import visible
+from robot.reports import templates
 from robot.reports.pictures import (
     CurvePoint,
     contact_sheet,
@@ -170,7 +172,7 @@ def test_the_revision_of_a_folder_outside_git_is_unknown(tmp_path: Path, monkeyp
     assert git_revision(tmp_path) == "unknown"
 
 
-NAMES = [*HOSTILE, "$\\frac{", "a $1 and a $2", "{}", "{title} {body}", "<script>x</script>", "</title><b>"]
+NAMES = [*HOSTILE, "$\\frac{", "a $1 and a $2", "{}", "{title} {body}", "<script>x</script>", "</title><b>", "'\"&amp;"]
 
 
 @pytest.mark.parametrize("text", NAMES, ids=[ascii(text[:12]) for text in NAMES])
@@ -180,13 +182,26 @@ def test_whatever_things_are_called_the_report_is_drawn_and_quotes_it(text: str,
     said = text.replace("\ud800", "")  # a configuration comes out of a file in UTF-8
     page = write_report(tmp_path, text, text, rows, {"best": episode}, f"one: {said}\ntwo\n", text, text, (1, text))
     shown = page.read_text(encoding="utf-8")
-    quoted = html.escape(visible(text))
+    quoted = escape(visible(text))
     assert f"<title>{quoted} · SAIL</title>" in shown and f"<h1>{quoted}</h1>" in shown
     assert f"<p class=lead>“{quoted}”" in shown and f"Told: “told {quoted}”." in shown
     assert f"<pre>{quoted}</pre>" in shown and shown.count(f"<code>{quoted}</code>") == 2
     assert "<pre>one: " in shown and "\ntwo\n</pre>" in shown
     assert shown.count("<title>") == shown.count("<h1>") == 1 and "<script>" not in shown and "<b>best</b>" in shown
     assert not obeyed(shown)
+
+
+def test_a_template_shows_text_in_one_visible_line_and_misses_nothing(tmp_path: Path, monkeypatch):
+    templates._environment.cache_clear()
+    monkeypatch.setattr(templates, "__file__", str(tmp_path / "__init__.py"))
+    (tmp_path / "page.html").write_text("<p title='{{ said }}'>{{ said }}</p>{{ number }}")
+    try:
+        shown = templates.render("page.html", said="'\x1b[2J\n<b>", number=3)
+        assert shown == "<p title='&#39;\\x1b[2J\\n&lt;b&gt;'>&#39;\\x1b[2J\\n&lt;b&gt;</p>3"
+        with pytest.raises(jinja2.UndefinedError, match="number"):
+            templates.render("page.html", said="")
+    finally:
+        templates._environment.cache_clear()
 
 
 def test_a_curve_s_name_is_no_formula(tmp_path: Path):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from robot.core.errors import SailError
-from robot.reports.page import results_page, write_results
-from robot.reports.report import interval_text
+from robot.reports.front import draw_curve
+from robot.reports.page import check_results, results_page, results_pages, write_results
 from robot.reports.results import add_results, read_results
+from robot.reports.statistics import interval_text, mean_text
 from tests.hostile import HOSTILE, IDS, obeyed
 
 
@@ -36,7 +39,7 @@ def test_every_task_and_failure_is_on_the_page_and_the_mean_weighs_tasks_alike(t
     page = results_page([read_results(write(tmp_path, "sail", records, command="sail evaluate", revision="abc"))])
     assert f"| door-close | 0/20 · {interval_text(0, 20)} | 5/20 · {interval_text(5, 20)} |" in page
     assert f"| reach-wall | 10/10 · {interval_text(10, 10)} | – |" in page
-    assert "| **mean** | **50.0 %** | **25.0 %** (11–47) of 1 task |" in page
+    assert f"| **mean** | {mean_text([('a', 0, 20), ('b', 10, 10)], '**')} | **25.0 %** (11–47) of 1 task |" in page
     assert "| oracle_pose_tracking | 95.0 % (76–99) of 1 task | – |" in page
     assert "`sail evaluate`" in page
     assert "`abc`" in page
@@ -45,7 +48,7 @@ def test_every_task_and_failure_is_on_the_page_and_the_mean_weighs_tasks_alike(t
 def test_seeds_of_a_task_are_added_up(tmp_path: Path):
     records = [record("sail", 0, "door-close", s, 10, seed=s) for s in (1, 2, 3)]
     page = results_page([read_results(write(tmp_path, "sail", records))])
-    assert "6/30" in page
+    assert f"6/30 · {mean_text([('door-close', s, 10) for s in (1, 2, 3)])}" in page  # and not Wilson's of 30
     assert "(3 seeds)" in page
 
 
@@ -75,16 +78,15 @@ def test_methods_with_iterations_are_compared_first_and_those_without_share_a_ta
         record("oracle_frame_pair", 0, "a", 20, 20),
     ]
     lines = results_page([read_results(write(tmp_path, "sail", records))]).splitlines()
-    means = lines.index("### Mean over tasks")
-    assert lines[means + 4] == "| sail (2 seeds) | 0.0 % (0–9) | 50.0 % (35–65) |"
-    assert "| sail_no_exploration | 0.0 % (0–16) | 10.0 % (3–30) |" in lines
-    assert (
-        lines.index("### sail (2 seeds)") < lines.index("### sail_no_exploration") < lines.index("### Without a loop")
-    )
-    assert "| seed 1 | 0.0 % (0–16) | 50.0 % (30–70) |" in lines
+    means = lines.index("## Mean over tasks")
+    assert lines[means + 4] == "| sail (2 seeds) | 0.0 % (0–12) | 50.0 % (35–65) |"
+    ten = [(task, 1, 10) for task in "ab"]
+    assert f"| sail_no_exploration | 0.0 % (0–15) | {mean_text(ten)} |" in lines
+    assert lines.index("## sail (2 seeds)") < lines.index("## sail_no_exploration") < lines.index("## Without a loop")
+    assert "| seed 1 | 0.0 % (0–15) | 50.0 % (30–70) |" in lines
     assert "| task | zero_shot | oracle_frame_pair |" in lines
     assert f"| b | 1/20 · {interval_text(1, 20)} | – |" in lines
-    assert "| **mean** | **5.0 %** (1–17) | **100.0 %** (84–100) of 1 task |" in lines
+    assert "| **mean** | **5.0 %** (0–12) | **100.0 %** (84–100) of 1 task |" in lines
 
 
 def run(command: str, revision: str = "abc", seconds: int = 100, hardware: str = "two cores") -> dict[str, object]:
@@ -96,7 +98,7 @@ def test_every_command_that_figures_come_from_is_named_with_its_revision_and_tim
     add_results(path, [record("zero_shot", 0, "a", 1, 2)], "Evaluation", run("sail evaluate task=a", seconds=30))
     add_results(path, [record("zero_shot", 0, "b", 1, 2)], "Evaluation", run("sail evaluate task=b", "def", 90))
     page = results_page([read_results(path)])
-    assert "## Evaluation" in page
+    assert page.startswith("# Evaluation\n")
     assert "- hardware: two cores" in page
     assert "| command | revision | wall time |" in page
     assert "| `sail evaluate task=a` | `abc` | 30 s |" in page
@@ -141,12 +143,97 @@ def test_success_counts_do_not_go_into_the_file_of_a_benchmark(tmp_path: Path):
     assert read_results(path).records == [{"size_px": 64}]
 
 
+def folder_of_results(folder: Path) -> Path:
+    """Make files of every kind: the loop, a benchmark and two of tuning."""
+    folder.mkdir()
+    write(folder, "sail", [record("sail", i, task, 3 * i, 10) for i in (0, 1, 2) for task in ("x", "y")], what="SAIL")
+    write(folder, "zero", [record("m", 0, "x", 1, 2)], what="Zero", runs=[run("sail evaluate task=x save=zero.json")])
+    write(
+        folder, "speed", [{"size": 64, "fps": 118.25, "fps_sd": 2}, {"size": 128, "fps": 50}], what="Benchmark: speed"
+    )
+    for name in ("tuning", "tuning-more"):
+        write(folder, name, [{"tried": name, "successes": 1}], what=f"Tried: {name}")
+    return folder
+
+
+def test_a_file_of_successes_has_a_page_and_a_curve_and_others_share_one(tmp_path: Path):
+    folder, front = folder_of_results(tmp_path / "results"), tmp_path / "results.md"
+    write_results(folder, front)
+    assert sorted(path.name for path in folder.iterdir() if path.suffix != ".json") == [
+        *("benchmarks.md", "sail.md", "sail.svg", "tuning.md", "zero.md"),
+    ]
+    tuning = (folder / "tuning.md").read_text(encoding="utf-8")
+    assert tuning.startswith("# What was tried on tuning tasks\n")
+    assert tuning.index("## Tried: tuning\n") < tuning.index("## Tried: tuning-more\n")
+    assert "- [SAIL](results/sail.md)\n- [Benchmarks](results/benchmarks.md)\n" in front.read_text(encoding="utf-8")
+
+
+def test_pages_out_of_date_missing_or_left_over_are_found_and_those_of_others_left_alone(tmp_path: Path):
+    folder, front = folder_of_results(tmp_path / "results"), tmp_path / "results.md"
+    write_results(folder, front)
+    pages = {path: path.read_bytes() for path in [front, *folder.glob("*.md"), *folder.glob("*.svg")]}
+    check_results(folder, front)
+    for path, content in pages.items():
+        path.write_text("changed", encoding="utf-8")
+        with pytest.raises(SailError, match=f"{path.name} is out of date"):
+            check_results(folder, front)
+        path.write_bytes(content)
+    (folder / "mine.md").write_text("my own notes", encoding="utf-8")
+    check_results(folder, front)
+    (folder / "zero.json").unlink()
+    with pytest.raises(SailError, match="out of date"):
+        check_results(folder, front)
+    write_results(folder, front)
+    assert not (folder / "zero.md").exists() and (folder / "mine.md").exists()
+    check_results(folder, front)
+
+
+def test_the_front_page_looks_its_figures_up(tmp_path: Path):
+    folder, front = folder_of_results(tmp_path / "results"), tmp_path / "results.md"
+    source = folder / "front.jinja"
+    source.write_text(
+        '{{ mean("sail", "sail", 2) }}\n{{ rate("sail", "sail", "x", 1) }}\n{{ figure("speed", "fps", size=64) }}\n'
+        '{{ command("zero", "m") }}\n{{ rows("sail", "sail") }}\n',
+        encoding="utf-8",
+    )
+    write_results(folder, front)
+    shown = front.read_text(encoding="utf-8").splitlines()
+    assert shown[:4] == [
+        mean_text([("x", 6, 10), ("y", 6, 10)]),
+        f"3/10 · {interval_text(3, 10)}",
+        "118.2 ± 2",
+        "`sail evaluate task=x`",
+    ]
+    assert shown[4:6] == ["| task | iteration 0 | iteration 1 | iteration 2 |", "| --- | ---: | ---: | ---: |"]
+    for asked, complaint in {
+        '{{ mean("sale", "sail") }}': "Did you mean sail",
+        '{{ mean("sail", "sial") }}': "Did you mean sail",
+        '{{ figure("speed", "fps", size=3) }}': "size",
+        "{{ nothing }}": "nothing",
+        "{{ mean.__globals__ }}": "unsafe",
+        "{{": "front.jinja",
+    }.items():
+        source.write_text(asked, encoding="utf-8")
+        with pytest.raises(SailError, match=complaint):
+            write_results(folder, front)
+
+
+def test_a_curve_shows_each_task_and_the_mean_where_they_are(tmp_path: Path):
+    result = read_results(folder_of_results(tmp_path / "results") / "sail.json")
+    root = ElementTree.fromstring(draw_curve(result, "sail"))
+    lines = [one.attrib for one in root.iter("{http://www.w3.org/2000/svg}polyline")]
+    assert [line["stroke-width"] for line in lines] == ["1.5", "1.5", "3.5"]
+    # By hand: 0, 30 and 60 % of 246 pixels above 318, at 80, 312 and 544.
+    assert lines[2]["points"] == "80.0,318.0 312.0,244.2 544.0,170.4"
+    names = [one for one in root.iter("{http://www.w3.org/2000/svg}text") if one.attrib["x"] == "572"]
+    assert [one.text for one in names] == ["y 60 %", "x 60 %", "mean 60.0 %"]
+    heights = sorted(float(one.attrib["y"]) for one in names)
+    assert all(upper + 15 <= lower for upper, lower in pairwise(heights))
+
+
 def test_the_same_files_give_the_same_page(tmp_path: Path):
-    write(tmp_path, "b", [record("sail", 0, "x", 1, 2)])
-    write(tmp_path, "a", [record("sail", 0, "y", 1, 2)])
-    first = write_results(tmp_path, tmp_path / "one.md").read_text(encoding="utf-8")
-    assert first == write_results(tmp_path, tmp_path / "two.md").read_text(encoding="utf-8")
-    assert first.index("## a") < first.index("## b")
+    folder, front = folder_of_results(tmp_path / "results"), tmp_path / "results.md"
+    assert results_pages(folder, front) == results_pages(folder, front)
 
 
 @pytest.mark.parametrize(

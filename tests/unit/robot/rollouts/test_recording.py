@@ -19,7 +19,7 @@ from robot.episodes.video import VideoWriter
 from robot.episodes.writer import EpisodeWriter
 from robot.rollouts.recording import recorder
 from robot.rollouts.rollout import Attempt, RolloutSettings, RolloutTimings, rollout
-from tests.fakes import SPEC, ToyInverseDynamics, ToyPlanner, ToyPool
+from tests.fakes import SPEC, ToyPlanner, ToyPool, toy_policy
 from tests.unit.robot.episodes.samples import assert_same
 
 IDS = [f"attempt-{number}" for number in range(6)]
@@ -34,8 +34,7 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(store: EpisodeStore, pool: ToyPool, **more: Any) -> list[Episode]:
     return rollout(
         pool,
-        ToyPlanner({"go right": 0.5}),
-        ToyInverseDynamics(),
+        toy_policy(ToyPlanner({"go right": 0.5})),
         [Attempt(seed, "toy", "go right") for seed in range(len(IDS))],
         SETTINGS,
         config_hash="c0ffee",

@@ -15,11 +15,10 @@ from robot.rollouts.rollout import (
     SingleRobot,
     plan_seed,
     rollout,
-    steps_per_frame,
 )
-from tests.fakes import SPEC, ToyInverseDynamics, ToyPlanner, ToyPool, ToyRobot
+from tests.fakes import SPEC, Chunks, Rightward, ToyInverseDynamics, ToyPlanner, ToyPool, ToyRobot, toy_policy
 
-SETTINGS = RolloutSettings(max_steps=50, plan_batch=4)
+SETTINGS = RolloutSettings(max_steps=50, plan_batch=4, ends_by="truth")
 
 
 def attempts(count: int, **changes: object) -> list[Attempt]:
@@ -28,7 +27,7 @@ def attempts(count: int, **changes: object) -> list[Attempt]:
 
 def run(pool: RobotPool, requests: list[Attempt], skill: float = 0.7, **changes: object) -> list[Episode]:
     planner = ToyPlanner({"go right": skill})
-    return rollout(pool, planner, ToyInverseDynamics(), requests, dataclasses.replace(SETTINGS, **changes))  # type: ignore[arg-type]
+    return rollout(pool, toy_policy(planner), requests, dataclasses.replace(SETTINGS, **changes))  # type: ignore[arg-type]
 
 
 def same(first: Episode, second: Episode) -> bool:
@@ -82,8 +81,7 @@ def test_plans_are_placed_every_executed_frames_worth() -> None:
 
 
 def test_a_plan_shorter_than_the_executed_frames_is_executed_whole() -> None:
-    planner = ToyPlanner({}, frames=2)
-    (episode,) = rollout(ToyPool(1), planner, ToyInverseDynamics(), attempts(1), SETTINGS)
+    (episode,) = rollout(ToyPool(1), toy_policy(ToyPlanner({}, frames=2)), attempts(1), SETTINGS)
     assert [placed.step for placed in episode.plans][:3] == [0, 4, 8]
 
 
@@ -95,10 +93,12 @@ def test_success_ends_the_episode_at_once() -> None:
     assert episode.proprio[-1, 0] >= 1.0 > episode.proprio[-2, 0]
 
 
-def test_without_stopping_the_episode_runs_to_its_end_and_is_still_a_success() -> None:
-    (episode,) = run(ToyPool(1), attempts(1), skill=1.0, stop_on_success=False)
+def test_unless_truth_ends_it_an_episode_runs_to_its_end_whose_moment_says_nothing() -> None:
+    (episode,) = run(ToyPool(1), attempts(1), skill=1.0, ends_by="time")
     assert len(episode) == 50
-    assert episode.outcome is Outcome.SUCCESS
+    assert episode.outcome is Outcome.TIMEOUT
+    assert episode.success is not None and episode.success.any()  # it is recorded all the same, for reports
+    assert RolloutSettings().ends_by == "time"
 
 
 def test_the_action_recorded_as_sent_is_the_clipped_one() -> None:
@@ -153,8 +153,7 @@ def test_an_attempt_that_met_a_fault_is_begun_again_from_its_seed_and_not_for_ev
     seen: list[int] = []
     episodes = rollout(
         Flaky(3),
-        ToyPlanner({"go right": 0.7}),
-        ToyInverseDynamics(),
+        toy_policy(ToyPlanner({"go right": 0.7})),
         attempts(8),
         SETTINGS,
         lambda index, *_: seen.append(index),
@@ -170,7 +169,7 @@ def test_without_retries_the_first_fault_is_the_end() -> None:
     settings = dataclasses.replace(SETTINGS, retries=0)
     timings = RolloutTimings()
     pool = ToyPool(1, breaks={0: 5})
-    (episode,) = rollout(pool, ToyPlanner(), ToyInverseDynamics(), attempts(1), settings, timings=timings)
+    (episode,) = rollout(pool, toy_policy(), attempts(1), settings, timings=timings)
     assert episode.outcome is Outcome.INFRASTRUCTURE_FAULT
     assert timings.retries == 0
     with pytest.raises(ValueError, match="retries must not be negative"):
@@ -201,14 +200,14 @@ def test_a_bad_action_is_not_taken_for_a_broken_robot() -> None:
             return [type(a)(a.values * np.float32("nan")) for a in super().act(observations, handles, steps)]
 
     with pytest.raises(ValueError, match="finite"):
-        rollout(ToyPool(1), ToyPlanner(), Mad(), attempts(1), SETTINGS)
+        rollout(ToyPool(1), toy_policy(None, Mad()), attempts(1), SETTINGS)
 
 
 def test_borrowed_words_reach_the_planner_and_the_true_ones_the_episode() -> None:
     sampler = SamplerSettings(guidance_scale=2.5, negative_prompt="go left")
     requests = [*attempts(2), *attempts(1, spoken="press the button", sampler=sampler)]
     planner = ToyPlanner({})
-    episodes = rollout(ToyPool(3), planner, ToyInverseDynamics(), requests, SETTINGS)
+    episodes = rollout(ToyPool(3), toy_policy(planner), requests, SETTINGS)
     assert [(e.instruction, e.spoken) for e in episodes] == [
         ("go right", "go right"),
         ("go right", "go right"),
@@ -223,7 +222,7 @@ def test_borrowed_words_reach_the_planner_and_the_true_ones_the_episode() -> Non
 
 def test_all_busy_robots_plan_in_one_batch_up_to_the_cap() -> None:
     planner = ToyPlanner({})
-    rollout(ToyPool(6), planner, ToyInverseDynamics(), attempts(6), SETTINGS)
+    rollout(ToyPool(6), toy_policy(planner), attempts(6), SETTINGS)
     assert [len(words) for words, _, _ in planner.asked][:4] == [4, 2, 4, 2]
 
 
@@ -234,16 +233,14 @@ def test_finished_episodes_are_handed_over_as_they_end() -> None:
         assert attempt.seed == episode.seed == index
         seen.append(index)
 
-    episodes = rollout(ToyPool(2), ToyPlanner({"go right": 0.7}), ToyInverseDynamics(), attempts(5), SETTINGS, note)
+    episodes = rollout(ToyPool(2), toy_policy(ToyPlanner({"go right": 0.7})), attempts(5), SETTINGS, note)
     assert sorted(seen) == list(range(5))
     assert [episode.seed for episode in episodes] == list(range(5))
 
 
 def test_timings_count_plans_and_steps() -> None:
     timings = RolloutTimings()
-    episodes = rollout(
-        ToyPool(2), ToyPlanner({"go right": 0.7}), ToyInverseDynamics(), attempts(5), SETTINGS, timings=timings
-    )
+    episodes = rollout(ToyPool(2), toy_policy(ToyPlanner({"go right": 0.7})), attempts(5), SETTINGS, timings=timings)
     assert timings.plans == sum(len(episode.plans) for episode in episodes)
     assert timings.steps == sum(len(episode) for episode in episodes)
     assert timings.planning_s > 0
@@ -269,16 +266,26 @@ def test_bad_requests_are_refused() -> None:
         RolloutSettings(plan_batch=0)
 
 
-def test_a_stride_must_be_a_whole_number_of_steps() -> None:
-    assert steps_per_frame(0.05, 40.0) == 2
-    assert steps_per_frame(1 / 3, 30.0) == 10
-    with pytest.raises(ValueError, match="whole number of steps"):
-        steps_per_frame(0.06, 40.0)
-    with pytest.raises(ValueError, match="whole number of steps"):
-        steps_per_frame(0.001, 40.0)
-
-
 def test_the_pool_of_one_knows_no_other_robot() -> None:
     with pytest.raises(ValueError, match="no robot 1"):
         SingleRobot(ToyRobot()).reset({1: 0})
     assert SingleRobot(ToyRobot()).spec is SPEC
+
+
+def test_a_policy_without_plans_is_asked_anew_after_the_steps_it_executes() -> None:
+    policy = Chunks()
+    timings = RolloutTimings()
+    episodes = rollout(ToyPool(2), policy, attempts(3), SETTINGS, timings=timings)
+    assert all(episode.plans == () and episode.outcome is Outcome.SUCCESS for episode in episodes)
+    assert timings.plans == 0 and timings.steps == sum(map(len, episodes))
+    for seed, episode in enumerate(episodes):
+        own = [plan_seed(seed, number) for number in range(-(-len(episode) // 5))]
+        assert sorted(one for _, one in policy.asked if one in own) == sorted(own)
+        chunk = np.random.default_rng(own[1]).uniform(0.2, 1.0, (8, 2)).astype(np.float32)
+        np.testing.assert_array_equal(episode.sent[5:10], chunk[:5])
+
+
+def test_a_policy_that_looks_at_every_step_sees_what_came_of_the_last() -> None:
+    (episode,) = rollout(ToyPool(1), Rightward(), attempts(1), SETTINGS)
+    assert episode.outcome is Outcome.SUCCESS
+    np.testing.assert_array_equal(episode.sent[:, 0], np.where(episode.proprio[:-1, 0] > 0.5, 0.5, 1.0))

@@ -18,7 +18,7 @@ from robot.rollouts.rollout import RolloutSettings
 from robot.speed.planning import bench_planner, count_parameters
 from robot.speed.rendering import bench_render
 from robot.speed.rollouts import bench_rollouts
-from tests.fakes import ToyInverseDynamics, ToyPlanner, ToyPool
+from tests.fakes import ToyPlanner, ToyPool, toy_policy
 
 
 def test_the_machine_is_described_in_plain_values() -> None:
@@ -86,7 +86,7 @@ def test_counts_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         bench_planner(ToyPlanner(), batches=(1, 0))
     with pytest.raises(ValueError, match="at least one"):
-        bench_rollouts(ToyPool(), ToyPlanner(), ToyInverseDynamics(), "toy", "go right", rollouts=0)
+        bench_rollouts(ToyPool(), toy_policy(), "toy", "go right", rollouts=0)
 
 
 class SlowPlanner(ToyPlanner):
@@ -136,12 +136,11 @@ def test_rollouts_are_timed_and_counted() -> None:
     pool = ToyPool(2)
     result = bench_rollouts(
         pool,
-        ToyPlanner({"go right": 1.0}),
-        ToyInverseDynamics(),
+        toy_policy(ToyPlanner({"go right": 1.0})),
         "toy",
         "go right",
         rollouts=3,
-        settings=RolloutSettings(max_steps=20, stop_on_success=False),
+        settings=RolloutSettings(max_steps=20),
     )
     assert result == json.loads(json.dumps(result))
     (record,) = result["records"]
@@ -155,5 +154,5 @@ def test_rollouts_are_timed_and_counted() -> None:
 
 
 def test_the_longest_attempts_are_measured_unless_said_otherwise() -> None:
-    result = bench_rollouts(ToyPool(1), ToyPlanner({"go right": 1.0}), ToyInverseDynamics(), "toy", "go right", 1)
+    result = bench_rollouts(ToyPool(1), toy_policy(ToyPlanner({"go right": 1.0})), "toy", "go right", 1)
     assert result["records"][0]["steps"] == 200

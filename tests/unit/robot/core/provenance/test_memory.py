@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
 
 from robot.core.provenance import memory
-from robot.core.provenance.memory import MemoryWatch, family, held_bytes
+from robot.core.provenance.memory import MemoryWatch, family, held_bytes, own_peak_bytes
 
 MIB = 2**20
 NESTED = (
@@ -40,9 +42,9 @@ def grandchild() -> Iterator[subprocess.Popen[str]]:
 def test_children_of_children_count_and_only_while_they_live() -> None:
     alone = held_bytes()
     with grandchild() as child:
-        assert child.pid in set(family(os.getpid()))
+        assert child.pid in {one.pid for one in family()}
         assert held_bytes() > alone + 80 * MIB
-    assert child.pid not in set(family(os.getpid()))
+    assert child.pid not in {one.pid for one in family()}
     assert held_bytes() < alone + 80 * MIB
 
 
@@ -66,10 +68,47 @@ def test_samples_are_taken_without_being_asked_for(monkeypatch: pytest.MonkeyPat
     assert watch.peak_bytes() == 7
 
 
-def test_without_proc_it_is_the_process_s_own_peak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(memory, "PROC", tmp_path)
-    assert list(family(os.getpid())) == [os.getpid()]
-    assert held_bytes() > MIB
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> type:
+    """Stand in for a process that holds 7 bytes in its own right and 9 together with others."""
+
+    class Small(psutil.Process):
+        def memory_full_info(self) -> Any:
+            return SimpleNamespace(rss=9, pss=7)
+
+        def memory_info(self) -> Any:
+            return SimpleNamespace(rss=9)
+
+        def children(self, recursive: bool = False) -> list[psutil.Process]:
+            return [Small(), Small()] if recursive else []
+
+    monkeypatch.setattr(psutil, "Process", Small)
+    return Small
+
+
+def test_shared_pages_are_divided_and_where_nobody_says_how_resident_sizes_are_added(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert held_bytes() == 3 * 7
+
+    def denied(self: Any) -> Any:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(small, "memory_full_info", denied)
+    assert held_bytes() == 3 * 9
+    monkeypatch.setattr(small, "memory_full_info", lambda self: SimpleNamespace(rss=9, uss=5))  # macOS
+    assert held_bytes() == 3 * 9
+
+
+def test_a_process_that_has_just_ended_holds_nothing(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(self: Any, recursive: bool = False) -> Any:
+        raise psutil.NoSuchProcess(1)
+
+    monkeypatch.setattr(small, "memory_full_info", ended)
+    monkeypatch.setattr(small, "memory_info", ended)
+    assert held_bytes() == own_peak_bytes()  # nothing to add up: this one's own peak
+    monkeypatch.setattr(small, "children", ended)
+    assert family() == []
 
 
 def test_an_interval_of_nothing_is_refused() -> None:

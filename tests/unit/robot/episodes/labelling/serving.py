@@ -11,7 +11,7 @@ import uvicorn
 
 from robot.cli.label import open_port
 from robot.episodes.store import EpisodeStore
-from robot.labelling.application import Desk, make_application
+from robot.labelling.application import LabellingSession, make_application
 
 TOKEN = "a-token-of-the-test"
 
@@ -33,7 +33,7 @@ def serving(store: EpisodeStore, port: int = 0) -> Iterator[Served]:
     """Serve the store's episodes, labelled by `ada`, until the block ends; on a free port where none is given."""
     listener = open_port(port)
     port = listener.getsockname()[1]
-    application = make_application(Desk(store, store.ids(), "ada"), TOKEN, port)
+    application = make_application(LabellingSession(store, store.ids(), "ada"), TOKEN, port)
     server = uvicorn.Server(uvicorn.Config(application, log_level="error", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robot.core.data import Episode, Outcome, Verdict
-from robot.core.errors import SailError
+from robot.core.data import Beginning, Episode, Outcome, Verdict
+from robot.core.errors import HeldError, SailError
 from robot.episodes.arrival import Arrival
 from robot.episodes.labels import Field, Label, verdict_labels
 from robot.episodes.lerobot.exporting import Exported, Exporter
@@ -142,6 +142,13 @@ def test_labels_travel_and_come_back_as_they_were(tmp_path: Path) -> None:
     export(tmp_path / "set", demonstration("a"), (demonstration("b"), labels))
     first, second = (one for one in LeRobotSource(tmp_path / "set") if isinstance(one, Arrival))
     assert first.labels == () and list(second.labels) == labels[:3]
+
+
+def test_how_an_episode_came_to_be_travels(tmp_path: Path) -> None:
+    continued = demonstration("b", begins=Beginning.CONTINUED)
+    export(tmp_path / "set", demonstration("a", reversed_of="before"), continued)
+    found = [one.bare for one in LeRobotSource(tmp_path / "set") if isinstance(one, Arrival)]
+    assert [(one.reversed_of, one.begins) for one in found] == [("before", Beginning.SEED), ("", Beginning.CONTINUED)]
 
 
 def test_what_lies_beside_belongs_to_the_rows_that_were_exported(tmp_path: Path) -> None:
@@ -339,6 +346,15 @@ def test_an_export_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
         exporter.add(demonstration("a"))
         assert list(tmp_path.iterdir())
         raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_exports_to_one_folder_do_not_meet(tmp_path: Path) -> None:
+    with Exporter(tmp_path / "new" / "set"):
+        with pytest.raises(HeldError, match=f"set is in use by process {os.getpid()}.*out="):
+            Exporter(tmp_path / "new" / "set").__enter__()
+        with Exporter(tmp_path / "new" / "other"):
+            pass
     assert list(tmp_path.iterdir()) == []
 
 

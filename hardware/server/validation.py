@@ -1,8 +1,7 @@
-"""What a governor is asked to do, and what it says to that: pass, clamp or reject, with reasons."""
+"""What a governor looks at in a command before it takes it: its shape, its numbers, where and how fast it leads."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,53 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.server.shaping import MotionLimits
+from hardware.wire.commands import Command, CommandResult, Decision
 from hardware.wire.reasons import NOTHING, Code, Reason
 from robot.core.joints import ArmDescription, Joints
 
 Forward = Callable[[Joints], NDArray[np.float64]]
-GRIPPER = "gripper"
 ABSURD_RANGES = 10.0
 """A waypoint so many times a joint's range outside its limits is a mistake, and not to be clamped."""
 LONGEST_PAST_S = 60.0
 """A plan as old as that is none; its waypoints are not looked at one by one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Ask an arm to pass through waypoints.
-
-    `times_s`: float64 (N,), strictly increasing, on the server's monotonic clock. `positions`: float64 (N, J).
-    `sequence` grows with every command of one lease. `seen_s`: when the observation it was planned from was made, on
-    the same clock; None where it was planned from none.
-    """
-
-    sequence: int
-    times_s: NDArray[np.float64]
-    positions: NDArray[np.float64]
-    seen_s: float | None = None
-
-
-class Decision(enum.StrEnum):
-    """Say what became of a command."""
-
-    PASS = "pass"
-    CLAMP = "clamp"
-    REJECT = "reject"
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """Hold what became of a command and why: `reasons` is empty where it passed.
-
-    `positions`: float64 (M, J), the waypoints in force, changed where they were clamped; `dropped` waypoints before
-    them were past already. Nothing is in force after a rejection.
-    """
-
-    sequence: int
-    decision: Decision
-    reasons: tuple[Reason, ...]
-    positions: NDArray[np.float64]
-    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +38,10 @@ class Proposal:
     reasons: tuple[Reason, ...] = ()
 
 
-def rejected(command: Command, reason: Reason) -> Ruling:
+def rejected(command: Command, reason: Reason) -> CommandResult:
     """Return a rejection."""
     size = command.positions.shape[-1] if command.positions.ndim else 0
-    return Ruling(command.sequence, Decision.REJECT, (reason,), np.empty((0, size)))
+    return CommandResult(command.sequence, Decision.REJECT, (reason,), np.empty((0, size)))
 
 
 def misshapen(command: Command, description: ArmDescription, most_waypoints: int, now_s: float) -> Reason:
@@ -199,8 +160,3 @@ def too_fast(
 def _of_joints(what: Code, names: tuple[str, ...], which: NDArray[np.bool_]) -> Reason:
     """Return that something of some joints was clamped, bool (J,)."""
     return Reason(f"{what} of {', '.join(name for name, one in zip(names, which, strict=True) if one)}", what)
-
-
-def follows(description: ArmDescription) -> NDArray[np.bool_]:
-    """Return which joints must be where they were sent, bool (J,): all but a gripper, which an object may keep open."""
-    return np.array([name != GRIPPER for name in description.joint_names])

@@ -1,4 +1,4 @@
-"""What a person at a keyboard or a SpaceMouse wishes, and the action that stands for it."""
+"""What a person gives by keyboard or SpaceMouse, and the action that stands for it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SHUT, OPEN = 1.0, -1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """Hold what a person wishes at one instant.
+class OperatorInput:
+    """Hold what a person gives at one instant.
 
     `motion`: one share of full speed for each of `AXES`, −1 … 1, x away from the arm's base, y to its left, z up.
-    `toggles`: how often the gripper was asked to change sides since the last wish. `word`: what was said beside motion:
-    `hand back`, `success`, `failure`, `unsure`, `stop`, or nothing.
+    `toggles`: how often the gripper was asked to change sides since it was last read. `word`: what was said beside
+    motion: `hand back`, `success`, `failure`, `unsure`, `stop`, or nothing.
     """
 
     motion: tuple[float, float, float, float, float, float] = (0.0,) * 6
@@ -36,15 +36,15 @@ class Wish:
 
 
 @runtime_checkable
-class WishSource(Protocol):
+class InputDevice(Protocol):
     """A device by which a person tells the arm where to go."""
 
     def open(self) -> None:
         """Get hold of the device; raise SailError in one sentence where there is none."""
         ...
 
-    def read(self) -> Wish:
-        """Return what is wished now, at once; raise SailError where the device is gone."""
+    def read(self) -> OperatorInput:
+        """Return what is given now, at once; raise SailError where the device is gone."""
         ...
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class WishSource(Protocol):
 
 
 @runtime_checkable
-class StopsAtOnce(WishSource, Protocol):
+class StopsAtOnce(InputDevice, Protocol):
     """A device that calls `on_stop`, from a thread of its own, the moment a stop is given; set it before `open`."""
 
     on_stop: Callable[[], None]
@@ -66,7 +66,7 @@ def with_dead_band(value: float, dead_band: float) -> float:
 
 
 class Displacements:
-    """Turn wishes into actions of a robot that is driven by displacements: dx, dy, dz, perhaps turns, and grip.
+    """Turn operator input into actions of a robot that is driven by displacements: dx, dy, dz, perhaps turns, and grip.
 
     `share`: how much of the robot's largest displacement stands for full speed, for all axes alike. Raises SailError
     for a robot that is driven otherwise.
@@ -86,12 +86,12 @@ class Displacements:
         self._share = share
         self._axes = [known.get(name) for name in spec.names]
 
-    def action(self, wish: Wish, grip: float, ease: float = 1.0) -> Action:
-        """Return the action for a wish, with the gripper's entry at `grip`; `ease`, 0–1, scales the motion."""
+    def action(self, given: OperatorInput, grip: float, ease: float = 1.0) -> Action:
+        """Return the action for an input, with the gripper's entry at `grip`; `ease`, 0–1, scales the motion."""
         values = np.full(self._spec.size, grip, np.float32)
         for entry, axis in enumerate(self._axes):
             if axis is not None:
-                share = self._share * ease * wish.motion[axis]
+                share = self._share * ease * given.motion[axis]
                 values[entry] = share * (self._spec.high[entry] if share > 0 else -self._spec.low[entry])
         return Action(self._spec.clip(values))
 

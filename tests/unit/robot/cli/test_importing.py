@@ -129,7 +129,7 @@ def test_what_a_set_says_is_shown_as_text(
     info = json.loads(Path("set/meta/info.json").read_text())
     info["features"][f"x{text}"] = {"dtype": "float32", "shape": [1]}
     change_json(Path("set/meta/info.json"), features=info["features"])
-    monkeypatch.setattr("robot.cli.handing_on.screen", lambda _: Screen(width=200, is_terminal=False))
+    monkeypatch.setattr("robot.cli.importing.screen", lambda _: Screen(width=200, is_terminal=False))
     shown = unstyled(sail(capsys, "set", "store=in", status=1))
     assert not obeyed(shown) and "\r" not in shown and visible(text)[:40] in shown
     (name,) = EpisodeStore("in").ids()

@@ -13,12 +13,14 @@ from hardware.server.camera_feed import CameraFeed
 from hardware.server.command_log import CommandLog
 from hardware.server.complaints import Complaints
 from hardware.server.lease import Lease
-from hardware.server.rulings import Command, Decision, Ruling, rejected
-from hardware.server.safety import ARMED, Governor, State
+from hardware.server.safety import Governor
 from hardware.server.servo import Servo, state_of
+from hardware.server.validation import rejected
 from hardware.wire.clocks import now
+from hardware.wire.commands import Command, CommandResult, Decision
 from hardware.wire.messages import Message
 from hardware.wire.reasons import NOTHING, Code, Reason
+from hardware.wire.states import ARMED, State
 from robot.core.errors import SailError
 from robot.core.protocols import ArmDriver, Recoverable
 
@@ -37,8 +39,8 @@ class Later:
 Answer = Message | Later
 
 
-class Desk:
-    """Answer one request at a time, from one thread, and rule on one command at a time, from another."""
+class RequestHandler:
+    """Answer one request at a time, from one thread, and decide on one command at a time, from another."""
 
     def __init__(
         self,
@@ -82,34 +84,34 @@ class Desk:
             return refused(f"a message of kind {message.kind!r} is not for this socket", Code.MALFORMED)
         return answers[message.kind](message, received_s)
 
-    def rule(self, message: Message, received_s: float) -> Message:
-        """Return the ruling on a command."""
+    def decide(self, message: Message, received_s: float) -> Message:
+        """Return what became of a command."""
         # Read before the lease is looked at: where the arm changes hands after that, it is another one.
         generation = self._governor.generation
-        return self._rule(message, received_s, lambda command: self._ruled(command, generation))
+        return self._decide(message, received_s, lambda command: self._decided(command, generation))
 
     def overtake(self, message: Message, received_s: float) -> Message:
         """Return the rejection of a command that a newer one has overtaken before it was looked at."""
 
-        def overtaken(command: Command) -> Ruling:
+        def overtaken(command: Command) -> CommandResult:
             self._governor.counts[Decision.REJECT] += 1
             return rejected(command, Reason("a newer command had come", Code.OVERTAKEN))
 
-        return self._rule(message, received_s, overtaken)
+        return self._decide(message, received_s, overtaken)
 
-    def _rule(self, message: Message, received_s: float, rule: Callable[[Command], Ruling]) -> Message:
-        """Rule on a command if it is the holder's, and reject it otherwise; log it in either case."""
+    def _decide(self, message: Message, received_s: float, decide: Callable[[Command], CommandResult]) -> Message:
+        """Decide on a command if it is the holder's, and reject it otherwise; log it in either case."""
         command = command_of(message)
         if command is None:
             return refused("a command has two float64 arrays, times (N,) and positions (N, J)", Code.MALFORMED)
         if problem := self._not_ours(message, received_s):
-            ruling = rejected(command, problem)
-            self._log.add_stranger(received_s, command, ruling)
-            return ruling_message(ruling)
+            result = rejected(command, problem)
+            self._log.add_stranger(received_s, command, result)
+            return result_message(result)
         state, reason = self.state
-        ruling = rejected(command, in_fault(reason)) if state is State.FAULT else rule(command)
-        self._log.add(received_s, self.lease.holder(received_s), command, ruling)
-        return ruling_message(ruling)
+        result = rejected(command, in_fault(reason)) if state is State.FAULT else decide(command)
+        self._log.add(received_s, self.lease.holder(received_s), command, result)
+        return result_message(result)
 
     def _not_ours(self, message: Message, received_s: float) -> Reason:
         """Return why a command is not looked at, or nothing."""
@@ -122,12 +124,12 @@ class Desk:
             return Reason(f"{holder} holds the lease", Code.HELD)
         return Reason("nobody holds the lease: ask for it", Code.NO_LEASE)
 
-    def _ruled(self, command: Command, generation: int) -> Ruling:
+    def _decided(self, command: Command, generation: int) -> CommandResult:
         """Take a command or reject it; the servo waits for the quick parts alone."""
         governor = self._governor
         with self._lock:
             proposal = governor.propose(command, now(), generation)
-        if isinstance(proposal, Ruling):
+        if isinstance(proposal, CommandResult):
             return proposal
         proposal = governor.fit(proposal)
         with self._lock:
@@ -176,7 +178,7 @@ class Desk:
 
     def _hello(self, message: Message, received_s: float) -> Message:
         description = self._governor.description
-        own = {"robot": identity(description.name, description.serial), "calibration": description.calibration}
+        own = {"robot": description.identity, "calibration": description.calibration}
         for name, value in own.items():
             asked = str(message.body[name])
             if asked and asked != value:
@@ -280,11 +282,6 @@ class Desk:
         return refused("the lease is over: ask for it again", Code.NO_LEASE)
 
 
-def identity(name: str, serial: str) -> str:
-    """Return what tells one arm from all others."""
-    return f"{name}#{serial}" if serial else name
-
-
 def done(state: State, detail: str) -> Message:
     """Return an answer that says a request was carried out."""
     return Message("done", {"state": state.value, "detail": detail})
@@ -321,13 +318,13 @@ def command_of(message: Message) -> Command | None:
     return Command(int(message.body["sequence"]), times_s, positions, message.body["seen_s"])
 
 
-def ruling_message(ruling: Ruling) -> Message:
-    """Return a ruling as a message."""
+def result_message(result: CommandResult) -> Message:
+    """Return what became of a command as a message."""
     body = {
-        "sequence": ruling.sequence,
-        "verdict": ruling.decision.value,
-        "reasons": [reason[:500] for reason in ruling.reasons[:16]],
-        "codes": [reason.code.value for reason in ruling.reasons[:16]],
-        "dropped": ruling.dropped,
+        "sequence": result.sequence,
+        "verdict": result.decision.value,
+        "reasons": [reason[:500] for reason in result.reasons[:16]],
+        "codes": [reason.code.value for reason in result.reasons[:16]],
+        "dropped": result.dropped,
     }
-    return Message("ruling", body, (np.asarray(ruling.positions, np.float64),))
+    return Message("ruling", body, (np.asarray(result.positions, np.float64),))
