@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
 import termios
 from typing import Any
@@ -41,6 +42,7 @@ build = assembly.build
 
 if __name__ == "__main__":
     address, store, pipe = sys.argv[1:]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that are run by `nohup` hand on that it is ignored
     if os.isatty(0):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     told(int(pipe))
