@@ -19,7 +19,7 @@ from planners.imagining import Imagining, Weight
 from planners.latent_video import LatentVideoPlanner
 from planners.parametrisation import Parametrisation
 from planners.scores import Predict, VideoScore
-from robot.core.data import Episode, Observation, SamplerSettings, Verdict, VideoPlan
+from robot.core.data import Episode, Observation, SamplerSettings, Verdict, VideoPlan, View
 from robot.core.errors import SailError
 from robot.core.protocols import Planner
 from robot.judges.truth import GroundTruth
@@ -82,13 +82,13 @@ def test_it_says_of_itself_what_its_planner_does_and_trains_what_that_trains(
     planner: LatentVideoPlanner, make_denoiser: Any
 ) -> None:
     best = BestOfN(AdaptedPlanner(planner, planner, "pa", PriorStrength(0.5), finetuned=""), Brightness(), 5)
-    assert (best.camera, best.image_size, best.stride_s, best.adaptation) == ("corner2", (32, 32), 0.05, "pa")
+    assert best.view == planner.view and best.view.camera == "corner2" and best.adaptation == "pa"
     assert best.in_domain is planner
     tuned = best.with_in_domain(planner.with_denoiser(make_denoiser(seed=3)))
     assert (tuned.candidates, tuned.scorer) == (5, best.scorer)
     assert tuned.identity == f"{tuned.in_domain.identity}+{planner.identity}/best of 5"
     assert BestOfN(best, Brightness()).in_domain is planner
-    assert not hasattr(BestOfN(object(), Brightness()), "camera")  # type: ignore[arg-type]
+    assert BestOfN(object(), Brightness()).view == View()  # type: ignore[arg-type]
     assert BestOfN(object(), Brightness()).in_domain is None  # type: ignore[arg-type]
 
 

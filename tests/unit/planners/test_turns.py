@@ -66,7 +66,7 @@ def test_it_says_what_its_planners_say_and_trains_the_in_domain_one(
     turns = Turns(adapted)
     in_domain, general = adapted.in_domain.identity, adapted.with_adaptation("general").identity
     assert turns.identity == f"{in_domain}/{general}/turns of 2.8 s"
-    assert (turns.camera, turns.stride_s, turns.adaptation) == ("corner2", 0.05, "in_domain/general")
+    assert turns.view == adapted.view and turns.view.camera == "corner2" and turns.adaptation == "in_domain/general"
     assert turns.in_domain is adapted.in_domain
     tuned = adapted.in_domain.with_denoiser(make_denoiser(seed=3))
     after = turns.with_in_domain(tuned)

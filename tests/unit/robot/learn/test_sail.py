@@ -615,8 +615,8 @@ def test_neither_another_judge_nor_another_inverse_dynamics_resumes_a_run(tmp_pa
         identity = "other"
 
     policy = toy_policy(ToyPlanner(HELPFUL), Other())
-    loop = SailLoop(tmp_path, settings, ToyPool, policy, Classifier("a"), EpisodeStore(tmp_path / "episodes"))
-    loop.learners["planner"] = ToyLearner(ToyPlanner(HELPFUL))
+    learner, store = ToyLearner(ToyPlanner(HELPFUL)), EpisodeStore(tmp_path / "episodes")
+    loop = SailLoop(tmp_path, settings, ToyPool, policy, Classifier("a"), store, learner)
     with pytest.raises(SailError, match="another policy .*toy, 6 frames"):
         loop.run()
 
