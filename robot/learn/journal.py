@@ -47,7 +47,8 @@ class RunState(TypedDict):
 class AttemptRecord(TypedDict):
     """Describe one finished attempt: what was asked, what became of it, and, once judged, what the judge said.
 
-    `explored`: whether it borrowed words. `truth`: the simulator's ground truth, None where there is none. `kept` and
+    `explored`: whether it borrowed words. `truth`: the simulator's ground truth, None where there is none.
+    `steps_to_success`: after how many it said so, where it did; earlier versions noted nothing. `kept` and
     `probability` are the judge's; absent until it has spoken, and for an attempt ended by an infrastructure fault.
     `label`: the id of what it said among the episode's labels; runs of earlier versions noted none.
     """
@@ -63,6 +64,7 @@ class AttemptRecord(TypedDict):
     outcome: str
     steps: int
     truth: bool | None
+    steps_to_success: NotRequired[int]
     kept: NotRequired[bool]
     probability: NotRequired[float]
     label: NotRequired[str]

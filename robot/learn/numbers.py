@@ -28,7 +28,7 @@ def describe_attempts(attempts: Sequence[AttemptRecord], share: float) -> dict[s
     true = [record for record in sound if not record["explored"]]
     explored = [record for record in sound if record["explored"]]
     successes = sum(map(succeeded, true))
-    steps = [record["steps"] for record in true if succeeded(record)]
+    steps = [record.get("steps_to_success", record["steps"]) for record in true if succeeded(record)]
     return {
         "successes": successes,
         "rollouts": len(true),

@@ -283,5 +283,7 @@ def _write_down(run: Run, item: PlannedAttempt, episode_id: str, episode: Episod
         steps=len(episode),
         truth=None if episode.success is None else bool(episode.success.any()),
     )
+    if episode.success is not None and episode.success.any():
+        record["steps_to_success"] = int(episode.success.argmax()) + 1
     run.journal.add_attempt(run.iteration, record)
     run.emit("attempt_finished", record)

@@ -643,3 +643,14 @@ def test_a_state_of_an_earlier_version_is_resumed_for_all_that_it_did_not_say(tm
         (tmp_path / "state.json").write_text(earlier)
         with pytest.raises(SailError, match="another (judge|starter planner|rollout)"):
             run(tmp_path, **{"settings": settings, **changed})  # type: ignore[arg-type]
+
+
+def test_steps_to_success_are_counted_to_the_success_and_not_to_the_end_of_the_time(tmp_path: Path) -> None:
+    """With a judge that is not the truth attempts go on; only the report hears from the simulator when it was done."""
+    settings = dataclasses.replace(SETTINGS, iterations=0, rollouts=6)
+    [record], loop, _ = run(tmp_path, {"go right": 1.0}, settings=settings, judge=KeepEverything())
+    attempts = loop.journal.attempts(0)
+    assert {one["steps"] for one in attempts} == {40} and record["successes"] > 0
+    done = [one["steps_to_success"] for one in attempts if one["truth"]]
+    assert record["steps_to_success"] == sum(done) / len(done) < 40
+    assert all("steps_to_success" not in one for one in attempts if not one["truth"])
