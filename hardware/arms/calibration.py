@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot.core.errors import SailError
+from robot.core.files import write_whole
 from robot.core.joints import Joints
 
 SCHEMA = 1
@@ -145,8 +146,10 @@ def write_calibration(path: Path, content: Mapping[str, Any], overwrite: bool) -
     """Write a calibration's content, all of it or nothing; raise SailError where there is one and it is to stay."""
     spare = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        spare.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        try:
+            write_whole(spare, json.dumps(content, indent=2) + "\n")
+        except SailError as problem:
+            raise SailError(f"The calibration {path} cannot be written ({problem.__cause__}).") from None
         _put(spare, path, overwrite)
     except OSError as problem:
         raise SailError(f"The calibration {path} cannot be written ({problem}).") from None

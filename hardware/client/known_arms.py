@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from pathlib import Path
 
 from hardware.wire.reports import Welcome
 from robot.core.errors import SailError
+from robot.core.files import write_whole
 
 
 class KnownArms:
@@ -56,12 +56,10 @@ class KnownArms:
         return arms
 
     def _write(self, arms: dict[str, dict[str, str]]) -> None:
-        spare = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            spare.write_text(json.dumps(arms, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            spare.replace(self._path)
-        except OSError as error:
+            write_whole(self._path, json.dumps(arms, indent=2, sort_keys=True) + "\n")
+        except SailError as error:
+            why = error.__cause__
             raise SailError(
-                f"{self._path}, which remembers arms, cannot be written ({error}): name another with robot.known=…"
+                f"{self._path}, which remembers arms, cannot be written ({why}): name another with robot.known=…"
             ) from None
