@@ -19,7 +19,7 @@ from robot.core.protocols import NeedsView, Planner, Policy
 from robot.core.rates import steps_per_frame
 from robot.core.training import TrainingSettings
 from robot.learn.attempts import Exploration
-from robot.learn.exploration import Arm, InstructionBandit, negative_prompts, similarity
+from robot.learn.exploration import InstructionBandit, Phrasing, negative_prompts, similarity
 from robot.learn.finetuning import (
     Episodes,
     InverseDynamicsInForce,
@@ -167,7 +167,7 @@ def exploration_of(config: DictConfig, instruction: str) -> Exploration | None:
         negative_prompts(instruction, seen),
         tuple(float(scale) for scale in node.guidance_scales),
         {text: 1.0 + similarity(text, instruction) for text in borrowed},
-        without=[Arm(instruction, asked_anyway.negative_prompt, asked_anyway.guidance_scale)],
+        without=[Phrasing(instruction, asked_anyway.negative_prompt, asked_anyway.guidance_scale)],
     )
     return Exploration(bandit, float(node.share), float(node.target), int(node.minimum_true), int(node.wave))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from robot.core.data import Outcome, SamplerSettings
-from robot.learn.exploration import Arm, InstructionBandit, exploration_share
+from robot.learn.exploration import InstructionBandit, Phrasing, exploration_share
 from robot.learn.journal import AttemptRecord
 from robot.rollouts.rollout import Attempt
 
@@ -137,9 +137,9 @@ def _spread(items: int, waves: int) -> list[int]:
     return [items // waves + (wave < items % waves) for wave in range(waves)]
 
 
-def arm_of(record: AttemptRecord) -> Arm:
+def phrasing_of(record: AttemptRecord) -> Phrasing:
     """Return the arm an attempt pulled."""
-    return Arm(record["spoken"], record["negative_prompt"], record["guidance_scale"])
+    return Phrasing(record["spoken"], record["negative_prompt"], record["guidance_scale"])
 
 
 def counts(record: AttemptRecord) -> bool:

@@ -25,7 +25,7 @@ from robot.core.data import SamplerSettings
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Arm:
+class Phrasing:
     """Name one way of asking: the words, what stands in place of the empty text, and the guidance scale."""
 
     instruction: str
@@ -33,12 +33,12 @@ class Arm:
     guidance_scale: float = 2.0
 
     def sampler(self, base: SamplerSettings) -> SamplerSettings:
-        """Return `base` with this arm's guidance scale and negative prompt."""
+        """Return `base` with this phrasing's guidance scale and negative prompt."""
         return SamplerSettings(base.sampler, base.steps, self.guidance_scale, self.negative_prompt)
 
 
-class ArmRecord(TypedDict):
-    """Hold one arm's record as JSON does; the counts are fractional once old iterations are discounted."""
+class PhrasingRecord(TypedDict):
+    """Hold one phrasing's record as JSON does; the counts are fractional once old iterations are discounted."""
 
     instruction: str
     negative_prompt: str
@@ -51,7 +51,7 @@ class BanditState(TypedDict):
     """Hold everything a bandit has learnt, ready for JSON."""
 
     format: int
-    arms: list[ArmRecord]
+    arms: list[PhrasingRecord]
 
 
 def similarity(first: str, second: str) -> float:
@@ -95,18 +95,19 @@ class _Tally:
 
 @dataclass
 class InstructionBandit:
-    """Choose arms, and learn from what became of them.
+    """Choose phrasings, and learn from what became of them.
 
-    `instructions` × `negatives` × `guidance_scales` are the arms; one whose negative prompt is its own instruction is
-    left out. `prior_rate`, 0–1, is the success rate expected of an untried instruction and `prior_strength` how many
-    attempts that opinion is worth; `prior_weights` multiplies the rate per instruction (text similarity, say).
+    `instructions` × `negatives` × `guidance_scales` are the phrasings, the bandit's arms; one whose negative prompt is
+    its own instruction is left out. `prior_rate`, 0–1, is the success rate expected of an untried instruction and
+    `prior_strength` how many attempts that opinion is worth; `prior_weights` multiplies the rate per
+    instruction (text similarity, say).
     `variant_strength`: how many attempts the instruction's rate is worth as the opinion of one variant of it.
     `pending_failure`: the failures counted for each attempt of the same wave whose result has not come, which spreads
     a wave out while little is known.
 
-    `without` names arms that are not offered: the true instruction as it is asked anyway, outside exploration. Their
-    results count for their instruction at `outside_weight`, 0–1, of their number, for what fails at one guidance scale
-    may work at another. Raises ValueError for an empty choice or a number out of range.
+    `without` names phrasings that are not offered: the true instruction as it is asked anyway, outside exploration.
+    Their results count for their instruction at `outside_weight`, 0–1, of their number, for what fails at one guidance
+    scale may work at another. Raises ValueError for an empty choice or a number out of range.
     """
 
     instructions: Sequence[str]
@@ -117,9 +118,9 @@ class InstructionBandit:
     prior_strength: float = 1.5
     variant_strength: float = 2.0
     pending_failure: float = 1.0
-    without: Sequence[Arm] = ()
+    without: Sequence[Phrasing] = ()
     outside_weight: float = 0.25
-    tallies: dict[Arm, _Tally] = field(default_factory=dict, repr=False)
+    tallies: dict[Phrasing, _Tally] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.instructions = tuple(dict.fromkeys(self.instructions))
@@ -135,32 +136,34 @@ class InstructionBandit:
             raise ValueError("Every prior weight of an instruction must be finite and above 0.")
         lonely = [text for text in self.instructions if not self.variants(text)]
         if lonely:
-            raise ValueError(f"Instruction {lonely[0]!r} has no arm: all are left out or have it as negative prompt.")
+            raise ValueError(
+                f"Instruction {lonely[0]!r} has no phrasing: each has it as negative prompt too or is not offered."
+            )
 
-    def variants(self, instruction: str) -> list[Arm]:
-        """Return the arms that say this instruction."""
-        arms = [
-            Arm(instruction, negative, scale)
+    def variants(self, instruction: str) -> list[Phrasing]:
+        """Return the phrasings that say this instruction."""
+        phrasings = [
+            Phrasing(instruction, negative, scale)
             for negative in self.negatives
             if negative != instruction
             for scale in self.guidance_scales
         ]
-        return [arm for arm in arms if arm not in self.without]
+        return [phrasing for phrasing in phrasings if phrasing not in self.without]
 
-    def choose(self, count: int, rng: np.random.Generator) -> list[Arm]:
-        """Return `count` arms to try at the same time, none of their results being known yet."""
-        chosen: list[Arm] = []
-        pending: dict[Arm, float] = {}
+    def choose(self, count: int, rng: np.random.Generator) -> list[Phrasing]:
+        """Return `count` phrasings to try at the same time, none of their results being known yet."""
+        chosen: list[Phrasing] = []
+        pending: dict[Phrasing, float] = {}
         for _ in range(count):
-            arm = self._choose_one(pending, rng)
-            pending[arm] = pending.get(arm, 0.0) + self.pending_failure
-            chosen.append(arm)
+            phrasing = self._choose_one(pending, rng)
+            pending[phrasing] = pending.get(phrasing, 0.0) + self.pending_failure
+            chosen.append(phrasing)
         return chosen
 
-    def update(self, results: Iterable[tuple[Arm, bool]]) -> None:
-        """Count results. An arm outside the bandit's own (the true instruction, say) is counted as well."""
-        for arm, success in results:
-            tally = self.tallies.setdefault(arm, _Tally())
+    def update(self, results: Iterable[tuple[Phrasing, bool]]) -> None:
+        """Count results. A phrasing outside the bandit's own (the true instruction, say) is counted as well."""
+        for phrasing, success in results:
+            tally = self.tallies.setdefault(phrasing, _Tally())
             if success:
                 tally.successes += 1.0
             else:
@@ -185,13 +188,13 @@ class InstructionBandit:
             "format": 1,
             "arms": [
                 {
-                    "instruction": arm.instruction,
-                    "negative_prompt": arm.negative_prompt,
-                    "guidance_scale": arm.guidance_scale,
+                    "instruction": phrasing.instruction,
+                    "negative_prompt": phrasing.negative_prompt,
+                    "guidance_scale": phrasing.guidance_scale,
                     "successes": tally.successes,
                     "failures": tally.failures,
                 }
-                for arm, tally in sorted(self.tallies.items())
+                for phrasing, tally in sorted(self.tallies.items())
             ],
         }
 
@@ -200,34 +203,34 @@ class InstructionBandit:
         if state.get("format") != 1:
             raise ValueError(f"This is not the state of a bandit of format 1: format {state.get('format')!r}.")
         self.tallies = {
-            Arm(arm["instruction"], arm["negative_prompt"], arm["guidance_scale"]): _Tally(
-                arm["successes"], arm["failures"]
+            Phrasing(phrasing["instruction"], phrasing["negative_prompt"], phrasing["guidance_scale"]): _Tally(
+                phrasing["successes"], phrasing["failures"]
             )
-            for arm in state["arms"]
+            for phrasing in state["arms"]
         }
 
-    def _beta(self, instruction: str, pending: Mapping[Arm, float]) -> tuple[float, float]:
+    def _beta(self, instruction: str, pending: Mapping[Phrasing, float]) -> tuple[float, float]:
         """Return the parameters of the instruction's Beta posterior, attempts under way counted as part failures."""
         rate = min(0.95, self.prior_rate * self.prior_weights.get(instruction, 1.0))
         successes = self.prior_strength * rate
         failures = self.prior_strength * (1.0 - rate)
-        for arm, tally in self.tallies.items():
-            if arm.instruction == instruction:
-                weight = self.outside_weight if arm in self.without else 1.0
+        for phrasing, tally in self.tallies.items():
+            if phrasing.instruction == instruction:
+                weight = self.outside_weight if phrasing in self.without else 1.0
                 successes += weight * tally.successes
                 failures += weight * tally.failures
-        failures += sum(many for arm, many in pending.items() if arm.instruction == instruction)
+        failures += sum(many for phrasing, many in pending.items() if phrasing.instruction == instruction)
         return successes, failures
 
-    def _choose_one(self, pending: Mapping[Arm, float], rng: np.random.Generator) -> Arm:
+    def _choose_one(self, pending: Mapping[Phrasing, float], rng: np.random.Generator) -> Phrasing:
         drawn = {text: rng.beta(*self._beta(text, pending)) for text in self.instructions}
         instruction = max(drawn, key=lambda text: drawn[text])
         rate = float(np.clip(drawn[instruction], 0.01, 0.99))
-        arms = self.variants(instruction)
+        phrasings = self.variants(instruction)
         values = []
-        for arm in arms:
-            tally = self.tallies.get(arm, _Tally())
+        for phrasing in phrasings:
+            tally = self.tallies.get(phrasing, _Tally())
             successes = self.variant_strength * rate + tally.successes
-            failures = self.variant_strength * (1.0 - rate) + tally.failures + pending.get(arm, 0.0)
+            failures = self.variant_strength * (1.0 - rate) + tally.failures + pending.get(phrasing, 0.0)
             values.append(rng.beta(successes, failures))
-        return arms[int(np.argmax(values))]
+        return phrasings[int(np.argmax(values))]

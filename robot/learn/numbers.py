@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robot.learn.attempts import arm_of, counts
+from robot.learn.attempts import counts, phrasing_of
 from robot.learn.journal import AttemptRecord
 from robot.reports.statistics import wilson_interval
 
@@ -68,7 +68,7 @@ def _agreement(sound: Sequence[AttemptRecord]) -> dict[str, int]:
 def _arms(explored: Sequence[AttemptRecord]) -> list[dict[str, Any]]:
     """Return successes and attempts of each arm that was tried, the most successful first."""
     rows: list[dict[str, Any]] = []
-    for arm in sorted({arm_of(record) for record in explored}):
-        pulled = [record for record in explored if arm_of(record) == arm]
+    for arm in sorted({phrasing_of(record) for record in explored}):
+        pulled = [record for record in explored if phrasing_of(record) == arm]
         rows.append(dataclasses.asdict(arm) | {"successes": sum(map(succeeded, pulled)), "attempts": len(pulled)})
     return sorted(rows, key=lambda row: -row["successes"])

@@ -11,7 +11,7 @@ from robot.core.protocols import Learner, MadeOfModels, Policy, RewardModel, Rob
 from robot.episodes.description import Origin
 from robot.episodes.labels import snapshot_hash
 from robot.judges.asking import judged
-from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, arm_of, counts, training_seed
+from robot.learn.attempts import Exploration, IterationPlan, PlannedAttempt, counts, phrasing_of, training_seed
 from robot.learn.book import Book
 from robot.learn.journal import AttemptRecord
 from robot.learn.run import Run
@@ -112,7 +112,7 @@ class Collect:
                 if plan.exploration is not None:
                     judged = [one for one in run.journal.attempts(run.iteration) if one["wave"] == wave]
                     plan.exploration.bandit.update(
-                        (arm_of(record), record.get("kept", False)) for record in judged if counts(record)
+                        (phrasing_of(record), record.get("kept", False)) for record in judged if counts(record)
                     )
                 wave += 1
         finally:

@@ -35,7 +35,7 @@ from robot.cli.evaluate import _method
 from robot.cli.improve import what_will_act
 from robot.core.data import RobotSpec, View
 from robot.core.errors import SailError
-from robot.learn.exploration import Arm
+from robot.learn.exploration import Phrasing
 from robot.learn.finetuning import InverseDynamicsInForce, PlannerInForce
 from sim.tasks import INSTRUCTIONS
 from tests.fakes import SPEC, ToyPlanner
@@ -89,9 +89,9 @@ def test_exploration_offers_the_true_instruction_but_not_as_it_is_asked_anyway()
     assert exploration is not None
     own = exploration.bandit.variants("close the drawer")
     assert own == [
-        Arm("close the drawer", "", 1.5),
-        Arm("close the drawer", "open the drawer", 1.5),
-        Arm("close the drawer", "open the drawer", 2.5),
+        Phrasing("close the drawer", "", 1.5),
+        Phrasing("close the drawer", "open the drawer", 1.5),
+        Phrasing("close the drawer", "open the drawer", 2.5),
     ]
     config.learner.exploration.true_instruction = False
     without = exploration_of(config, "close the drawer")
@@ -130,7 +130,7 @@ def test_an_adapted_planner_is_put_together_and_its_in_domain_half_is_what_is_tr
     planner = build(config.planner)
     assert isinstance(planner, AdaptedPlanner)
     assert planner.strength == PriorStrength(0.3, "linear", (2.0, -2.0))
-    assert planner.settings == sampler_of(config, "push it")
+    assert planner.planner.settings == sampler_of(config, "push it")
     general = LatentVideoPlanner.load(tmp_path / "general", planner.autoencoder, MiniLM())
     assert planner.identity == f"{general.identity}+{planner.in_domain.identity}"
     check_fit(planner, robot(camera="corner2", size=32))
@@ -166,7 +166,7 @@ def test_best_of_n_stands_around_the_starter_or_another_and_samples_as_that_does
     assert planner_learner(config, PlannerInForce(planner), lambda: (), 40.0, "") is not None
     turns = build(compose("improve", ["planner=turns", *inner]).planner)
     assert isinstance(turns, Turns)
-    assert turns.settings == sampler_of(compose("improve", ["planner=turns", *inner]), "push it")
+    assert turns.planner.settings == sampler_of(compose("improve", ["planner=turns", *inner]), "push it")
     away = compose("improve", ["planner=turns", *inner, "planner.planner.settings.negative_prompt=opposite"])
     assert sampler_of(away, "push it").negative_prompt == "pull it"
     assert planner_learner(config, PlannerInForce(turns), lambda: (), 40.0, "") is not None

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from robot.core.data import SamplerSettings
 from robot.learn.exploration import (
-    Arm,
     InstructionBandit,
+    Phrasing,
     exploration_share,
     negative_prompts,
     similarity,
@@ -24,7 +24,9 @@ def bandit() -> InstructionBandit:
     return InstructionBandit(("close the door", *SEEN), ("", "open the door"), (1.5, 2.0, 2.5))
 
 
-def play(one: InstructionBandit, rates: dict[str, float], waves: int, size: int, seed: int) -> list[tuple[Arm, bool]]:
+def play(
+    one: InstructionBandit, rates: dict[str, float], waves: int, size: int, seed: int
+) -> list[tuple[Phrasing, bool]]:
     """Let the bandit choose and answer with successes at the rate of each instruction, 0 for others."""
     rng = np.random.default_rng(seed)
     results = []
@@ -61,20 +63,20 @@ def test_where_nothing_works_every_instruction_keeps_being_tried() -> None:
 def test_a_success_raises_the_siblings_of_its_arm() -> None:
     one = bandit()
     before = one.rate("press the button")
-    one.update([(Arm("press the button", "", 2.0), True)])
+    one.update([(Phrasing("press the button", "", 2.0), True)])
     assert one.rate("press the button") > before
     assert one.rate("open the door") == before
     rng = np.random.default_rng(0)
     chosen = Counter(one.choose(1, rng)[0] for _ in range(400))
-    siblings = {arm for arm in one.variants("press the button") if arm != Arm("press the button", "", 2.0)}
+    siblings = {arm for arm in one.variants("press the button") if arm != Phrasing("press the button", "", 2.0)}
     assert siblings <= set(chosen)
     assert sum(chosen[arm] for arm in siblings) > 100
-    assert chosen.most_common(1)[0][0] == Arm("press the button", "", 2.0)
+    assert chosen.most_common(1)[0][0] == Phrasing("press the button", "", 2.0)
 
 
 def test_among_variants_the_one_that_works_is_preferred() -> None:
     one = bandit()
-    good, bad = Arm("press the button", "open the door", 2.0), Arm("press the button", "", 2.0)
+    good, bad = Phrasing("press the button", "open the door", 2.0), Phrasing("press the button", "", 2.0)
     one.update([(good, True)] * 5 + [(bad, False)] * 5)
     rng = np.random.default_rng(0)
     chosen = Counter(one.choose(1, rng)[0] for _ in range(300))
@@ -115,7 +117,7 @@ def test_another_format_is_refused() -> None:
 
 def test_forgetting_everything_gives_the_prior_back() -> None:
     one = bandit()
-    one.update([(Arm("press the button"), True)] * 4)
+    one.update([(Phrasing("press the button"), True)] * 4)
     one.forget(0.0)
     assert one.rate("press the button") == pytest.approx(bandit().rate("press the button"))
 
@@ -158,7 +160,7 @@ def test_negative_prompts_are_nothing_the_opposite_and_the_nearest_seen() -> Non
 
 
 def test_the_true_instruction_is_tried_otherwise_than_it_is_asked_anyway() -> None:
-    plain = Arm("close the drawer", "", 2.0)
+    plain = Phrasing("close the drawer", "", 2.0)
     one = InstructionBandit(("close the drawer", *SEEN), ("", "open the drawer"), (1.5, 2.0, 2.5), without=[plain])
     chosen = {arm for arm in one.choose(600, np.random.default_rng(0)) if arm.instruction == "close the drawer"}
     assert chosen == set(one.variants("close the drawer"))
@@ -167,9 +169,9 @@ def test_the_true_instruction_is_tried_otherwise_than_it_is_asked_anyway() -> No
 
 
 def test_what_is_asked_anyway_counts_for_its_instruction_but_less() -> None:
-    plain, other = Arm("close the drawer", "", 2.0), Arm("close the drawer", "", 2.5)
+    plain, other = Phrasing("close the drawer", "", 2.0), Phrasing("close the drawer", "", 2.5)
 
-    def rate(arm: Arm, success: bool, **options: float) -> float:
+    def rate(arm: Phrasing, success: bool, **options: float) -> float:
         one = InstructionBandit(("close the drawer", *SEEN), without=[plain], **options)
         one.update([(arm, success)] * 8)
         return one.rate("close the drawer")
@@ -182,14 +184,14 @@ def test_what_is_asked_anyway_counts_for_its_instruction_but_less() -> None:
 
 
 def test_an_arm_changes_the_sampler_it_is_given_and_nothing_else() -> None:
-    arm = Arm("press the button", "open the door", 2.5)
+    arm = Phrasing("press the button", "open the door", 2.5)
     assert arm.sampler(SamplerSettings("dpm", 5, 1.0, "x")) == SamplerSettings("dpm", 5, 2.5, "open the door")
 
 
 def test_bad_bandits_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one instruction"):
         InstructionBandit(())
-    with pytest.raises(ValueError, match="all are left out or have it as negative prompt"):
+    with pytest.raises(ValueError, match="each has it as negative prompt too or is not offered"):
         InstructionBandit(("open the door",), ("open the door",))
     with pytest.raises(ValueError, match="prior weight"):
         InstructionBandit(SEEN, prior_weights={"hit the nail": 0.0})

@@ -15,8 +15,8 @@ from robot.episodes.labels import snapshot_hash
 from robot.episodes.store import EpisodeStore
 from robot.judges.everything import KeepEverything
 from robot.judges.truth import GroundTruth
-from robot.learn.attempts import Exploration, arm_of, training_seed
-from robot.learn.exploration import Arm, InstructionBandit
+from robot.learn.attempts import Exploration, phrasing_of, training_seed
+from robot.learn.exploration import InstructionBandit, Phrasing
 from robot.learn.journal import Journal
 from robot.learn.run import LoopEvent
 from robot.learn.sail import SailLoop, SailSettings
@@ -110,7 +110,7 @@ def test_the_budget_is_kept_and_reported_success_is_of_the_true_instruction(tmp_
 
 
 def test_the_true_words_asked_otherwise_count_as_exploration(tmp_path: Path) -> None:
-    plain = Arm("go right", "", SamplerSettings().guidance_scale)
+    plain = Phrasing("go right", "", SamplerSettings().guidance_scale)
     bandit = InstructionBandit(("go right",), ("", "go left"), (1.5, 2.0, 3.0), without=[plain])
     explore = Exploration(bandit, start_share=1.0, minimum_true=6)
     settings = dataclasses.replace(SETTINGS, iterations=1)
@@ -120,8 +120,8 @@ def test_the_true_words_asked_otherwise_count_as_exploration(tmp_path: Path) -> 
     explored = [attempt for attempt in attempts if attempt["explored"]]
     assert explored
     assert {attempt["spoken"] for attempt in attempts} == {"go right"}
-    assert all(arm_of(attempt) != plain for attempt in explored)
-    assert all(arm_of(attempt) == plain for attempt in attempts if not attempt["explored"])
+    assert all(phrasing_of(attempt) != plain for attempt in explored)
+    assert all(phrasing_of(attempt) == plain for attempt in attempts if not attempt["explored"])
     assert first["rollouts"] == 30 - len(explored)
     assert first["exploration"]["rollouts"] == len(explored)
     # What worked is learnt from all the same, and the run can be taken up again.
