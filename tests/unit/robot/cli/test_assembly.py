@@ -130,7 +130,7 @@ def test_an_adapted_planner_is_put_together_and_its_in_domain_half_is_what_is_tr
     planner = build(config.planner)
     assert isinstance(planner, AdaptedPlanner)
     assert planner.strength == PriorStrength(0.3, "linear", (2.0, -2.0))
-    assert planner.planner.settings == sampler_of(config, "push it")
+    assert planner.settings == sampler_of(config, "push it")
     general = LatentVideoPlanner.load(tmp_path / "general", planner.autoencoder, MiniLM())
     assert planner.identity == f"{general.identity}+{planner.in_domain.identity}"
     check_fit(planner, robot(camera="corner2", size=32))
@@ -161,7 +161,7 @@ def test_best_of_n_stands_around_the_starter_or_another_and_samples_as_that_does
     assert isinstance(planner, BestOfN)
     assert isinstance(planner.planner, AdaptedPlanner)
     assert planner.candidates == 3
-    assert planner.settings == sampler_of(config, "push it")
+    assert planner.planner.settings == sampler_of(config, "push it")
     check_fit(planner, robot(camera="corner2", size=32))
     assert planner_learner(config, PlannerInForce(planner), lambda: (), 40.0, "") is not None
     turns = build(compose("improve", ["planner=turns", *inner]).planner)
