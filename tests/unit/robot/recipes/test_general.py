@@ -160,7 +160,7 @@ def test_the_whole_command_stops_when_told_goes_on_and_makes_a_planner_that_plan
 def _counting(counts: list[int]):  # type: ignore[no-untyped-def]
     from sim.collect import collect
 
-    def counted(rows):  # type: ignore[no-untyped-def]
+    def counted(rows, workers=None):  # type: ignore[no-untyped-def]
         counts.append(len(rows))
         return collect(rows, workers=1)
 
