@@ -377,7 +377,7 @@ def test_an_arm_that_cannot_be_read_is_a_fault_until_it_is_cleared() -> None:
         report = client.status()
         assert (report["state"], report["healthy"], report["code"]) == ("DISARMED", False, "unreadable")
         assert "The cable is out." in report["reason"]
-        seen = until(lambda: client.report)
+        seen = until(lambda: (report := client.report) and report.state is State.DISARMED and report)
         later = until(lambda: (report := client.report) and report.time_s > seen.time_s + 0.1 and report)
         assert later.measured_s == seen.measured_s, "a state that was not read does not get younger"
         with pytest.raises(ArmRefusedError, match="does not say where it is"):
