@@ -46,6 +46,7 @@ def test_a_lease_over_a_slow_wire_lasts_until_its_first_beat_and_on(delay_s: flo
         client.close()
 
 
+@pytest.mark.slow
 def test_a_robot_over_a_slow_wire_observes_and_acts() -> None:
     arm = KinematicArm()
     server = ArmServer(arm, [PaintedCamera(arm)], port=free_ports(8), settings=SETTINGS)

@@ -46,6 +46,7 @@ def test_what_it_cannot_act_on_is_one_sentence() -> None:
     policy.close()
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_and_deployed_in_the_loop_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_mistake_in_one_action_leaves_the_pool_working(pool: MetaWorldPool) ->
     assert pool.reset({1: 9})[1].state[0] == 9  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_started_again_and_the_others_live_on(random_actions: Draw) -> None:
     (action,) = random_actions(1, 0)
     with MetaWorldPool(TASK, size=3, workers=2, image_size=16, restarts=2) as pool:

@@ -550,6 +550,7 @@ def test_whether_a_scene_is_solved_is_asked_by_the_servo_alone() -> None:
     assert asked == {"servo"}
 
 
+@pytest.mark.slow
 def test_only_clients_whose_keys_are_known_get_in(tmp_path: Path) -> None:
     _, server_secret = make_keys(tmp_path / "server", "arm")
     server_public = tmp_path / "server" / "arm.key"
@@ -688,6 +689,7 @@ def test_a_camera_that_blocks_keeps_no_server_from_ending() -> None:
     assert not feed.is_alive()
 
 
+@pytest.mark.slow
 def test_an_arm_whose_driver_takes_long_to_disconnect_is_waited_for() -> None:
     class Slow(KinematicArm):
         def close(self) -> None:

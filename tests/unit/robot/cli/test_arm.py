@@ -244,6 +244,7 @@ def test_the_settings_shipped_are_the_governor_s_own() -> None:
 
 
 @pytest.mark.parametrize("stopped_by", ["ctrl-s", "nobody reads"])
+@pytest.mark.slow
 def test_a_terminal_that_takes_nothing_holds_up_neither_status_nor_stop_nor_the_end(
     stopped_by: str, tmp_path: Path
 ) -> None:

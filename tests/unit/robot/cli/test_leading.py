@@ -82,6 +82,7 @@ class Terminal:
         return True
 
 
+@pytest.mark.slow
 def test_an_arm_follows_its_leader_and_the_demonstration_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

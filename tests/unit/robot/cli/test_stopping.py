@@ -260,6 +260,7 @@ def test_a_robot_that_cannot_be_halted_is_sent_nothing_more(
     assert content["outcome"] == "operator stop" and 5 < content["steps"] < 4000
 
 
+@pytest.mark.slow
 def test_a_halt_that_raises_or_hangs_loses_no_episode(
     own: type[OwnRobot], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

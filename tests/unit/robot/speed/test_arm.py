@@ -11,6 +11,7 @@ import pytest
 from robot.speed.arm import bench_arm
 
 
+@pytest.mark.slow
 def test_every_figure_is_there_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     result = bench_arm(

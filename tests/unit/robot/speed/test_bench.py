@@ -110,6 +110,7 @@ class SlowPlanner(ToyPlanner):
         return super().plan(observations, instructions, seeds, settings)
 
 
+@pytest.mark.slow
 def test_a_plan_in_a_batch_is_a_share_of_it() -> None:
     planner = SlowPlanner()
     result = bench_planner(planner, (1, 4), repeats=3, camera="top", image_size=(4, 6), instruction="go right")

@@ -57,6 +57,7 @@ def test_each_way_is_measured_and_the_slow_model_is_found() -> None:
     assert planner.base is small
 
 
+@pytest.mark.slow
 def test_a_model_may_stand_in_for_the_general_one() -> None:
     planner = AdaptedPlanner(make_planner(), None, "in_domain")
     with pytest.raises(ValueError, match="no general model to measure"):
@@ -78,6 +79,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
 
 
 @pytest.mark.parametrize("own", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["general", "stand-in"])
+@pytest.mark.slow
 def test_it_is_measured_from_the_command_line(own: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = save_two_planners(tmp_path)
     if not own:
