@@ -27,9 +27,12 @@ class OpenFolder:
     def __init__(self, store: Path, name: str) -> None:
         self.path = store / f"{OPEN_PREFIX}{name}-{secrets.token_hex(TOKEN_BYTES)}"
         store.mkdir(parents=True, exist_ok=True)
-        self.path.mkdir()
-        self._lock: int | None = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+        # It gets its name once it is held: a repair that met it before would take it for one that was left behind.
+        made = store / f".{self.path.name}"
+        made.mkdir()
+        self._lock: int | None = os.open(made / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        made.rename(self.path)
 
     @property
     def held(self) -> bool:
