@@ -191,6 +191,8 @@ def planner_learner(
         training_settings(node, int(config.seed), tracker),
         float(node.seen_share),
         float(node.attempted_share),
+        float(node.quickest),
+        float(node.reversed_share),
         bool(node.unhesitating),
         None if node.half_life_s is None else float(node.half_life_s),
     )

@@ -31,6 +31,8 @@ NOT_IN_HASH_EMPTY = ("demonstrations_from",)
 """Keys that change nothing where they are empty."""
 NOT_IN_HASH_USUAL = {"policy": "imagine"}
 """Groups that change nothing where the option is this one, as it comes: it is what there was before the group."""
+NOT_IN_HASH_BEFORE = {"learner.planner.quickest": 1.0, "learner.planner.reversed_share": 0.0}
+"""Keys that change nothing where they have this value: what was done before there was such a key."""
 NAMED_IN_HASH = {
     "robot.core.data.": "robot.data.",
     "hardware.client.remote_arm.": "hardware.remote_arm.",
@@ -158,10 +160,12 @@ def config_hash(config: DictConfig) -> str:
     """Return eight hexadecimal digits that name what a run is, the same in every clone of the project.
 
     Interpolations are hashed as written, so that the place of the project does not matter, and the keys in
-    `NOT_IN_HASH` are left out, as are those in `NOT_IN_HASH_EMPTY` and `NOT_IN_HASH_USUAL` where they change nothing.
+    `NOT_IN_HASH` are left out, as are those in `NOT_IN_HASH_EMPTY`, `NOT_IN_HASH_USUAL` and `NOT_IN_HASH_BEFORE` where
+    they change nothing.
     """
     container = OmegaConf.to_container(config, resolve=False)
-    for key in NOT_IN_HASH:
+    unchanged = [key for key, value in NOT_IN_HASH_BEFORE.items() if OmegaConf.select(config, key) == value]
+    for key in (*NOT_IN_HASH, *unchanged):
         part: Any = container
         *path, last = key.split(".")
         for name in path:

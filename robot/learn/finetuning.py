@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from planners.backwards import backwards
 from planners.diffusion_training import train_planner
 from planners.latent_video import LatentVideoPlanner
 from planners.tempo import typical_change, unhesitating
@@ -24,6 +25,8 @@ from robot.core.data import Action, Episode, Observation, SamplerSettings, Verdi
 from robot.core.protocols import InverseDynamics, Metrics, NeedsView, Planner, ReadsState, Trainable
 from robot.core.training import TrainingSettings
 
+FEWEST = 10
+"""How many successes are learnt from, however slow they are."""
 Episodes = Callable[[], Sequence[Episode]]
 """Gives demonstrations of seen tasks; called when something is first trained, so a run that never trains needs none."""
 
@@ -32,6 +35,20 @@ def kept(episodes: Sequence[Episode], verdicts: Sequence[Verdict], above: float)
     """Yield the episodes whose probability of success exceeds `above`; the others are not even read."""
     chosen = [number for number, verdict in enumerate(verdicts) if verdict.probability > above]
     return (episodes[number] for number in chosen)
+
+
+def quickest(episodes: Iterable[Episode], quantile: float, fewest: int = FEWEST) -> list[Episode]:
+    """Return, in their order, the successes that took no longer than `quantile`, 0 … 1, of them all did.
+
+    An attempt ends with its success, so its length in steps is the time to it. At least the `fewest` quickest stay,
+    all of them where there are no more, and so does whatever took as long as the slowest of those.
+    """
+    successes = list(episodes)
+    if len(successes) <= fewest:
+        return successes
+    steps = np.array([len(episode) for episode in successes])
+    limit = max(float(np.quantile(steps, quantile)), float(np.sort(steps)[fewest - 1]))
+    return [episode for episode, took in zip(successes, steps, strict=True) if took <= limit]
 
 
 def trained_part(planner: Planner) -> LatentVideoPlanner | None:
@@ -117,6 +134,11 @@ class PlannerLearner:
     away from is what the arm does anyway, and what it steers towards is what worked (Frans et al. 2025, Diffusion
     guidance is a controllable policy improvement operator, §4: the stronger the guidance, the larger the step of policy
     improvement). `latents`: a folder in which encoded demonstrations are kept between runs.
+
+    `quickest`, above 0 … 1: of the successes only those are shown with their words that took no longer than this
+    quantile of them (see the function of this name); the others still count as attempted. `reversed_share` of every
+    batch is demonstrations of seen tasks, and successes at any task whose opposite was attempted too, played backwards
+    under the words for what undoes them (see `planners.backwards`). It is none where nothing can be undone.
     """
 
     def __init__(
@@ -133,6 +155,8 @@ class PlannerLearner:
         latents: Path | None = None,
         keep_above: float = 0.5,
         attempted_share: float = 0.25,
+        quickest: float = 1.0,
+        reversed_share: float = 0.0,
     ) -> None:
         part = trained_part(planner.current)
         if part is None:
@@ -147,11 +171,20 @@ class PlannerLearner:
                 f"attempted_share must lie in 0 … 1 and leave room beside seen_share for successes, got "
                 f"{attempted_share} beside {seen_share}."
             )
+        if not 0.0 < quickest <= 1.0:
+            raise ValueError(f"quickest is a quantile, above 0 and at most 1, got {quickest}.")
+        if not 0.0 <= reversed_share < 1.0 - seen_share - attempted_share:
+            raise ValueError(
+                f"reversed_share must lie in 0 … 1 and leave room beside seen_share and attempted_share for successes, "
+                f"got {reversed_share} beside {seen_share} and {attempted_share}."
+            )
         self._in_force = planner
         self._starter = planner.current
         self._load = load
         self._seen = seen
         self._settings = settings
+        self._quickest = quickest
+        self._reversed_share = reversed_share
         self._seen_share = seen_share
         self._attempted_share = attempted_share
         self._stride = stride
@@ -174,26 +207,38 @@ class PlannerLearner:
     def update(self, episodes: Sequence[Episode], verdicts: Sequence[Verdict], folder: Path, seed: int) -> Metrics:
         """Fine-tune the planner in force on the successes, save it in `folder` and put it in force.
 
-        `shown` among the metrics is the part of the successes' frames that was left to learn from.
+        Among the metrics `successes` is how many of them were shown, and `shown` the part of the frames of all
+        successes that was left to learn from.
         """
         base = trained_part(self._in_force.current)
         assert base is not None
-        successes, frames = [], 0
-        for episode in kept(episodes, verdicts, self._keep_above):
-            successes.append(self._shown(episode))
-            frames += len(episode) + 1
-        rest = 1.0 - self._seen_share - self._attempted_share
+        worked = list(kept(episodes, verdicts, self._keep_above))
+        frames = sum(len(episode) + 1 for episode in worked)
+        successes = [self._shown(episode) for episode in quickest(worked, self._quickest)]
+        undone = self._undone(successes, {episode.instruction for episode in episodes})
+        rest = 1.0 - self._seen_share - self._attempted_share - (self._reversed_share if undone else 0.0)
         sources = [Source(successes, rest, half_life=self._half_life)]
         if self._seen_share > 0:
             sources.append(Source(self._cache.get_all(self._seen()), self._seen_share))
         if self._attempted_share > 0:
             sources.append(Source(self._cache.get_all(episodes), self._attempted_share, silent=True))
+        if undone:
+            sources.append(Source(undone, self._reversed_share))
         windows = WindowSampler(sources, base.denoiser.frames, self._stride, self._text_drop)
         improved, metrics = train_planner(
             base, windows, folder / "training", replace(self._settings, seed=seed), folder
         )
         self._in_force.current = self._around(improved)
-        return {**metrics, "shown": sum(len(one.latents) for one in successes) / frames}
+        shown = sum(len(one.latents) for one in successes) / frames
+        return {**metrics, "successes": float(len(successes)), "shown": shown}
+
+    def _undone(self, successes: Sequence[LatentEpisode], asked: set[str]) -> list[LatentEpisode]:
+        """Return what is shown backwards: seen demonstrations, and successes whose opposite is `asked` for."""
+        if self._reversed_share == 0:
+            return []
+        usual, otherwise = backwards(self._cache.get_all(self._seen()))
+        own, _ = backwards(successes)
+        return [*usual, *otherwise, *(one for one in own if one.instruction in asked)]
 
     def _around(self, part: LatentVideoPlanner) -> Planner:
         assert isinstance(self._starter, Trainable)

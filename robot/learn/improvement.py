@@ -53,6 +53,8 @@ class PlannerTuning:
     training: TrainingSettings = PLANNER_TRAINING
     seen_share: float = 0.25
     attempted_share: float = 0.25
+    quickest: float = 1.0
+    reversed_share: float = 0.0
     unhesitating: bool = True
     half_life_s: float | None = 1.0
 
@@ -95,6 +97,8 @@ class PlannerTuning:
             latents=latents,
             keep_above=keep_above,
             attempted_share=self.attempted_share,
+            quickest=self.quickest,
+            reversed_share=self.reversed_share,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from robot.learn.finetuning import (
     PlannerInForce,
     PlannerLearner,
     kept,
+    quickest,
     reconstruction,
     trained_part,
 )
@@ -299,3 +301,65 @@ def test_a_planner_learns_from_what_exceeds_the_threshold_and_nothing_else(tmp_p
         results.append(weights(in_force.current))
     assert same(results[0], results[1])
     assert not same(results[0], results[2])
+
+
+def test_the_quickest_successes_are_shown_and_never_fewer_than_ten() -> None:
+    slow = [make_episode(seed, steps=5 + 3 * seed) for seed in range(20)][::-1]
+    assert quickest(slow, 1.0) == slow
+    assert quickest(slow[:9], 0.1) == slow[:9]
+    half = quickest(slow, 0.5)
+    assert half == slow[10:]
+    assert quickest(slow, 0.1) == half  # ten at least
+    assert quickest(slow, 0.75) == slow[5:]
+    alike = [make_episode(seed) for seed in range(20)]
+    assert quickest(alike, 0.25) == alike  # nothing tells them apart
+
+
+def test_slow_successes_are_attempted_without_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+
+    def spy(planner: Any, windows: WindowSampler, *_: Any) -> Any:
+        shown.append(windows)
+        return planner, {"loss": 0.0}
+
+    monkeypatch.setattr(finetuning, "train_planner", spy)
+    learner = make_planner_learner(PlannerInForce(make_planner()), [], quickest=0.5, unhesitating=False)
+    episodes = [make_episode(seed, steps=4 + seed) for seed in range(20)]
+    metrics = learner.update(episodes, [GOOD] * 20, tmp_path / "a", 5)
+    successes, _, attempted = shown[0]._sources
+    assert [len(one.latents) for one in successes.episodes] == [5 + seed for seed in range(10)]
+    assert (len(attempted.episodes), attempted.silent) == (20, True)
+    assert metrics["successes"] == 10
+    assert metrics["shown"] == pytest.approx(sum(range(5, 15)) / sum(range(5, 25)))
+
+
+def test_what_was_seen_is_shown_backwards_and_a_success_where_its_opposite_is_attempted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+
+    def spy(planner: Any, windows: WindowSampler, *_: Any) -> Any:
+        shown.append(windows)
+        return planner, {"loss": 0.0}
+
+    monkeypatch.setattr(finetuning, "train_planner", spy)
+    learner = make_planner_learner(PlannerInForce(make_planner()), [], reversed_share=0.2, unhesitating=False)
+    closing = make_episode(1)
+    learner.update([closing], [GOOD], tmp_path / "a", 5)
+    seen, undone = shown[0]._sources[1], shown[0]._sources[3]
+    assert [one.instruction for one in undone.episodes] == ["open the door", "pull the door open"]
+    for one in undone.episodes:
+        assert np.array_equal(one.latents, seen.episodes[0].latents[::-1])
+    assert shown[0]._shares[3] == pytest.approx(0.2)
+
+    opening = replace(make_episode(2), instruction="open the door")
+    learner.update([closing, opening], [GOOD, BAD], tmp_path / "b", 5)
+    own = shown[1]._sources[3].episodes[2:]
+    assert [one.instruction for one in own] == ["open the door"]  # closing, played backwards; nothing opened it
+    assert np.array_equal(own[0].latents, shown[1]._sources[0].episodes[0].latents[::-1])
+
+
+@pytest.mark.parametrize(("options", "named"), [({"quickest": 0.0}, "quickest"), ({"reversed_share": 0.5}, "reversed")])
+def test_a_share_that_cannot_be_is_refused(options: dict[str, float], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        make_planner_learner(PlannerInForce(make_planner()), [], **options)
