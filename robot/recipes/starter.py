@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from planners.diffusion import SCHEDULES
 from robot.core.checkpoints import ABOUT, WEIGHTS
 from robot.core.data import Episode
 from robot.core.files import write_whole
@@ -32,7 +33,9 @@ class StarterSettings:
     """Choose how much to collect and how long to train each of the networks.
 
     `reversed_share`, 0 … 1: the part of the planner's batches that is demonstrations played backwards, under the words
-    for what undoes them. Raises ValueError outside that.
+    for what undoes them. `planner_from`: the folder of a planner to go on from at a quarter of the learning rate, with
+    its own noise schedule; empty: fresh weights, with `schedule`. Raises ValueError for a share outside 0 … 1 and an
+    unknown schedule.
     """
 
     data: str = "data/starter"
@@ -51,12 +54,16 @@ class StarterSettings:
     planner_steps: int = 3600
     play_share: float = 0.25
     reversed_share: float = 0.0
+    schedule: str = "cosine"
+    planner_from: str = ""
     inverse_dynamics_steps: int = 1600
     frame_pair_steps: int = 1600
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.reversed_share < 1.0:
             raise ValueError(f"reversed_share must lie in 0 … 1 and be below 1, got {self.reversed_share}.")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}.")
 
 
 def requests(settings: StarterSettings) -> dict[str, list[Request]]:
@@ -212,16 +219,20 @@ def make_planner(settings: StarterSettings) -> None:
         usual, otherwise = backwards(told)
         sources += [Source(usual, 0.8 * settings.reversed_share), Source(otherwise, 0.2 * settings.reversed_share)]
     windows = WindowSampler(sources)
-    diffusion = DiffusionSettings("cosine", "v", scale=1.0 / clip_spread(windows))
-    torch.manual_seed(settings.seed)
-    denoiser = StackedUNet(settings.widths, latent_channels=settings.latent_channels)
-    planner = LatentVideoPlanner(denoiser, autoencoder, MiniLM(), diffusion, settings.camera)
+    if settings.planner_from:
+        planner = LatentVideoPlanner.load(settings.planner_from, autoencoder)
+    else:
+        diffusion = DiffusionSettings(settings.schedule, "v", scale=1.0 / clip_spread(windows))
+        torch.manual_seed(settings.seed)
+        denoiser = StackedUNet(settings.widths, latent_channels=settings.latent_channels)
+        planner = LatentVideoPlanner(denoiser, autoencoder, MiniLM(), diffusion, settings.camera)
+    further, began_from = bool(settings.planner_from), planner.identity
     training = TrainingSettings(
         steps=settings.planner_steps,
         batch_size=24,
-        learning_rate=4e-4,
-        warmup_steps=100,
-        ema_decay=0.999,
+        learning_rate=1e-4 if further else 4e-4,
+        warmup_steps=50 if further else 100,
+        ema_decay=0.995 if further else 0.999,
         checkpoint_every=100,
         seed=settings.seed,
         tracker="tensorboard",
@@ -231,6 +242,8 @@ def make_planner(settings: StarterSettings) -> None:
     if settings.reversed_share > 0:
         turned = sorted({one.instruction for one in usual})
         data += f", and of the demonstrations that can be undone, played backwards as {', '.join(turned)}"
+    if further:
+        data += f"; begun from planner {began_from}"
     planner.save(out, card(settings.seed, began, metrics, data), torch.float16)
 
 
